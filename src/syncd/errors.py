@@ -1,0 +1,127 @@
+"""One tree of errors, three attributes, two renderers (HTTP in web.py, the command line in cli.py).
+
+`status` and `scim_type` are what SCIM answers (RFC 7644 section 3.12, table 9); `exit_code` is what the command line
+returns. The message says what was wrong, where and what to do, with numbers. Clients never see anything else.
+"""
+
+from __future__ import annotations
+
+
+class SyncdError(Exception):
+    """Root of every error syncd raises on purpose."""
+
+    status: int = 500
+    scim_type: str | None = None
+    exit_code: int = 1
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+class Retryable(SyncdError):
+    """Try again later; `retry_after_s` is what HTTP sends as Retry-After."""
+
+    status = 503
+
+    def __init__(self, message: str, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class InvalidFilter(SyncdError):
+    status, scim_type, exit_code = 400, "invalidFilter", 2
+
+
+class InvalidPath(SyncdError):
+    status, scim_type = 400, "invalidPath"
+
+
+class InvalidSyntax(SyncdError):
+    status, scim_type = 400, "invalidSyntax"
+
+
+class InvalidValue(SyncdError):
+    status, scim_type = 400, "invalidValue"
+
+
+class NoTarget(SyncdError):
+    status, scim_type = 400, "noTarget"
+
+
+class Mutability(SyncdError):
+    status, scim_type = 400, "mutability"
+
+
+class TooMany(SyncdError):
+    status, scim_type = 400, "tooMany"
+
+
+class Uniqueness(SyncdError):
+    status, scim_type = 409, "uniqueness"
+
+
+class Conflict(SyncdError):
+    """A request that contradicts the current state, without a scimType of its own."""
+
+    status = 409
+
+
+class NotFound(SyncdError):
+    status = 404
+
+
+class Unauthorized(SyncdError):
+    status = 401
+
+
+class Forbidden(SyncdError):
+    status = 403
+
+
+class Refused(SyncdError):
+    """A guard said no: the last owner, a protected account, a grant the source may not give. Never retried."""
+
+    status = 403
+
+
+class PoolFull(SyncdError):
+    """A `required: true` or `when_full: refuse` pool has no seat left."""
+
+    status = 403
+
+
+class StaleVersion(SyncdError):
+    status = 412
+
+
+class TooLarge(SyncdError):
+    status = 413
+
+
+class HeldByGuard(Retryable):
+    status, exit_code = 429, 4
+
+
+class DatabaseUnavailable(Retryable):
+    """Also raised for a database that does not exist yet or is behind its migrations (exit 1)."""
+
+    status = 503
+
+
+class SourceUnreachable(Retryable):
+    status, exit_code = 503, 75
+
+
+class IncompleteRead(SyncdError):
+    status, exit_code = 503, 5
+
+
+class ConfigError(SyncdError):
+    """Every fault of a configuration, one line each: `file:line:column  key.path: what`."""
+
+    exit_code = 78
+
+
+class UsageError(SyncdError):
+    status, exit_code = 400, 2
