@@ -1,0 +1,175 @@
+"""Attribute values: bytes of a directory to text, times and truth; and what they say about an account. Pure.
+
+A value that cannot be read raises InvalidValue naming the attribute, so that the entry is set aside by name: guessing
+would either take access away or leave it open. A lock-out (too many wrong passwords) is not a disabled account and is
+not looked at here; neither is an expired *password*. Attribute names are in lower case, as `Entry.attributes` has them.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+from syncd.errors import InvalidValue
+
+Attributes = Mapping[str, tuple[bytes, ...]]
+
+# Read for account_state; ask the server for these beside the mapped ones.
+ACCOUNT_ATTRIBUTES = (
+    "userAccountControl",
+    "accountExpires",
+    "nsAccountLock",
+    "loginDisabled",
+    "loginExpirationTime",
+    "krbPrincipalExpiration",
+    "shadowExpire",
+    "pwdEndTime",
+    "pwdAccountLockedTime",
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+_FILETIME_NEVER = (0, 0x7FFF_FFFF_FFFF_FFFF)  # MS-ADTS 2.2: both mean "never expires"
+_GENERALIZED = re.compile(
+    r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(?:(\d\d))?)?(?:[.,](\d+))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII
+)
+# draft-behera-ldap-password-policy-10 section 5.3.3: this value, unlike any other, is set by a person and never ends.
+_PPOLICY_ADMIN_LOCK = b"000001010000Z"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What the entry itself states. `enabled` is its flags; past `ends_at` it is over too. The caller has the clock."""
+
+    enabled: bool
+    ends_at: datetime | None  # the first instant at which the account no longer works; None: no end
+    why: str | None  # the attribute that said so, for people; None: enabled without an end
+
+
+def text(name: str, value: bytes) -> str:
+    """UTF-8 text (RFC 4517 Directory String)."""
+    try:
+        decoded = value.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise InvalidValue(f"{name}: not UTF-8 text (byte {exc.start + 1} of {len(value)})") from exc
+    if "\0" in decoded:
+        raise InvalidValue(f"{name}: text with a NUL character")
+    return decoded
+
+
+def guid_text(name: str, value: bytes) -> str:
+    """objectGUID: 16 bytes, the first three fields little-endian (MS-DTYP 2.3.4), as AD's own tools print it."""
+    if len(value) != 16:
+        raise InvalidValue(f"{name}: a GUID has 16 bytes, this has {len(value)}")
+    return str(uuid.UUID(bytes_le=value))
+
+
+def boolean(name: str, value: bytes) -> bool:
+    """TRUE or FALSE (RFC 4517 section 3.3.3), in any case: 389ds writes `true`."""
+    match value.strip().lower():
+        case b"true":
+            return True
+        case b"false":
+            return False
+    raise InvalidValue(f"{name}: {_shown(value)} is neither TRUE nor FALSE")
+
+
+def integer(name: str, value: bytes) -> int:
+    try:
+        if len(value) > 20 or b"_" in value:
+            raise ValueError
+        return int(value)
+    except ValueError as exc:
+        raise InvalidValue(f"{name}: {_shown(value)} is not a whole number") from exc
+
+
+def generalized_time(name: str, value: bytes) -> datetime:
+    """`20261121180620Z`, with fraction or offset too (RFC 4517 section 3.3.13); aware, in UTC."""
+    found = _GENERALIZED.fullmatch(value.decode("latin-1").strip())
+    if not found:
+        raise InvalidValue(f"{name}: {_shown(value)} is not a generalized time such as 20261231235959Z")
+    year, month, day, hour, minute, second, fraction, sign, off_hours, off_minutes = found.groups()
+    unit = timedelta(hours=1) if minute is None else timedelta(minutes=1) if second is None else timedelta(seconds=1)
+    try:
+        offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
+        zone = timezone(-offset if sign == "-" else offset)
+        leap = second == "60"  # allowed by RFC 4517; no datetime has it
+        whole = 59 if leap else int(second or 0)
+        at = datetime(int(year), int(month), int(day), int(hour), int(minute or 0), whole, tzinfo=zone)
+        return (at + unit * float(f"0.{fraction or 0}") + timedelta(seconds=leap)).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidValue(f"{name}: {_shown(value)} is no date of the calendar") from exc
+
+
+def filetime(name: str, value: bytes) -> datetime | None:
+    """Active Directory's count of 100 ns since 1601; None for its two values of "never"."""
+    ticks = integer(name, value)
+    if ticks in _FILETIME_NEVER:
+        return None
+    try:
+        if ticks < 0:
+            raise OverflowError
+        return _FILETIME_EPOCH + timedelta(microseconds=ticks // 10)
+    except OverflowError as exc:
+        raise InvalidValue(f"{name}: {ticks} is outside the calendar") from exc
+
+
+def shadow_expire(name: str, value: bytes) -> datetime | None:
+    """Days since 1970; None for never (0, -1, any negative number).
+
+    The account is closed from 00:00 UTC of that day on: `today >= shadowExpire`, as shadow, pam_unix, pam_ldap and,
+    since 2.6.2, SSSD do it (SSSD issue 5873). 0 is ambiguous in shadow(5); SSSD and shadow read it as never.
+    """
+    days = integer(name, value)
+    if days <= 0:
+        return None
+    try:
+        return _EPOCH + timedelta(days=days)
+    except OverflowError as exc:
+        raise InvalidValue(f"{name}: day {days} is outside the calendar") from exc
+
+
+def account_state(attributes: Attributes) -> AccountState:
+    """Is the account switched off, and when does it end? The earliest end wins. Raises InvalidValue for a bad value."""
+    off: list[str] = []
+    ends: list[tuple[datetime, str]] = []
+
+    control = _one(attributes, "userAccountControl")
+    if control is not None and integer("userAccountControl", control) & 2:  # ADS_UF_ACCOUNTDISABLE, MS-ADTS 2.2.16
+        off.append(f"userAccountControl {control.decode()} has the bit 2 (disabled)")
+    for name in ("nsAccountLock", "loginDisabled"):
+        flag = _one(attributes, name)
+        if flag is not None and boolean(name, flag):
+            off.append(f"{name} is TRUE")
+    if _one(attributes, "pwdAccountLockedTime") == _PPOLICY_ADMIN_LOCK:
+        off.append("pwdAccountLockedTime is 000001010000Z (closed by an administrator)")
+
+    for name, reader in (
+        ("accountExpires", filetime),
+        ("shadowExpire", shadow_expire),
+        ("krbPrincipalExpiration", generalized_time),
+        ("loginExpirationTime", generalized_time),
+        ("pwdEndTime", generalized_time),
+    ):
+        value = _one(attributes, name)
+        end = reader(name, value) if value is not None else None
+        if end is not None:
+            ends.append((end, f"{name} ends the account at {end.isoformat()}"))
+
+    first = min(ends, default=None)
+    why = off[0] if off else first[1] if first else None
+    return AccountState(enabled=not off, ends_at=first[0] if first else None, why=why)
+
+
+def _one(attributes: Attributes, name: str) -> bytes | None:
+    values = attributes.get(name.lower(), ())
+    if len(values) > 1:
+        raise InvalidValue(f"{name}: has {len(values)} values, it can have one")
+    return values[0] if values else None
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:40].decode("utf-8", "replace")) + ("..." if len(value) > 40 else "")
