@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`. They need python3 (3.11 or newer) and nothing
+# else: the virtual environment .venv/ is made here from requirements/dev.lock and made again only when that or
+# pyproject.toml changes. On Debian as root, missing system packages are installed (scripts/system-packages).
+export PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+JOBS ?= 2
+
+.PHONY: help setup run test test-fast lint bench soak lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
+
+setup: $(READY) ## make .venv/
+
+$(READY): requirements/dev.lock pyproject.toml
+	@sh scripts/system-packages setup
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## start syncd on SQLite with the sample directory
+	@exec $(BIN)/python -m syncd.quickstart
+
+test: $(READY) ## every test; those that need a server name it when they skip
+	@sh scripts/system-packages test
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-fast: $(READY) ## unit and property tests, no servers: under a minute
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fast tests/unit tests/property tests/test_imports.py $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## measure; writes figures, judges nothing
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(READY) ## the property tests for a long time
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=soak tests/property $(ARGS)
+
+# Needs uv on the machine. No index address goes into a lock, so that it installs from any mirror.
+UV_LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## resolve the dependencies anew (UPGRADE=--upgrade for newer versions)
+	$(UV_LOCK) $(UPGRADE) pyproject.toml -o requirements/run.lock
+	$(UV_LOCK) $(UPGRADE) pyproject.toml --group dev -c requirements/run.lock -o requirements/dev.lock

@@ -1,0 +1,124 @@
+"""A real PostgreSQL from Debian's package: one cluster in a temporary folder, on a free loopback port.
+
+It refuses to run as root, so as root it runs as `postgres` or `nobody`. Nothing on its disk outlives the test session,
+so it does not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Postgres:
+    """A running cluster that trusts loopback. `fresh()` gives the address of an empty database."""
+
+    user: str
+    port: int
+    process: subprocess.Popen[bytes]
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def fresh(self, template: str = "template0") -> str:
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+def _postgres_programs() -> Path:
+    """The folder of the newest initdb: Debian keeps one folder a version and none of them on PATH."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(re.sub(r"\D", "", path.parts[-3]) or 0)
+    )
+    on_path = shutil.which("initdb")
+    if not found and on_path is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    return (found[-1] if found else Path(str(on_path))).parent
+
+
+def _unprivileged() -> dict[str, Any]:
+    """How to start PostgreSQL as somebody it accepts, as keywords of subprocess."""
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    account = known.get("postgres") or known["nobody"]
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """Started and answering; stopped by its process id. Skips the test if PostgreSQL is not installed."""
+    programs, somebody = _postgres_programs(), _unprivileged()
+    # Not pytest's own temporary folder: that one is closed to every other user, and so to the server.
+    folder = Path(tempfile.mkdtemp(prefix="syncd-postgres-"))
+    cluster, log = folder / "cluster", folder / "log"
+    if somebody:
+        os.chown(folder, somebody["user"], somebody["group"])
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+    process = None
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", cluster, "-U", "tester", "--auth=trust", "--encoding=UTF8", "--no-sync"],
+            check=True, capture_output=True, env=environment, cwd=folder, **somebody,
+        )  # fmt: skip
+        port = free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "max_connections": 100,
+            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB",
+        }  # fmt: skip
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [programs / "postgres", "-D", cluster, *(f"--{name}={value}" for name, value in settings.items())],
+                stdout=output, stderr=output, env=environment, cwd=folder, **somebody,
+            )  # fmt: skip
+        server = Postgres("tester", port, process)
+        _wait_until_it_answers(server, log)
+        yield server
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)  # fast shutdown: whoever is still connected is cut off
+            process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_it_answers(server: Postgres, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return server.execute("SELECT 1")
+        except psycopg.OperationalError:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}") from None
+            time.sleep(0.05)
