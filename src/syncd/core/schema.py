@@ -1,9 +1,9 @@
 """What attributes exist and how they behave (RFC 7643), as values that drive reading, filtering, output and discovery.
 
 Names, URNs and paths are found whatever their case; the canonical spelling is the one declared here. An extension's
-attribute is named by its URN only: `urn:...:User:department`, never `department`. URNs contain dots, so a path is looked
-up whole in a table of every known spelling and never split. There is no `password`: syncd keeps none, so it is unknown.
-Common attributes (`id`, `externalId`, `meta`, `schemas`; RFC 7643 section 3.1) belong to every resource type, not to a schema.
+attribute is named by its URN only: `urn:...:User:department`, never `department`. URNs contain dots, so a path is
+looked up whole in a table of all spellings, never split. There is no `password`: syncd keeps none, so it is unknown.
+Common attributes (`id`, `externalId`, `meta`, `schemas`; RFC 7643 section 3.1) belong to every type, to no schema.
 """
 
 from __future__ import annotations
@@ -147,6 +147,11 @@ class Resolved:
         """Canonical path of the top-level attribute: `name` for `name.givenName`."""
         return self.path if self.parent is None else self.path[: -len(self.attribute.name) - 1]
 
+    @property
+    def search_keys(self) -> tuple[str, ...]:
+        """Where the search view (core/resource.py) keeps it: `("name", "givenname")`."""
+        return (self.path.lower(),) if self.parent is None else (self.top.lower(), self.attribute.name.lower())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
@@ -179,6 +184,11 @@ class ResourceType:
     def resolve(self, path: str) -> Resolved | None:
         """The attribute a path names, in any case, with or without the core schema's URN; None if there is none."""
         return self._paths.get(path.lower())
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every canonical path, for messages that say what is accepted."""
+        return tuple(dict.fromkeys(resolved.path for resolved in self._paths.values()))
 
     def extension(self, urn: str) -> Schema | None:
         wanted = urn.lower()
@@ -380,9 +390,9 @@ _GROUP_SCHEMA = Schema(
     ),
 )
 
-_USER_EXTENSIONS = ((_ENTERPRISE_SCHEMA, False), (_SYNCD_SCHEMA, False))
-
-USER = ResourceType("User", "/Users", "User Account", _USER_SCHEMA, _USER_EXTENSIONS)
+USER = ResourceType(
+    "User", "/Users", "User Account", _USER_SCHEMA, ((_ENTERPRISE_SCHEMA, False), (_SYNCD_SCHEMA, False))
+)
 GROUP = ResourceType("Group", "/Groups", "Group", _GROUP_SCHEMA)
 
 # What a rule's condition may read beside the user's own attributes: where a group comes from, and the sources linked.
@@ -402,4 +412,7 @@ _RULE_SCHEMA = replace(
     _USER_SCHEMA,
     attributes=(*(_RULE_GROUPS if a.name == "groups" else a for a in _USER_SCHEMA.attributes), _RULE_SOURCE),
 )
-RULE_USER = ResourceType("User", "/Users", "A user as rule conditions see it", _RULE_SCHEMA, _USER_EXTENSIONS)
+# Without syncd's own extension: a condition that read status or seats would need more than one pass.
+RULE_USER = ResourceType(
+    "User", "/Users", "A user as rule conditions see it", _RULE_SCHEMA, ((_ENTERPRISE_SCHEMA, False),)
+)

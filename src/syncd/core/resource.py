@@ -1,0 +1,329 @@
+"""The forms of a resource: the document (nested SCIM JSON), its values, and its search view.
+
+*Values* are flat, keyed by canonical path: a single-valued complex attribute is spread over its sub-attributes
+(`name.givenName`), a multi-valued one stays a whole list. null, "", [] and {} are absent (RFC 7643 section 2.5);
+`schemas` is derived, never kept. The *search view* holds what comparisons see: lower-case keys, nested complex
+attributes, strings in NFC and case-folded unless caseExact, instants as UTC text of fixed width. Memory and SQL compare
+nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+from syncd.core.schema import Attribute, Mutability, Resolved, ResourceType, Type
+from syncd.errors import InvalidSyntax, InvalidValue
+
+JSON: TypeAlias = Any
+Values: TypeAlias = Mapping[str, JSON]
+Unknown: TypeAlias = Literal["ignore", "refuse"]
+
+_INT64 = range(-(2**63), 2**63)
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+# --- comparable values ---------------------------------------------------------------------------------------------
+
+
+def fold(text: str) -> str:
+    """The key by which texts that are not caseExact are compared and kept unique (RFC 7643 section 2.2)."""
+    if text.isascii():
+        return text.lower()
+    # Canonical caseless matching, Unicode chapter 3.13: folding a composed character may leave a decomposed one.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+def instant(text: str) -> str:
+    """`2011-05-13T04:42:34.000000Z` of any xsd:dateTime, so that text order is time order; no zone means UTC.
+
+    Raises ValueError if it is none (RFC 7643 section 2.3.5).
+    """
+    if not _DATETIME.fullmatch(text):
+        raise ValueError(text)
+    at = datetime.fromisoformat(text.upper())
+    try:
+        utc = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(text) from exc
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def comparable(attribute: Attribute, value: JSON) -> JSON:
+    """The comparable form of one simple value; the value must have the attribute's type."""
+    if attribute.type is Type.DATETIME:
+        return instant(value)
+    if isinstance(value, str):
+        if not attribute.case_exact:
+            return fold(value)
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
+    return value
+
+
+def search_element(attribute: Attribute, element: JSON) -> JSON:
+    """The search form of one value of an attribute: of one element, if it is multi-valued. Empty gives {} or None."""
+    if attribute.type is not Type.COMPLEX:
+        return None if element is None or element == "" else comparable(attribute, element)
+    part: dict[str, JSON] = {}
+    for name, value in element.items():
+        sub = attribute.sub(name)
+        if sub is not None and not _absent(value):
+            part[sub.name.lower()] = [comparable(sub, v) for v in value] if sub.multi_valued else comparable(sub, value)
+    return part
+
+
+def search_part(name: str, value: JSON, resource_type: ResourceType) -> JSON:
+    """The search form of a whole attribute, to be merged into a view under its lower-case name; None if absent."""
+    resolved = resource_type.resolve(name)
+    return None if resolved is None else _part(resolved.attribute, value)
+
+
+def _part(attribute: Attribute, value: JSON) -> JSON:
+    if _absent(value):
+        return None
+    if attribute.multi_valued:
+        return [part for part in (search_element(attribute, element) for element in value) if not _absent(part)] or None
+    return search_element(attribute, value) or None if attribute.type is Type.COMPLEX else comparable(attribute, value)
+
+
+def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> dict[str, JSON]:
+    """What filters compare. `extra` are whole attributes that values do not hold: `id`, `meta`, `groups`, `source`."""
+    view: dict[str, JSON] = {}
+    for path, value in values.items():
+        resolved = resource_type.resolve(path)
+        part = None if resolved is None else _part(resolved.attribute, value)
+        if resolved is None or part is None:
+            continue
+        keys = resolved.search_keys
+        if len(keys) == 1:
+            view[keys[0]] = part
+        else:
+            view.setdefault(keys[0], {})[keys[1]] = part
+    for name, value in extra.items():
+        part = search_part(name, value, resource_type)
+        if part is not None:
+            view[name.lower()] = part
+    return view
+
+
+# --- values and documents ------------------------------------------------------------------------------------------
+
+
+def flatten(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[str, JSON]:
+    """Values of a document that is known to be right, such as one from the store; `canonical` is for what comes in."""
+    values: dict[str, JSON] = {}
+    for key, value in _attributes(document, resource_type):
+        resolved = resource_type.resolve(key)
+        if resolved is not None:
+            _spread(values, resolved, value)
+    return values
+
+
+def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
+    """The nested document of values, `schemas` first and naming each extension that holds something."""
+    document: dict[str, JSON] = {"schemas": [resource_type.schema.id]}
+    extensions: dict[str, dict[str, JSON]] = {}
+    for path, value in values.items():
+        resolved = resource_type.resolve(path)
+        if resolved is None or _absent(value):
+            continue
+        home, name = document, resolved.top
+        if resolved.extension is not None:
+            home, name = extensions.setdefault(resolved.extension, {}), resolved.top[len(resolved.extension) + 1 :]
+        if resolved.parent is None:
+            home[name] = value
+        else:
+            home.setdefault(name, {})[resolved.attribute.name] = value
+    document["schemas"] += [schema.id for schema, _ in resource_type.extensions if schema.id in extensions]
+    return document | extensions
+
+
+def canonical(
+    document: JSON, resource_type: ResourceType, unknown: Unknown = "ignore", *, partial: bool = False
+) -> dict[str, JSON]:
+    """Values of a document a client sent (RFC 7644 sections 3.3 and 3.5.1).
+
+    readOnly attributes are dropped, spellings and booleans made canonical. `partial` leaves required attributes to the
+    caller. An unknown attribute raises InvalidSyntax if it is to be refused; a wrong value raises InvalidValue.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidSyntax(f"A {resource_type.name} is a JSON object, not {_kind(document)}.")
+    values: dict[str, JSON] = {}
+    seen: set[str] = set()
+    for key, value in _attributes(document, resource_type):
+        resolved = resource_type.resolve(key)
+        if resolved is None or (resolved.parent is not None and resolved.parent.multi_valued):
+            if unknown == "refuse" and key.lower() != "schemas":
+                raise InvalidSyntax(f"{shown(key)} is not an attribute of {resource_type.name}.")
+            continue
+        if resolved.path in seen:
+            raise InvalidValue(f"{resolved.path} is given twice; names do not differ by case.")
+        seen.add(resolved.path)
+        if Mutability.READ_ONLY in (resolved.attribute.mutability, resolved.parent and resolved.parent.mutability):
+            continue
+        _spread(values, resolved, canonical_value(resolved, value, unknown))
+    if not partial:
+        for attribute in resource_type.attributes:
+            if attribute.required and attribute.name != "schemas" and not str(values.get(attribute.name, "")).strip():
+                raise InvalidValue(f"{attribute.name} is required.")
+    return values
+
+
+def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore") -> JSON:
+    """The canonical form of a whole value for an attribute, readOnly or not; None if it is absent.
+
+    A complex value is a mapping of canonical sub-attribute names. Raises InvalidValue; InvalidSyntax for unknown names.
+    """
+    attribute, path = resolved.attribute, resolved.path
+    if not attribute.multi_valued:
+        return _single(attribute, value, path, unknown)
+    if value is None:
+        return None
+    elements = value if isinstance(value, list | tuple) else [value]
+    kept: dict[JSON, JSON] = {}
+    for index, element in enumerate(elements):
+        one = _single(attribute, element, f"{path}[{index}]", unknown)
+        if one is not None:
+            kept.setdefault(_hashable(one), one)
+    found = list(kept.values())
+    if attribute.sub("primary") is not None and sum(e.get("primary") is True for e in found) > 1:
+        raise InvalidValue(f"{path} has more than one value with primary true; at most one may (RFC 7643 section 2.4).")
+    return found or None
+
+
+def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> JSON:
+    if attribute.type is not Type.COMPLEX:
+        return _simple(attribute, value, path)
+    if isinstance(value, list | tuple):
+        # Microsoft's documentation shows `manager` as an array of one.
+        if len(value) > 1:
+            raise InvalidValue(f"{path} has a single value, not an array of {len(value)}.")
+        value = value[0] if value else None
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        # Entra sends the manager as a bare id, others members as bare ids: the value sub-attribute is meant.
+        if attribute.sub("value") is None or isinstance(value, list | tuple):
+            raise InvalidValue(f"{path} is an object, not {_kind(value)}.")
+        value = {"value": value}
+    found: dict[str, JSON] = {}
+    for key, part in value.items():
+        sub = attribute.sub(key) if isinstance(key, str) else None
+        if sub is None:
+            if unknown == "refuse":
+                raise InvalidSyntax(f"{shown(key)} is not a sub-attribute of {path}.")
+            continue
+        if sub.name in found:
+            raise InvalidValue(f"{path}.{sub.name} is given twice; names do not differ by case.")
+        if sub.mutability is Mutability.READ_ONLY and attribute.mutability is not Mutability.READ_ONLY:
+            continue
+        at = Resolved(f"{path}.{sub.name}", sub, attribute)
+        one = canonical_value(at, part, unknown)
+        if one is not None:
+            found[sub.name] = one
+    return found or None
+
+
+def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
+    if value is None or value == "":
+        return None
+    expected: str
+    match attribute.type:
+        case Type.BOOLEAN:
+            if isinstance(value, bool):
+                return value
+            # Entra's default mappings send "True" and "False".
+            if isinstance(value, str) and value.lower() in ("true", "false"):
+                return value.lower() == "true"
+            expected = "true or false"
+        case Type.INTEGER:
+            if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+                return value
+            expected = "an integer of 64 bits"
+        case Type.DECIMAL:
+            if isinstance(value, float) and math.isfinite(value):
+                return value
+            if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+                return value
+            expected = "a number"
+        case Type.DATETIME:
+            if isinstance(value, str):
+                try:
+                    instant(value)
+                    return value
+                except ValueError:
+                    pass
+            expected = "a dateTime such as 2011-05-13T04:42:34Z"
+        case _:
+            if isinstance(value, str):
+                if _UNSTORABLE.search(value):
+                    raise InvalidValue(f"{path} holds a NUL or half a surrogate pair, which no text may.")
+                if attribute.type is not Type.BINARY or _BASE64.fullmatch(value):
+                    return value
+            expected = "base64" if attribute.type is Type.BINARY else "a string"
+    raise InvalidValue(f"{path} must be {expected}, not {_kind(value)}.")
+
+
+def _attributes(document: Mapping[str, JSON], resource_type: ResourceType) -> Iterator[tuple[str, JSON]]:
+    """(path, value) of each attribute; an extension's object is opened, `schemas` left out."""
+    for key, value in document.items():
+        if not isinstance(key, str) or key.lower() == "schemas":
+            continue
+        schema = resource_type.extension(key)
+        if schema is None:
+            yield key, value
+        elif isinstance(value, Mapping):
+            for name, part in value.items():
+                yield f"{schema.id}:{name}", part
+        elif value is not None:
+            raise InvalidValue(f"{schema.id} is an object, not {_kind(value)}.")
+
+
+def _spread(values: dict[str, JSON], resolved: Resolved, value: JSON) -> None:
+    if _absent(value):
+        return
+    if resolved.attribute.type is not Type.COMPLEX or resolved.attribute.multi_valued:
+        values[resolved.path] = value
+        return
+    for name, part in value.items():
+        sub = resolved.attribute.sub(name)
+        if sub is not None and not _absent(part):
+            values.setdefault(f"{resolved.path}.{sub.name}", part)
+
+
+def _absent(value: JSON) -> bool:
+    return value is None or value in ("", [], {}, ())
+
+
+def _hashable(value: JSON) -> JSON:
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, _hashable(part)) for name, part in value.items()))
+    return tuple(_hashable(part) for part in value) if isinstance(value, list) else value
+
+
+def shown(text: object) -> str:
+    """A client's text as an error may repeat it: short, and encodable whatever it held."""
+    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:61])
+    return plain if len(plain) <= 60 else plain[:60] + "..."
+
+
+def _kind(value: JSON) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return f'"{shown(value)}"'
+        case list() | tuple():
+            return "an array"
+        case _:
+            return "an object"
