@@ -1,0 +1,62 @@
+"""Roles and what they permit. Access is the union of grants; a role's permissions are `module.action` with wildcards.
+
+A role that may manage users or permissions is *privileged*: no source grants it unless its `may_grant` says so by name.
+Built-in roles follow research/products.md line 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    name: str
+    permissions: frozenset[str]
+    where: str | None = None  # `config/syncd.yaml:12`; None: built in
+
+    @property
+    def privileged(self) -> bool:
+        return any(allows(self.permissions, wanted) for wanted in ("users.manage", "permissions.manage"))
+
+
+def allows(permissions: Iterable[str], wanted: str) -> bool:
+    return any(fnmatchcase(wanted, permission) for permission in permissions)
+
+
+BUILT_IN: Mapping[str, Role] = {
+    role.name: role
+    for role in (
+        Role("owner", frozenset({"*"})),
+        Role(
+            "admin",
+            frozenset(
+                {
+                    *("users.*", "permissions.*", "settings.*", "nav.*", "activity.*"),
+                    *("assets.*", "licences.*", "reports.*", "dashboards.*", "data.*"),
+                }
+            ),
+        ),
+        Role(
+            "member",
+            frozenset(
+                {
+                    *("assets.view", "assets.create", "assets.be-assigned", "licences.view", "licences.create"),
+                    *("reports.view", "dashboards.view", "nav.assets", "nav.licences", "nav.reports", "nav.dashboards"),
+                }
+            ),
+        ),
+        Role(
+            "viewer",
+            frozenset(
+                {
+                    *("assets.view", "licences.view", "reports.view", "dashboards.view"),
+                    *("nav.assets", "nav.licences", "nav.reports", "nav.dashboards"),
+                }
+            ),
+        ),
+    )
+}
+OWNER = "owner"

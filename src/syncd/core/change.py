@@ -1,0 +1,313 @@
+"""Edits state new facts; changes are what they turn out to mean. A plan is a list of change groups of edits.
+
+An edit names one resource and carries the facts of one source (or of people); it never carries anything derived. The door
+applies edits to the state, derives status, grants and seats, and `between` names every difference as a Change. The same
+function serves dry run and real run, so that what is shown is what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from syncd.core.lifecycle import SEATED
+from syncd.core.state import Grant, Group, Link, Membership, User
+
+KINDS = (
+    *("create", "adopt", "update", "suspend", "unsuspend", "deactivate", "reactivate", "delete", "restore"),
+    *("grant", "revoke", "seat", "unseat", "wait", "join", "leave"),
+    *("group_create", "group_update", "group_delete", "yield"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UserEdit:
+    """New facts about one user. Without any, the user is derived anew (a group above her changed)."""
+
+    id: str
+    source: str
+    resource: Literal["user"] = "user"
+    create: bool = False
+    adopt: bool = False  # an existing user this source did not link before
+    link: Link | None = None  # the whole new state of this source's link of that key
+    drop_link: str | None = None  # the key of this source's link to forget
+    join: tuple[str, ...] = ()  # ids of groups this source puts the user in
+    leave: tuple[str, ...] = ()
+    leave_all: tuple[str, ...] = ()  # groups that go away, whoever put the user in
+    facts: Mapping[str, Any] = field(default_factory=dict)  # suspended, locked_until, invited, deleted_at
+    grant: tuple[Grant, ...] = ()
+    revoke: tuple[tuple[str, str, str, str], ...] = ()  # Grant.id
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEdit:
+    """New facts about one group. Its members join and leave by edits of their own."""
+
+    id: str
+    source: str
+    resource: Literal["group"] = "group"
+    create: bool = False
+    delete: bool = False
+    link: Link | None = None
+    join: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+    leave_all: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] | None = None  # members that are not in the store, as the source names them; None: as is
+    touched: bool = False  # its members changed: a new version
+    why: str = ""
+
+
+Edit = UserEdit | GroupEdit
+ChangeGroup = tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One observable difference. `loss` is the kind of loss it counts as, None for a gain or a neutral change."""
+
+    kind: str
+    subject: str  # userName, or `group NAME`
+    before: Any
+    after: Any
+    why: str = ""
+    subject_id: str = ""
+    loss: str | None = None
+    exempt: bool = False  # what the same source made within the window and now takes back is not a loss
+
+
+def edited(user: User, edit: UserEdit, now: datetime) -> User:
+    """The user's facts after `edit`; nothing derived is touched."""
+    links = user.links
+    if edit.link is not None:
+        old = user.link(edit.source, edit.link.key)
+        new = replace(edit.link, created_at=(old and old.created_at) or edit.link.created_at or now)
+        links = (*(each for each in links if each is not old), new)
+    if edit.drop_link is not None:
+        links = tuple(each for each in links if (each.source, each.key) != (edit.source, edit.drop_link))
+    grants = user.grants
+    if edit.grant or edit.revoke:
+        added = {grant.id: grant for grant in edit.grant}
+        kept = (grant for grant in grants if grant.id not in added and grant.id not in edit.revoke)
+        grants = (*kept, *added.values())
+    return replace(
+        user,
+        links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
+        memberships=_memberships(user.memberships, edit, now),
+        grants=grants,
+        **edit.facts,
+    )
+
+
+def _memberships(current: tuple[Membership, ...], edit: Edit, now: datetime) -> tuple[Membership, ...]:
+    if not (edit.join or edit.leave or edit.leave_all):
+        return current
+    gone = {(group, edit.source) for group in edit.leave}
+    kept = {
+        (each.group, each.origin): each
+        for each in current
+        if (each.group, each.origin) not in gone and each.group not in edit.leave_all
+    }
+    for group in edit.join:
+        kept.setdefault((group, edit.source), Membership(group, edit.source, now))
+    return tuple(kept[key] for key in sorted(kept))
+
+
+def group_edited(group: Group, edit: GroupEdit, now: datetime) -> Group:
+    link = group.link
+    if edit.link is not None:
+        link = replace(edit.link, created_at=(link and link.created_at) or now)
+    return replace(
+        group,
+        link=link,
+        values=dict(link.values) if link else group.values,
+        memberships=_memberships(group.memberships, edit, now),
+    )
+
+
+def retained(before: User, after: User, source: str, losses: frozenset[str]) -> User:
+    """`after` without the losses of these kinds: what a guard holds stays as it was, everything else goes on.
+
+    Grants (`role`, `seat`) are derived later and retained there. Reads that missed the entry stay counted.
+    """
+    if "membership" in losses:
+        there = {(each.group, each.origin) for each in after.memberships}
+        back = tuple(each for each in before.memberships if (each.group, each.origin) not in there)
+        after = replace(after, memberships=(*after.memberships, *back))
+    if losses & {"role", "seat"}:
+        kinds = {"seat"} if "role" not in losses else {"role", "permission", "scope", "seat"} if "seat" in losses else {"role", "permission", "scope"}
+        there_too = {grant.id for grant in after.grants}
+        lost = tuple(
+            grant for grant in before.grants if grant.kind in kinds and grant.id not in there_too and grant.origin != "rule"
+        )
+        after = replace(after, grants=(*after.grants, *lost))
+    links = list(after.links)
+    for index, link in enumerate(links):
+        old = before.link(link.source, link.key)
+        if link.source != source or old is None:
+            continue
+        if "blank" in losses:
+            link = replace(link, values={**{k: v for k, v in old.values.items() if k not in link.values}, **link.values})
+        if losses & {"suspend", "deactivate", "delete"}:
+            link = replace(
+                link,
+                enabled=old.enabled,
+                starts_at=old.starts_at,
+                ends_at=old.ends_at,
+                stage=old.stage or ("missing" if link.stage else None),
+            )
+        links[index] = link
+    after = replace(after, links=tuple(links))
+    if losses & {"suspend", "deactivate", "delete"}:
+        back_links = tuple(each for each in before.links if after.link(each.source, each.key) is None)
+        after = replace(after, links=(*after.links, *back_links))
+        after = replace(after, suspended=before.suspended, deleted_at=before.deleted_at)
+    return after
+
+
+def between(  # noqa: C901
+    before: User | None, after: User, name_of: Callable[[str], str], why: str, source: str, recent_since: datetime | None
+) -> tuple[Change, ...]:
+    """Every observable difference, in the order to show it. Equal gives (), so that a repeated write makes no version.
+
+    `name_of` turns a group's id into its display name; `recent_since` is the start of the source's rolling window: what it
+    created itself since then is not a loss when it takes it back.
+    """
+    out: list[Change] = []
+    subject = after.name
+
+    def add(kind: str, old: Any, new: Any, reason: str, loss: str | None = None, exempt: bool = False) -> None:
+        out.append(Change(kind, subject, old, new, reason, after.id, loss, exempt and loss is not None))
+
+    def young(made: datetime | None) -> bool:
+        return made is not None and recent_since is not None and made > recent_since
+
+    if before is None:
+        add("create", None, {**after.values, **({} if after.status == "active" else {"status": after.status})}, why)
+        before = User(after.id, status=after.status)
+        own = True
+    else:
+        own_link = before.link(source)
+        own = own_link is not None and young(own_link.created_at) and young(before.created_at)
+        if source not in {link.source for link in before.links} and (new_link := after.link(source)):
+            add("adopt", None, {"source": source}, why) if source != "local" or new_link.values else None
+        gone = {path: value for path, value in before.values.items() if path not in after.values}
+        new = {path: value for path, value in after.values.items() if before.values.get(path) != value}
+        if new:
+            add("update", {path: before.values.get(path) for path in new}, new, why)
+        if gone:
+            add("update", gone, dict.fromkeys(gone), why, "blank", own)
+        transition = _transition(before.status, after.status)
+        if transition:
+            loss = transition if transition in {"suspend", "deactivate", "delete"} else None
+            add(transition, before.status, after.status, why, loss, own)
+    for path, value in _yielding(before, after, source):
+        add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
+    _memberships_between(before, after, name_of, why, young, source, add)
+    _access_between(before, after, why, young, own, add)
+    return tuple(out)
+
+
+def _transition(old: str, new: str) -> str | None:
+    match (old, new):
+        case _ if old == new:
+            return None
+        case (_, "deleted"):
+            return "delete"
+        case ("deleted", _):
+            return "restore"
+        case (_, "inactive"):
+            return "deactivate"
+        case ("inactive", _):
+            return "reactivate"
+        case (_, "suspended"):
+            return "suspend"
+        case ("suspended", _):
+            return "unsuspend"
+    return "update"  # pending, locked and active differ, nothing is taken away for good
+
+
+def _yielding(before: User, after: User, source: str) -> Iterable[tuple[str, Any]]:
+    """Values this source now states anew that another source's value outranks."""
+    for link in after.links:
+        if link.source != source:
+            continue
+        old = before.link(source, link.key)
+        for path, value in link.values.items():
+            if after.values.get(path) != value and (old is None or old.values.get(path) != value):
+                yield path, value
+
+
+def _memberships_between(
+    before: User, after: User, name_of: Callable[[str], str], why: str, young: Any, source: str, add: Any
+) -> None:
+    old = {(each.group, each.origin): each for each in before.memberships}
+    new = {(each.group, each.origin): each for each in after.memberships}
+    still = {each.group for each in after.memberships}
+    for key in sorted(new.keys() - old.keys(), key=lambda each: (name_of(each[0]), each[1])):
+        add("join", None, name_of(key[0]), why)
+    for key in sorted(old.keys() - new.keys(), key=lambda each: (name_of(each[0]), each[1])):
+        lost = None if key[0] in still else "membership"
+        add("leave", name_of(key[0]), None, why, lost, key[1] == source and young(old[key].created_at))
+
+
+def _access_between(before: User, after: User, why: str, young: Any, own: bool, add: Any) -> None:
+    old = {grant.id: grant for grant in before.grants if grant.kind != "seat"}
+    new = {grant.id: grant for grant in after.grants if grant.kind != "seat"}
+    still = {(grant.kind, grant.value) for grant in after.grants}
+    for id in sorted(new.keys() - old.keys()):
+        add("grant", None, f"{id[0]} {id[1]}", new[id].why or why)
+    for id in sorted(old.keys() - new.keys()):
+        lost = None if id[:2] in still else "role"
+        add("revoke", f"{id[0]} {id[1]}", None, _lost_because(old[id], why), lost, own or young(old[id].created_at))
+    held_before = {seat.pool: seat for seat in before.seats}
+    held_after = {seat.pool: seat for seat in after.seats}
+    entitled = {grant.value: grant for grant in after.grants if grant.kind == "seat"}
+    for pool in sorted(held_before.keys() | held_after.keys()):
+        was, now_is = held_before.get(pool), held_after.get(pool)
+        reason = entitled[pool].why if pool in entitled else why
+        if now_is is not None and now_is.held and not (was and was.held):
+            add("seat", "waiting" if was else None, pool, reason)
+        elif now_is is not None and not now_is.held and not (was and not was.held):
+            add("wait", pool if was else None, f"waiting for {pool}", reason, "seat" if was else None, own)
+        elif was is not None and now_is is None:
+            # The seat of someone who leaves goes with her: that loss is counted once, as the deactivation it is.
+            counted = was.held and after.status in SEATED
+            reason = why if after.status in SEATED else f"{after.status}: {why}"
+            lost_seat = "seat" if counted else None
+            add("unseat", pool if was.held else f"waiting for {pool}", None, reason, lost_seat, own or young(was.since))
+
+
+def _lost_because(grant: Grant, why: str) -> str:
+    return f"rule {grant.name} no longer matches: {why}" if grant.origin == "rule" else why
+
+
+def group_between(
+    before: Group | None, after: Group | None, name_of: Callable[[str], str], why: str
+) -> tuple[Change, ...]:
+    """Differences of a group's own values and parents; its members' differences are theirs."""
+    known = after or before
+    if known is None:
+        return ()
+    subject = f"group {known.name}"
+    if after is None:
+        return (Change("group_delete", subject, dict(known.values), None, why, known.id),)
+    out: list[Change] = []
+    if before is None:
+        out.append(Change("group_create", subject, None, dict(after.values), why, after.id))
+        before = Group(after.id, after.source, values=after.values)
+    elif before.values != after.values:
+        paths = sorted(
+            path for path in {*before.values, *after.values} if before.values.get(path) != after.values.get(path)
+        )
+        old, new = ({path: each.values.get(path) for path in paths} for each in (before, after))
+        out.append(Change("group_update", subject, old, new, why, after.id))
+    was = {(each.group, each.origin) for each in before.memberships}
+    now_in = {(each.group, each.origin) for each in after.memberships}
+    out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was)]
+    out += [
+        Change("leave", subject, name_of(group), None, why, after.id, "membership") for group, _ in sorted(was - now_in)
+    ]
+    return tuple(out)

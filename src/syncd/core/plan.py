@@ -1,0 +1,72 @@
+"""A plan: change groups in order, with the certificate of the read they come from; and what is decided about it.
+
+The digest covers (kind, subject, before, after) of every change, without times, ids and versions, and does not depend on
+order, so that it can be summed while the plan streams by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from syncd.core.change import KINDS, Change, ChangeGroup
+from syncd.core.snapshot import Certificate, SetAside
+
+COUNTED = ("read", *KINDS, "set_aside")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a writer wants. `certificate` None: every edit is a statement (SCIM, API, a person), nothing is by absence."""
+
+    source: str
+    groups: Iterable[ChangeGroup]  # iterated more than once: a list, or a spool
+    certificate: Certificate | None = None
+    set_aside: tuple[SetAside, ...] = ()
+    holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
+
+
+@dataclass(slots=True)
+class Digest:
+    """A sum over changes, order-independent. `text` is 64 hexadecimal digits."""
+
+    total: int = 0
+    count: int = 0
+
+    def add(self, change: Change) -> None:
+        self.total = (self.total + int.from_bytes(fingerprint(change), "big")) % (1 << 256)
+        self.count += 1
+
+    @property
+    def text(self) -> str:
+        return hashlib.sha256(f"{self.count}:{self.total:x}".encode()).hexdigest()
+
+
+def fingerprint(change: Change) -> bytes:
+    """32 bytes that name a change across plans."""
+    form = [change.kind, change.subject, _without_ids(change.before), _without_ids(change.after)]
+    return hashlib.sha256(orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _without_ids(value: Any) -> Any:
+    """A manager is stored by id, and the id of a user this same plan creates is made anew each time."""
+    if isinstance(value, dict):
+        return {path: "<id>" if path.endswith("manager.value") and each else each for path, each in value.items()}
+    return value
+
+
+@dataclass(slots=True)
+class Counts:
+    by_kind: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+
+    def add(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self.by_kind[change.kind] += 1
+
+    @property
+    def changes(self) -> int:
+        return sum(self.by_kind[kind] for kind in KINDS if kind != "yield")

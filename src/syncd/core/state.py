@@ -1,0 +1,125 @@
+"""What the store knows of one user or group: facts where they were stated, and what the door derived from them.
+
+Facts of a source live on its link; facts of people live on the user; `status`, `values`, rule grants, seats and effective
+groups are derived from facts and kept by the door. These values are frozen: an edit makes a new one, and the difference
+between the old and the new is the plan (core/change.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Values = Mapping[str, Any]  # canonical attribute path -> JSON value; see core/resource.py
+STAGES = ("missing", "suspended", "deactivated", "deleted")  # the ladder of a missing entry, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """(source, stable key) -> resource, with everything that source last stated about it."""
+
+    source: str
+    key: str
+    enabled: bool = True
+    dn: str | None = None
+    values: Values = field(default_factory=dict)
+    entry_hash: str = ""  # of the raw entry, so that an unchanged one costs nothing
+    mapping_digest: str = ""  # of the mapping that made `values`
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    missing_since: datetime | None = None
+    missing_reads: int = 0  # complete reads that did not find it
+    stage: str | None = None  # one of STAGES, None while present
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One role, permission, data scope (`kind=value`) or seat of one user, with its origin."""
+
+    kind: str  # "role" | "permission" | "scope" | "seat"
+    value: str
+    origin: str  # "direct" | "rule" | "source"
+    name: str  # the rule's name, the source's name, or the actor who granted it
+    why: str = ""  # the group path or the reason given
+    run_id: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def id(self) -> tuple[str, str, str, str]:
+        return (self.kind, self.value, self.origin, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A seat held in, or waited for in, one pool. Lower `priority` is served first, then the longer wait."""
+
+    pool: str
+    held: bool
+    since: datetime
+    priority: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This user (or group) is a direct member of `group`, as `origin` (a source) states."""
+
+    group: str
+    origin: str
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user: facts first, then what is derived. `version` 0 means not stored yet."""
+
+    id: str
+    links: tuple[Link, ...] = ()
+    suspended: str | None = None  # an admin's hold: the reason
+    locked_until: datetime | None = None
+    invited: bool = False
+    deleted_at: datetime | None = None
+    memberships: tuple[Membership, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    created_at: datetime | None = None
+    # derived, kept by the door
+    values: Values = field(default_factory=dict)
+    status: str = "active"
+    next_status_at: datetime | None = None
+    groups: frozenset[str] = frozenset()
+    seats: tuple[Seat, ...] = ()
+    version: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.values.get("userName") or self.id)
+
+    def link(self, source: str, key: str | None = None) -> Link | None:
+        for each in self.links:
+            if each.source == source and (key is None or each.key == key):
+                return each
+        return None
+
+    @property
+    def present(self) -> bool:
+        return self.status != "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group. `source` owns it; its members are rows of their own (Membership), never part of this value."""
+
+    id: str
+    source: str
+    link: Link | None = None
+    values: Values = field(default_factory=dict)
+    memberships: tuple[Membership, ...] = ()  # this group's own parents
+    created_at: datetime | None = None
+    version: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.values.get("displayName") or self.id)

@@ -1,0 +1,67 @@
+"""Everything configured about one workspace, as values: what the door needs to decide. Built once by app.py."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncd.core.access import BUILT_IN, Role
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.guards import Limits
+from syncd.core.lifecycle import Ladder
+from syncd.core.ownership import Precedence
+from syncd.core.rules import MayGrant, Rule
+from syncd.core.seats import Pool, in_order
+
+Condition = Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """What one source may do. A connection that is not configured gets the defaults."""
+
+    name: str
+    kind: str = "scim"
+    authoritative: bool = True
+    may_grant: frozenset[str] | None = None
+    limits: Limits = Limits()
+    ladder: Ladder = Ladder()
+    on_conflict: str = "yield"  # or "refuse"
+    adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
+    may_adopt: Condition | None = field(default=None, compare=False)
+    digest: str = ""  # of base, filter and mapping: a change holds every loss of the first run after it
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    name: str = "default"
+    sources: Mapping[str, SourcePolicy] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=lambda: dict(BUILT_IN))
+    protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
+    precedence: Precedence = Precedence()
+    undo_days: int = 14  # a deletion can be undone this long
+
+    def source(self, name: str) -> SourcePolicy:
+        return self.sources.get(name) or SourcePolicy(name, "local" if name == ADMIN_SOURCE else "scim")
+
+    def authoritative(self, name: str) -> bool:
+        return self.source(name).authoritative
+
+    @property
+    def may_grant(self) -> MayGrant:
+        return MayGrant(self.roles, {name: source.may_grant for name, source in self.sources.items()})
+
+    @property
+    def pool_order(self) -> tuple[Pool, ...]:
+        return in_order(self.pools)
+
+    @property
+    def rules_digest(self) -> str:
+        """Of what rules grant and to whom; a change of it is a plan of its own (`syncd plan rules`)."""
+        text = repr(sorted((rule.name, rule.when, rule.grants()) for rule in self.rules))
+        granted = repr(sorted((name, sorted(source.may_grant or ())) for name, source in self.sources.items()))
+        return hashlib.sha256(f"{text}\n{granted}".encode()).hexdigest()
