@@ -1,0 +1,222 @@
+"""A bound filter as SQL over the `search` column, meaning exactly what core/filter.py means in memory.
+
+The column holds the search view (core/resource.py) as JSON: TEXT on SQLite, JSONB on PostgreSQL. Texts are ordered by
+code point on both (`COLLATE "C"`), as Python orders them. Every value is a bound parameter; no LIKE, so no escaping.
+SQL's NULL stands for "no match" and is made false under `not`, the only place where the difference shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, assert_never
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from syncd.core.filter import And, Bound, Condition, Element, Filter, Not, Op, Or
+from syncd.core.schema import Type
+from syncd.errors import InvalidFilter
+
+Dialect: TypeAlias = Literal["sqlite", "postgresql"]
+Sql: TypeAlias = sa.ColumnElement[Any]
+Keys: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A multi-valued attribute kept as rows of another table, such as `members`.
+
+    `table` is what to select from, `of` ties a row to the outer resource, `columns` hold the comparable values by
+    canonical sub-attribute name: `Rows(m, m.c.group_id == groups.c.id, {"value": m.c.member_id})`. Hand in an alias
+    of a table that the outer query reads too.
+    """
+
+    table: sa.FromClause
+    of: sa.ColumnElement[bool]
+    columns: Mapping[str, Sql]
+
+
+# By canonical path. A column holds comparable values (resource.comparable): folded text, or a DateTime for a dateTime.
+Columns: TypeAlias = Mapping[str, "Sql | Rows"]
+
+
+def compile_filter(filter: Filter, dialect: Dialect, search: Sql, columns: Columns | None = None) -> Sql:
+    """The WHERE of a filter over the JSON column `search`.
+
+    An attribute in `columns` is read there and nowhere else, so that an index serves it. Raises InvalidFilter for a
+    sub-attribute of Rows that has no column there.
+    """
+    json = _Sqlite(search) if dialect == "sqlite" else _Postgresql(search)
+    return _compile(filter.bound, json, columns or {})
+
+
+def _compile(bound: Bound, json: _Json, columns: Columns) -> Sql:
+    match bound:
+        case And():
+            return sa.and_(*(_compile(term, json, columns) for term in bound.terms))
+        case Or():
+            return sa.or_(*(_compile(term, json, columns) for term in bound.terms))
+        case Not():
+            return sa.not_(sa.func.coalesce(_compile(bound.term, json, columns), sa.false(), type_=sa.Boolean()))
+        case Element():
+            return _element(bound, json, columns)
+        case Condition():
+            return _condition(bound, json, columns)
+        case _:
+            assert_never(bound)
+
+
+def _element(bound: Element, json: _Json, columns: Columns) -> Sql:
+    path = bound.attribute.path
+    rows = columns.get(path)
+    if isinstance(rows, Rows):
+        inner = {f"{path}.{name}": column for name, column in rows.columns.items()}
+        return _exists(rows.table, rows.of, _compile(bound.term, json.without_value(), inner))
+    table, one = json.elements(bound.keys)
+    return _exists(table, _compile(bound.term, one, {}))
+
+
+def _condition(bound: Condition, json: _Json, columns: Columns) -> Sql:
+    column = columns.get(bound.attribute.path)
+    if isinstance(column, Rows):
+        # `members pr`; any other condition on rows is inside an Element.
+        return _exists(column.table, column.of)
+    if column is None and json.node is None:
+        raise InvalidFilter(f"Invalid filter: {bound.attribute.path} cannot be searched.")
+    if bound.op is Op.PR:
+        return json.present(bound.keys) if column is None else column.is_not(None)
+    kind = bound.attribute.attribute.type
+    if column is None:
+        return _compare(json, json.value(bound.keys, kind), bound, json.literal(bound.value, kind))
+    by_clock = kind is Type.DATETIME and isinstance(column.type, sa.DateTime)
+    value = datetime.fromisoformat(str(bound.value)) if by_clock else bound.value
+    return _compare(json, column, bound, sa.literal(value, column.type))
+
+
+def _compare(json: _Json, left: Sql, condition: Condition, right: Sql) -> Sql:
+    text = condition.value if isinstance(condition.value, str) else ""
+    match condition.op:
+        case Op.EQ:
+            # Without COLLATE: equality is by code point anyway, and a plain index serves it.
+            return left == right
+        case Op.CO:
+            return json.position(left, right) > 0
+        case Op.SW:
+            return sa.func.substr(left, 1, len(text), type_=sa.Text()) == right
+        case Op.EW:
+            return json.ending(left, len(text)) == right if text else left.is_not(None)
+        case Op.GT:
+            return json.ordered(left) > right
+        case Op.GE:
+            return json.ordered(left) >= right
+        case Op.LT:
+            return json.ordered(left) < right
+        case Op.LE:
+            return json.ordered(left) <= right
+        case Op.NE | Op.PR:
+            raise AssertionError(f"{condition.op} is not compared")
+        case _:
+            assert_never(condition.op)
+
+
+def _exists(table: sa.FromClause, *where: Sql) -> Sql:
+    return sa.exists(sa.select(sa.literal_column("1")).select_from(table).where(*where))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sqlite:
+    """A JSON value, the search view or an element of it, and how SQLite reads it.
+
+    `keys` lead to a part of it, () is itself. `node` None stands for rows, which have columns only.
+    """
+
+    node: Sql | None
+
+    def without_value(self) -> _Sqlite:
+        return _Sqlite(None)
+
+    def present(self, keys: Keys) -> Sql:
+        return sa.func.json_type(self.node, _sqlite_path(keys)).is_not(None)
+
+    def value(self, keys: Keys, kind: Type) -> Sql:
+        # An element that is itself a text comes from json_each as that text, which is no JSON to extract from.
+        if not keys and self.node is not None:
+            return self.node
+        return sa.func.json_extract(self.node, _sqlite_path(keys))
+
+    def literal(self, value: Any, kind: Type) -> Sql:
+        return sa.literal(value)
+
+    def elements(self, keys: Keys) -> tuple[sa.FromClause, _Sqlite]:
+        rows = sa.func.json_each(self.node, _sqlite_path(keys)).table_valued("value")
+        return rows, _Sqlite(rows.c.value)
+
+    def ordered(self, value: Sql) -> Sql:
+        return value
+
+    def position(self, text: Sql, part: Sql) -> Sql:
+        return sa.func.instr(text, part)
+
+    def ending(self, text: Sql, length: int) -> Sql:
+        return sa.func.substr(text, -length, type_=sa.Text())
+
+
+@dataclass(frozen=True, slots=True)
+class _Postgresql:
+    """The same for PostgreSQL's JSONB."""
+
+    node: Sql | None
+
+    def without_value(self) -> _Postgresql:
+        return _Postgresql(None)
+
+    def _part(self, keys: Keys) -> Sql:
+        part: Sql = sa.type_coerce(self.node, JSONB())
+        for key in keys:
+            part = part.op("->", return_type=JSONB())(sa.literal(key, sa.Text()))
+        return part
+
+    def present(self, keys: Keys) -> Sql:
+        return self._part(keys).is_not(None)
+
+    def value(self, keys: Keys, kind: Type) -> Sql:
+        part = self._part(keys)
+        text = part.op("#>>", return_type=sa.Text())(sa.literal([], ARRAY(sa.Text())))
+        if kind in (Type.INTEGER, Type.DECIMAL):
+            return sa.case((sa.func.jsonb_typeof(part) == "number", sa.cast(text, sa.Numeric())))
+        return text
+
+    def literal(self, value: Any, kind: Type) -> Sql:
+        match value:
+            case bool():
+                return sa.literal("true" if value else "false", sa.Text())
+            case int() | float():
+                return sa.literal(Decimal(str(value)), sa.Numeric())
+            case _:
+                return sa.literal(value, sa.Text())
+
+    def elements(self, keys: Keys) -> tuple[sa.FromClause, _Postgresql]:
+        part = self._part(keys)
+        # The planner may call the function before it looks at the type, and a scalar would raise.
+        listed = sa.case((sa.func.jsonb_typeof(part) == "array", part), else_=sa.cast("[]", JSONB()))
+        rows = sa.func.jsonb_array_elements(listed).table_valued(sa.column("value", JSONB()))
+        return rows, _Postgresql(rows.c.value)
+
+    def ordered(self, value: Sql) -> Sql:
+        return sa.collate(value, "C") if isinstance(value.type, sa.String) else value
+
+    def position(self, text: Sql, part: Sql) -> Sql:
+        return sa.func.strpos(text, part)
+
+    def ending(self, text: Sql, length: int) -> Sql:
+        return sa.func.right(text, length, type_=sa.Text())
+
+
+_Json: TypeAlias = _Sqlite | _Postgresql
+
+
+def _sqlite_path(keys: Keys) -> str:
+    return "$" + "".join(f'."{key}"' for key in keys)

@@ -1,0 +1,255 @@
+"""A filter in SQL selects what it selects in memory, whatever the filter and the users; and the text is the tree."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.dialects.postgresql import JSONB
+
+from syncd.core.filter import (
+    And,
+    Ast,
+    Comparison,
+    Filter,
+    Not,
+    Op,
+    Or,
+    ValuePath,
+    bind,
+    compile,
+    parse,
+    render,
+)
+from syncd.core.resource import canonical, fold, search_view
+from syncd.core.schema import ENTERPRISE_USER, RULE_USER, Attribute, ResourceType, Schema, Type
+from syncd.store.search import Rows, compile_filter
+
+DEPARTMENT, MANAGER = f"{ENTERPRISE_USER}:department", f"{ENTERPRISE_USER}:manager"
+# Numbers and lists of scalars inside elements occur in no built-in schema, but the language has them.
+ODD = ResourceType(
+    "User",
+    "/Users",
+    "",
+    Schema(
+        RULE_USER.schema.id,
+        "User",
+        "",
+        (
+            *RULE_USER.schema.attributes,
+            Attribute("level", Type.INTEGER),
+            Attribute("score", Type.DECIMAL),
+            Attribute("since", Type.DATETIME),
+            Attribute(
+                "jobs",
+                Type.COMPLEX,
+                multi_valued=True,
+                sub_attributes=(Attribute("value"), Attribute("tags", multi_valued=True, case_exact=True)),
+            ),
+        ),
+    ),
+    RULE_USER.extensions,
+)
+
+# Few and confusable, so that equal, prefix, case, composition and the order of code points above U+FFFF all occur.
+TEXTS = [
+    "a",
+    "A",
+    "ab",
+    "b",
+    "%",
+    "_",
+    "a%",
+    "\\",
+    '"',
+    "é",
+    "e\u0301",
+    "É",
+    "ß",
+    "ss",
+    "\uffee",
+    "\U0001f600",
+    "a b",
+    "'",
+]
+INSTANTS = ["2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00", "2024-01-01t00:00:00.5z", "2023-12-31T23:59:59"]
+NUMBERS = [0, 1, -1, 2, 0.1, 1.5, 2**53 + 1, 2**53, 2**63 - 1, 1e300]
+texts = st.sampled_from(TEXTS)
+instants = st.sampled_from(INSTANTS)
+
+STRINGS = ["userName", "USERNAME", "displayName", "name.givenName", "id", "externalId", DEPARTMENT, DEPARTMENT.upper()]
+STRINGS += [MANAGER, f"{MANAGER}.value", "source", "schemas", "groups.source", "groups", "groups.display"]
+STRINGS += ["emails", "emails.value", "emails.type", "jobs.tags", "jobs", "photos.value"]
+SUBS = {
+    "emails": ["value", "TYPE", "display"],
+    "groups": ["value", "display", "source"],
+    "jobs": ["value", "tags"],
+    "name": ["givenName", "familyName"],
+}
+TEXT_OPS = [op for op in Op if op is not Op.PR]
+ORDER_OPS = [Op.EQ, Op.NE, Op.GT, Op.GE, Op.LT, Op.LE]
+
+
+def comparisons(paths: list[str], ops: list[Op], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Comparison]:
+    some = st.builds(Comparison, st.sampled_from(paths), st.sampled_from(ops), values)
+    null = st.builds(Comparison, st.sampled_from(paths), st.sampled_from([Op.EQ, Op.NE]), st.none())
+    present = st.builds(Comparison, st.sampled_from(paths), st.just(Op.PR))
+    return st.one_of(some, some, present, null)
+
+
+def trees(leaves: st.SearchStrategy[Any], size: int = 8) -> st.SearchStrategy[Any]:
+    def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        several = st.lists(inner, min_size=2, max_size=3).map(tuple)
+        return st.one_of(several.map(And), several.map(Or), inner.map(Not))
+
+    return st.recursive(leaves, grow, max_leaves=size)
+
+
+booleans = st.sampled_from([True, False, "True", "false"])
+
+
+def value_paths(path: str) -> st.SearchStrategy[ValuePath]:
+    leaves = comparisons(SUBS[path], TEXT_OPS, texts)
+    if path == "emails":
+        leaves = st.one_of(leaves, comparisons(["primary"], [Op.EQ, Op.NE], booleans))
+    return st.builds(ValuePath, st.sampled_from([path, path.upper()]), trees(leaves, 4))
+
+
+filters: st.SearchStrategy[Ast] = trees(
+    st.one_of(
+        comparisons(STRINGS, TEXT_OPS, texts),
+        comparisons(["active", "emails.primary"], [Op.EQ, Op.NE], booleans),
+        comparisons(["meta.lastModified", "since"], ORDER_OPS, instants),
+        comparisons(["level", "score"], ORDER_OPS, st.sampled_from(NUMBERS)),
+        *(value_paths(path) for path in SUBS),
+    )
+)
+
+emails = st.fixed_dictionaries({}, optional={"value": texts, "type": texts, "display": texts})
+users = st.fixed_dictionaries(
+    {"userName": texts, "id": texts, "modified": instants},
+    optional={
+        "externalId": texts,
+        "displayName": texts,
+        "active": st.booleans(),
+        "name": st.fixed_dictionaries({}, optional={"givenName": texts, "familyName": texts}),
+        "emails": st.lists(emails, max_size=3),
+        "primary": st.booleans(),
+        "photos": st.lists(texts, max_size=2),
+        "level": st.sampled_from([n for n in NUMBERS if isinstance(n, int)]),
+        "score": st.sampled_from(NUMBERS),
+        "since": instants,
+        "jobs": st.lists(
+            st.fixed_dictionaries({}, optional={"value": texts, "tags": st.lists(texts, max_size=2)}), max_size=2
+        ),
+        ENTERPRISE_USER: st.fixed_dictionaries({}, optional={"department": texts, "manager": texts}),
+        "source": st.lists(texts, max_size=2),
+        "groups": st.lists(
+            st.fixed_dictionaries({"value": texts, "display": texts}, optional={"source": texts}), max_size=3
+        ),
+    },
+)
+
+T = sa.MetaData()
+USERS = sa.Table(
+    "users",
+    T,
+    sa.Column("n", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text),
+    sa.Column("user_name_key", sa.Text),
+    sa.Column("modified", sa.Text),
+    sa.Column("active", sa.Boolean),
+    sa.Column("search", sa.Text().with_variant(JSONB(), "postgresql")),
+    prefixes=["TEMPORARY"],
+)
+GROUPS = sa.Table(
+    "memberships",
+    T,
+    sa.Column("user_n", sa.Integer),
+    sa.Column("value", sa.Text),
+    sa.Column("display", sa.Text),
+    sa.Column("source", sa.Text),
+    prefixes=["TEMPORARY"],
+)
+SPECIAL = {
+    "id": USERS.c.id,
+    "userName": USERS.c.user_name_key,
+    "meta.lastModified": USERS.c.modified,
+    "active": USERS.c.active,
+    "groups": Rows(
+        GROUPS,
+        GROUPS.c.user_n == USERS.c.n,
+        {"value": GROUPS.c.value, "display": GROUPS.c.display, "source": GROUPS.c.source},
+    ),
+}
+
+
+def _view(user: dict[str, Any]) -> dict[str, Any]:
+    document = {k: v for k, v in user.items() if k not in ("groups", "source", "id", "modified", "primary")}
+    if document.get("emails") and "primary" in user:
+        document["emails"] = [{**document["emails"][0], "primary": user["primary"]}, *document["emails"][1:]]
+    extra = {"groups": user.get("groups"), "source": user.get("source"), "id": user["id"]}
+    return search_view(canonical(document, ODD), ODD, meta={"lastModified": user["modified"]}, **extra)
+
+
+def _select(
+    connection: sa.Connection, views: list[dict[str, Any]], filter: Filter, dialect: Any, special: Any
+) -> list[int]:
+    for n, view in enumerate(views):
+        row = {
+            "n": n,
+            "id": view["id"],
+            "user_name_key": view["username"],
+            "modified": view["meta"]["lastmodified"],
+            "active": view.get("active"),
+            "search": view if dialect == "postgresql" else json.dumps(view),
+        }
+        connection.execute(USERS.insert(), row)
+        for group in view.get("groups", ()):
+            connection.execute(GROUPS.insert(), {"user_n": n, "source": None, **group})
+    where = compile_filter(filter, dialect, USERS.c.search, special)
+    return list(connection.execute(sa.select(USERS.c.n).where(where).order_by(USERS.c.n)).scalars())
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    url = "sqlite://" if request.param == "sqlite" else os.environ.get("SYNCD_TEST_POSTGRES", "")
+    if not url:
+        pytest.skip("needs PostgreSQL: SYNCD_TEST_POSTGRES is not set")
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="sqlite" if request.param == "sqlite" else "postgresql+psycopg")
+    )
+    yield engine
+    engine.dispose()
+
+
+@settings(
+    max_examples=int(os.environ.get("SYNCD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(tree=filters, people=st.lists(users, min_size=1, max_size=6))
+def test_sql_equals_memory(engine: sa.Engine, tree: Ast, people: list[dict[str, Any]]) -> None:
+    filter = Filter(render(tree), bind(tree, ODD))
+    views = [_view(user) for user in people]
+    matches = compile(filter)
+    expected = [n for n, view in enumerate(views) if matches(view)]
+    for special in ({}, SPECIAL):
+        with engine.connect() as connection, connection.begin() as transaction:
+            T.create_all(connection, checkfirst=False)
+            assert _select(connection, views, filter, engine.dialect.name, special) == expected
+            transaction.rollback()
+
+
+@given(filters)
+def test_text_is_the_tree(tree: Ast) -> None:
+    assert parse(render(tree)) == tree
+
+
+@given(st.text(max_size=60))
+def test_fold_is_stable(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
