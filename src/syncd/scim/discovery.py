@@ -1,0 +1,78 @@
+"""What this server says of itself (RFC 7643 sections 5 to 7, RFC 7644 section 4), made from the schemas it enforces.
+
+Every statement is true of this release: clients believe it. Sub-attributes that RFC 7643 section 5 requires are present
+even where `supported` is false: without them authentik uses neither PATCH nor filter (goauthentik/authentik#25056).
+`base_url` is the public URL of the SCIM endpoint without a trailing slash.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from syncd.core.schema import GROUP, USER, ResourceType, Schema
+from syncd.scim.messages import MAX_OPERATIONS
+
+MAX_RESULTS: Final = 1000
+MAX_PAYLOAD_BYTES: Final = 1_048_576
+RESOURCE_TYPES: Final = (USER, GROUP)
+
+
+def service_provider_config(base_url: str) -> dict[str, Any]:
+    """The body of `/ServiceProviderConfig`."""
+    return {
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
+        "patch": {"supported": True},
+        # authentik cuts its group PATCHes into pieces of bulk.maxOperations although bulk is off, so it is never 0.
+        "bulk": {"supported": False, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_PAYLOAD_BYTES},
+        "filter": {"supported": True, "maxResults": MAX_RESULTS},
+        "changePassword": {"supported": False},
+        "sort": {"supported": False},
+        "etag": {"supported": True},
+        "authenticationSchemes": [
+            {
+                "type": "oauthbearertoken",
+                "name": "OAuth Bearer Token",
+                "description": "A token made by `syncd token create`, sent as Authorization: Bearer.",
+                "specUri": "https://www.rfc-editor.org/info/rfc6750",
+                "primary": True,
+            }
+        ],
+        "meta": {"resourceType": "ServiceProviderConfig", "location": f"{base_url}/ServiceProviderConfig"},
+    }
+
+
+def resource_types(base_url: str) -> list[dict[str, Any]]:
+    """The resources of `/ResourceTypes`, for a ListResponse."""
+    return [_resource_type(each, base_url) for each in RESOURCE_TYPES]
+
+
+def resource_type(name: str, base_url: str) -> dict[str, Any] | None:
+    """The body of `/ResourceTypes/{name}`; None: there is none (404)."""
+    return next((_resource_type(each, base_url) for each in RESOURCE_TYPES if each.name == name), None)
+
+
+def schemas(base_url: str) -> list[dict[str, Any]]:
+    """The resources of `/Schemas`: core schemas and extensions, each once, for a ListResponse."""
+    return [_schema(each, base_url) for each in _all_schemas()]
+
+
+def schema(urn: str, base_url: str) -> dict[str, Any] | None:
+    """The body of `/Schemas/{urn}`, the URN in any case; None: there is none (404)."""
+    return next((_schema(each, base_url) for each in _all_schemas() if each.id.lower() == urn.lower()), None)
+
+
+def _all_schemas() -> tuple[Schema, ...]:
+    found: dict[str, Schema] = {}
+    for each in RESOURCE_TYPES:
+        for item in (each.schema, *(extension for extension, _ in each.extensions)):
+            found.setdefault(item.id, item)
+    return tuple(found.values())
+
+
+def _schema(item: Schema, base_url: str) -> dict[str, Any]:
+    return item.to_scim() | {"meta": {"resourceType": "Schema", "location": f"{base_url}/Schemas/{item.id}"}}
+
+
+def _resource_type(item: ResourceType, base_url: str) -> dict[str, Any]:
+    location = f"{base_url}/ResourceTypes/{item.name}"
+    return item.to_scim() | {"meta": {"resourceType": "ResourceType", "location": location}}

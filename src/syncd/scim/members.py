@@ -1,0 +1,129 @@
+"""Changes of a group's members as deltas, so that the members themselves are never loaded.
+
+Understood: `members` with add, replace and remove, `members[value eq "x"]` (and such terms joined by `or`) with remove,
+and a `members` key in a path-less value. Nothing else can be decided without reading the members, so it is refused by
+name. Only an explicit empty list, null or a bare `remove` empties a group; a malformed list changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from syncd.core import filter as filters
+from syncd.core.resource import shown
+from syncd.core.schema import GROUP
+from syncd.errors import InvalidPath, InvalidValue, Mutability, SyncdError
+from syncd.scim import path as paths
+from syncd.scim.messages import ABSENT, Operation
+from syncd.scim.patch import at
+
+_ONE_MEMBER = re.compile(
+    r'members\[value eq "([^"\\\x00-\x1f]+)"\]', re.IGNORECASE
+)  # all that Okta and the dialects make
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEdit:
+    """One step, to be applied in order: add or remove `ids`, replace all by `ids`, or clear (`ids` empty).
+
+    Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say.
+    """
+
+    kind: Literal["add", "remove", "replace", "clear"]
+    ids: tuple[str, ...] = ()
+
+
+def split_members(operations: Sequence[Operation]) -> tuple[tuple[Operation, ...], tuple[MemberEdit, ...]]:
+    """The operations on a group that do not touch members, and the edits of those that do, each in the client's order.
+
+    An operation that touches both comes apart. Raises InvalidPath, InvalidFilter, InvalidValue or Mutability, the
+    message beginning with `Operations[index]`.
+    """
+    others: list[Operation] = []
+    edits: list[MemberEdit] = []
+    for operation in operations:
+        try:
+            rest, found = _split(operation)
+        except SyncdError as exc:
+            raise type(exc)(f"{at(operation)}: {exc}") from exc
+        if rest is not None:
+            others.append(rest)
+        edits.extend(found)
+    return tuple(others), tuple(edits)
+
+
+def _split(operation: Operation) -> tuple[Operation | None, list[MemberEdit]]:
+    if operation.path is None:
+        if operation.kind == "remove" or not isinstance(operation.value, Mapping):
+            return operation, []
+        rest: dict[str, Any] = {}
+        edits: list[MemberEdit] = []
+        for key, value in operation.value.items():
+            if _is_members(key):
+                edits.extend(_edit(replace(operation, path=key, value=value), key))
+            else:
+                rest[key] = value
+        return (replace(operation, value=rest) if rest or not edits else None), edits
+    return (None, _edit(operation, operation.path)) if _is_members(operation.path) else (operation, [])
+
+
+def _is_members(path: str) -> bool:
+    found = GROUP.resolve(path.partition("[")[0].strip())
+    return found is not None and found.top == "members"
+
+
+def _edit(operation: Operation, text: str) -> list[MemberEdit]:
+    one = _ONE_MEMBER.fullmatch(text)
+    if one is not None and operation.kind == "remove":
+        return [MemberEdit("remove", (one[1],))]
+    path = paths.parse(text, GROUP)
+    if path.where is not None:
+        ids = _selected(path.where)
+        if path.sub is not None or operation.kind != "remove":
+            raise Mutability("a member cannot be changed, only added and removed: remove it and add another")
+        return [MemberEdit("remove", ids)]
+    if path.sub is not None:
+        raise InvalidPath(f'{shown(text)} names no member: use path members, or members[value eq "<id>"] with remove')
+    value = operation.value
+    if operation.kind == "remove":
+        if value is not ABSENT and value is not None:
+            raise InvalidValue('remove takes no value: select each member by members[value eq "<id>"]')
+        return [MemberEdit("clear")]
+    if value is ABSENT:
+        raise InvalidValue(f"{operation.kind} needs a value: a list of members")
+    ids = _ids(value)
+    if operation.kind == "add":
+        return [MemberEdit("add", ids)] if ids else []
+    return [MemberEdit("replace", ids) if ids else MemberEdit("clear")]
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    ids: dict[str, None] = {}
+    for index, member in enumerate(value if isinstance(value, list) else [value]):
+        found = member
+        if isinstance(member, Mapping):
+            found = next((part for key, part in member.items() if key.lower() == "value"), None)
+        if not isinstance(found, str) or not found:
+            raise InvalidValue(f'member {index} has no id: each member is an object such as {{"value": "<id>"}}')
+        if "\0" in found:
+            raise InvalidValue(f"the id of member {index} holds a NUL, which no text may")
+        ids[found] = None
+    return tuple(ids)
+
+
+def _selected(where: filters.Filter) -> tuple[str, ...]:
+    tree = filters.parse(where.text)
+    ids: dict[str, None] = {}
+    for term in tree.terms if isinstance(tree, filters.Or) else (tree,):
+        plain = isinstance(term, filters.Comparison) and term.op is filters.Op.EQ and term.path.lower() == "value"
+        if not plain or not isinstance(term, filters.Comparison) or not isinstance(term.value, str):
+            raise InvalidPath(
+                f'members can be selected by value only, such as members[value eq "<id>"], not by {shown(where.text)}'
+            )
+        ids[term.value] = None
+    return tuple(ids)

@@ -1,0 +1,268 @@
+"""SCIM request bodies and queries in, response envelopes out (RFC 7644 sections 3.4, 3.5, 3.12).
+
+A body is bytes until it stands here: valid JSON, an object, not nested without end, with the message's own URN.
+What a message says about attributes is judged later, by the schema. Unknown query parameters are ignored (3.4.2, last
+paragraph), unknown members of an envelope too. Stored resources are spliced into lists as the bytes they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal
+
+import orjson
+
+from syncd.core.resource import shown
+from syncd.errors import InvalidFilter, InvalidSyntax, InvalidValue, TooLarge
+
+PATCH_URN: Final = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+SEARCH_URN: Final = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
+LIST_URN: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+ERROR_URN: Final = "urn:ietf:params:scim:api:messages:2.0:Error"
+
+MAX_DEPTH: Final = 16  # a SCIM resource needs 4, a PATCH request 6
+MAX_OPERATIONS: Final = 1000  # in one PATCH; a value list within an operation does not count
+_LARGEST: Final = 2**53  # above any real offset, below what a database's integer holds
+
+_INTEGER = re.compile(r"\s*([+-]?[0-9]{1,30})\s*")
+
+
+class Absent(Enum):
+    """`value` was not sent, which is not the same as `null`."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a PATCH. `value` is JSON or ABSENT; `index` is the client's own count, 0-based, for messages."""
+
+    op: str
+    path: str | None = None
+    value: Any = ABSENT
+    index: int = 0
+
+    @property
+    def kind(self) -> str:
+        """`add`, `remove` or `replace`: Entra sends `Add` (RFC 7644 3.5.2 has lower case)."""
+        return self.op.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A query for a list (RFC 7644 3.4.2). `count` None: as many as the server gives; 0: only the total."""
+
+    filter: str | None = None
+    start_index: int = 1
+    count: int | None = None
+    attributes: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    sort_by: str | None = None
+    sort_order: Literal["ascending", "descending"] = "ascending"
+
+
+# ---------------------------------------------------------------- bodies in
+
+
+def parse_resource(body: bytes) -> dict[str, Any]:
+    """The JSON object of a POST or PUT, its `schemas` a well-formed list. Raises InvalidSyntax, InvalidValue.
+
+    Which URNs must be there is `require_schema`, after the dialects had their turn.
+    """
+    document = _object(body)
+    _schemas(document)
+    return document
+
+
+def require_schema(document: Mapping[str, Any], urn: str) -> None:
+    """Raises InvalidSyntax unless `schemas` holds `urn`, in any case (RFC 7643 section 3)."""
+    schemas = _schemas(document)
+    if urn.lower() not in {item.lower() for item in schemas}:
+        raise InvalidSyntax(f'"schemas" is {_plain(schemas)}: add "{urn}"')
+
+
+def parse_patch(body: bytes) -> tuple[Operation, ...]:
+    """The operations of a PATCH (RFC 7644 3.5.2). An empty list is no change, as Microsoft's validator sends it.
+
+    Raises InvalidSyntax, InvalidValue, or TooLarge above MAX_OPERATIONS.
+    """
+    message = _object(body)
+    require_schema(message, PATCH_URN)
+    operations = _member(message, "Operations")
+    if not isinstance(operations, list):
+        raise InvalidSyntax(f'"Operations" must be a list of operations, not {_kind(operations)}')
+    if len(operations) > MAX_OPERATIONS:
+        raise TooLarge(
+            f"{len(operations)} operations in one PATCH, the limit is {MAX_OPERATIONS}: send several requests"
+        )
+    return tuple(_operation(item, index) for index, item in enumerate(operations))
+
+
+def _operation(item: Any, index: int) -> Operation:
+    at = f"Operations[{index}]"
+    if not isinstance(item, dict):
+        raise InvalidSyntax(f"{at} must be an object with op, path and value, not {_kind(item)}")
+    op, path = _member(item, "op", at), _member(item, "path", at)
+    if not isinstance(op, str) or op.lower() not in ("add", "remove", "replace"):
+        raise InvalidSyntax(f'{at}.op must be "add", "remove" or "replace", not {_plain(op)}')
+    if path is ABSENT or path is None or path == "":
+        path = None
+    elif not isinstance(path, str):
+        raise InvalidSyntax(f"{at}.path must be text, not {_kind(path)}")
+    return Operation(op, path, _member(item, "value", at), index)
+
+
+def parse_search_request(body: bytes) -> ListQuery:
+    """The query in the body of a POST to `/.search` (RFC 7644 3.4.3). Raises InvalidSyntax, InvalidValue."""
+    message = _object(body)
+    require_schema(message, SEARCH_URN)
+    pairs: list[tuple[str, str]] = []
+    for name, value in message.items():
+        if name.lower() in _LISTS and isinstance(value, list):
+            if not all(isinstance(item, str) for item in value):
+                raise InvalidSyntax(f'"{name}" must be a list of attribute names')
+            pairs.extend((name, item) for item in value)
+        elif isinstance(value, str):
+            pairs.append((name, value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            pairs.append((name, str(value)))
+        elif name.lower() in _SINGLE | _LISTS and value is not None:
+            raise InvalidSyntax(f'"{name}" in a search request may not be {_kind(value)}')
+    return parse_query(pairs)
+
+
+# ---------------------------------------------------------------- queries in
+
+_LISTS = frozenset({"attributes", "excludedattributes"})
+_SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder"})
+
+
+def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
+    """The query parameters that SCIM knows, the others ignored (Entra carries flags such as `aadOptscim062020` along).
+
+    startIndex below 1 is 1, a negative count is 0 (RFC 7644 3.4.2.4). Raises InvalidValue, InvalidFilter.
+    """
+    single: dict[str, str] = {}
+    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
+    for name, value in parameters:
+        key = name.lower()
+        if key in _LISTS:
+            lists[key].extend(part for part in (part.strip() for part in value.split(",")) if part)
+        elif key in _SINGLE and single.setdefault(key, value) != value:
+            raise InvalidValue(f"{name} was given twice: give it once")
+    if lists["attributes"] and lists["excludedattributes"]:
+        raise InvalidValue("attributes and excludedAttributes exclude each other (RFC 7644 3.4.2.5): give only one")
+    if "filter" in single and not single["filter"].strip():
+        raise InvalidFilter('filter is empty: leave it out, or give a condition such as userName eq "jdoe"')
+    order = single.get("sortorder", "ascending").strip().lower()
+    if order not in ("ascending", "descending"):
+        raise InvalidValue(f"sortOrder must be ascending or descending, not {shown(order)}")
+    return ListQuery(
+        filter=single.get("filter"),
+        start_index=max(1, _integer("startIndex", single.get("startindex"), 1)),
+        count=max(0, _integer("count", single["count"], 0)) if "count" in single else None,
+        attributes=tuple(lists["attributes"]),
+        excluded=tuple(lists["excludedattributes"]),
+        sort_by=single.get("sortby", "").strip() or None,
+        sort_order="descending" if order == "descending" else "ascending",
+    )
+
+
+def _integer(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    match = _INTEGER.fullmatch(text)
+    if match is None:
+        raise InvalidValue(f"{name} must be a whole number, not {shown(text)}")
+    return min(int(match[1]), _LARGEST)
+
+
+# ---------------------------------------------------------------- envelopes out
+
+
+def error_body(status: int, detail: str, scim_type: str | None = None) -> bytes:
+    """The Error message (RFC 7644 3.12). `status` goes out as a string; `scimType` only where there is one."""
+    body: dict[str, Any] = {"schemas": [ERROR_URN], "status": str(status)}
+    if scim_type is not None:
+        body["scimType"] = scim_type
+    return orjson.dumps(body | {"detail": detail.encode("utf-8", "replace").decode()})
+
+
+def list_response(total: int, start_index: int, resources: Iterable[bytes]) -> bytes:
+    """The ListResponse (RFC 7644 3.4.2). `total` counts every match of every page; `resources` are stored documents."""
+    items = tuple(resources)
+    return b'{"schemas":["%s"],"totalResults":%d,"startIndex":%d,"itemsPerPage":%d,"Resources":[%s]}' % (
+        LIST_URN.encode(),
+        total,
+        start_index,
+        len(items),
+        b",".join(items),
+    )
+
+
+# ---------------------------------------------------------------- what every body has in common
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise InvalidSyntax("the request has no body: send a JSON object")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidSyntax(f"the body is not valid JSON: {exc}") from None
+    if not isinstance(document, dict):
+        raise InvalidSyntax(f"the body must be a JSON object, not {_kind(document)}")
+    _check_depth(document)
+    return document
+
+
+def _check_depth(document: dict[str, Any]) -> None:
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        inner = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not inner:
+            return
+        level = inner
+    raise InvalidSyntax(f"the body is nested deeper than {MAX_DEPTH} levels: no SCIM message is")
+
+
+def _member(message: Mapping[str, Any], name: str, at: str = "the body") -> Any:
+    """A member of an envelope in any case (some clients send `operations`), or ABSENT."""
+    found = [key for key in message if key.lower() == name.lower()]
+    if len(found) > 1:
+        raise InvalidSyntax(f'{at} has "{name}" twice, as {" and ".join(found)}: send one')
+    return message[found[0]] if found else ABSENT
+
+
+def _schemas(message: Mapping[str, Any]) -> list[str]:
+    schemas = _member(message, "schemas")
+    if not isinstance(schemas, list) or not schemas or not all(isinstance(item, str) for item in schemas):
+        raise InvalidSyntax(f'"schemas" must be a non-empty list of URNs (RFC 7643 section 3), not {_plain(schemas)}')
+    lowered = [item.lower() for item in schemas]
+    for item in lowered:
+        if lowered.count(item) > 1:
+            raise InvalidSyntax(f'"schemas" holds {shown(item)} twice: send it once')
+    return schemas
+
+
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is ABSENT else _KINDS.get(type(value), "null")
+
+
+def _plain(value: Any) -> str:
+    """A JSON value, short enough for a message."""
+    return "missing" if value is ABSENT else shown(orjson.dumps(value).decode())
