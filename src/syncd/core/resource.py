@@ -94,7 +94,7 @@ def _part(attribute: Attribute, value: JSON) -> JSON:
 
 def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> dict[str, JSON]:
     """What filters compare. `extra` are whole attributes that values do not hold: `id`, `meta`, `groups`, `source`."""
-    view: dict[str, JSON] = {}
+    view: dict[str, JSON] = {"schemas": [fold(urn) for urn in _schemas(values, resource_type)]}
     for path, value in values.items():
         resolved = resource_type.resolve(path)
         part = None if resolved is None else _part(resolved.attribute, value)
@@ -127,7 +127,7 @@ def flatten(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[s
 
 def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
     """The nested document of values, `schemas` first and naming each extension that holds something."""
-    document: dict[str, JSON] = {"schemas": [resource_type.schema.id]}
+    document: dict[str, JSON] = {"schemas": _schemas(values, resource_type)}
     extensions: dict[str, dict[str, JSON]] = {}
     for path, value in values.items():
         resolved = resource_type.resolve(path)
@@ -140,7 +140,6 @@ def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
             home[name] = value
         else:
             home.setdefault(name, {})[resolved.attribute.name] = value
-    document["schemas"] += [schema.id for schema, _ in resource_type.extensions if schema.id in extensions]
     return document | extensions
 
 
@@ -268,6 +267,13 @@ def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
                     return value
             expected = "base64" if attribute.type is Type.BINARY else "a string"
     raise InvalidValue(f"{path} must be {expected}, not {_kind(value)}.")
+
+
+def _schemas(values: Values, resource_type: ResourceType) -> list[str]:
+    """The core schema and each extension that holds something (RFC 7643 section 3)."""
+    extensions = (schema.id for schema, _ in resource_type.extensions)
+    used = [urn for urn in extensions if any(path.startswith(f"{urn}:") for path in values)]
+    return [resource_type.schema.id, *used]
 
 
 def _attributes(document: Mapping[str, JSON], resource_type: ResourceType) -> Iterator[tuple[str, JSON]]:

@@ -183,10 +183,12 @@ class _Postgresql:
         return self._part(keys).is_not(None)
 
     def value(self, keys: Keys, kind: Type) -> Sql:
-        part = self._part(keys)
-        text = part.op("#>>", return_type=sa.Text())(sa.literal([], ARRAY(sa.Text())))
+        if keys:
+            text = self._part(keys[:-1]).op("->>", return_type=sa.Text())(sa.literal(keys[-1], sa.Text()))
+        else:
+            text = self._part(()).op("#>>", return_type=sa.Text())(sa.literal([], ARRAY(sa.Text())))
         if kind in (Type.INTEGER, Type.DECIMAL):
-            return sa.case((sa.func.jsonb_typeof(part) == "number", sa.cast(text, sa.Numeric())))
+            return sa.case((sa.func.jsonb_typeof(self._part(keys)) == "number", sa.cast(text, sa.Numeric())))
         return text
 
     def literal(self, value: Any, kind: Type) -> Sql:
@@ -200,8 +202,8 @@ class _Postgresql:
 
     def elements(self, keys: Keys) -> tuple[sa.FromClause, _Postgresql]:
         part = self._part(keys)
-        # The planner may call the function before it looks at the type, and a scalar would raise.
-        listed = sa.case((sa.func.jsonb_typeof(part) == "array", part), else_=sa.cast("[]", JSONB()))
+        # Of a scalar the function would raise; of NULL it has no rows.
+        listed = sa.case((sa.func.jsonb_typeof(part) == "array", part))
         rows = sa.func.jsonb_array_elements(listed).table_valued(sa.column("value", JSONB()))
         return rows, _Postgresql(rows.c.value)
 
