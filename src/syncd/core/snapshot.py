@@ -1,8 +1,8 @@
 """What one read of a source returned, and how far it can be trusted.
 
 A reader never raises half way: it returns what it has with a certificate that says why it is not whole. Nothing may be
-taken away by absence unless `certificate.complete` (design rule 1). The entries are streamed: a snapshot holds an iterable,
-and its certificate is known only when the iterable is exhausted.
+taken away by absence unless `certificate.complete` (design rule 1). The entries are streamed: a snapshot holds an
+iterable, and its certificate is known only when the iterable is exhausted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Certificate:
 
     because: tuple[str, ...] = ()
     server_identity: str | None = None  # what the server says it is, to notice another one answering
+    key_attribute: str | None = None  # what the stable keys are made of; another one than last time is another identity
     users_read: int = 0
     groups_read: int = 0
     set_aside: int = 0
@@ -34,7 +35,7 @@ class Entry:
     """One directory entry. Attribute names are in lower case; values are bytes, in the server's order."""
 
     kind: str  # "user" | "group"
-    key: str  # stable key: entryUUID, objectGUID, nsUniqueId, ipaUniqueID (text form, lower case); for `ldif` see ldif.py
+    key: str  # entryUUID, objectGUID, nsUniqueId, ipaUniqueID as text in lower case; for `ldif` see ldif.py
     dn: str
     attributes: Mapping[str, tuple[bytes, ...]]
 

@@ -1,0 +1,238 @@
+"""Read one LDAP directory whole, and say how far the read can be trusted.
+
+Users of all bases first, then groups, page by page (RFC 2696) on one connection. The read is complete only if every
+page ended with result 0, every last page had an empty cookie, every base was there, no part of the tree was handed to
+another server, at least one user came and every canary is visible. Whatever else happens ends the iteration quietly and
+is said in `certificate().because`. Only a connection that never came about raises (SourceUnreachable, from `read`).
+Memory: one page, and for each entry its key and a hash of its DN (to notice one key on two entries).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from datetime import datetime
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from syncd.core.snapshot import Certificate, Entry, SetAside
+from syncd.errors import IncompleteRead, InvalidValue
+from syncd.ldap import client, dn, keys, probe
+from syncd.ldap.client import Page, RawEntry, Session
+from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
+from syncd.ldap.rootdse import Server, meet
+from syncd.ldap.values import ACCOUNT_ATTRIBUTES
+
+GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber")
+_ALWAYS = ("objectClass", "uid", "modifyTimestamp")
+_ANY = "(objectClass=*)"
+_RANGE = re.compile(r"(.+);range=(\d{1,12})-(\d{1,12}|\*)", re.IGNORECASE | re.ASCII)
+# Active Directory names these in every search from a domain's top; they hold zones and settings, never people.
+_NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
+
+Part = Literal["users", "groups"]
+
+
+class LdapSource:
+    """A source of kind `ldap`. `attributes_wanted` are those the mapping reads, in any case."""
+
+    def __init__(self, config: LdapConfig, attributes_wanted: tuple[str, ...] = ()) -> None:
+        self.config = config
+        self.attributes_wanted = attributes_wanted
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def read(self, now: datetime) -> LdapReading:
+        """Connect and bind; the reading asks for entries as it is iterated. Raises SourceUnreachable, ConfigError."""
+        return LdapReading(self.config, self.attributes_wanted, client.connect(self.config))
+
+    def probe(self, count_up_to: int = 1000) -> probe.Probe:
+        """What `syncd check` says of this source. Raises SourceUnreachable and ConfigError as `read` does."""
+        return probe.probe(self.config, count_up_to)
+
+
+class LdapReading:
+    """One read under way: iterate once. `close` ends it early; iterating to the end closes it."""
+
+    def __init__(self, config: LdapConfig, attributes_wanted: tuple[str, ...], session: Session) -> None:
+        self._config = config
+        self._wanted = attributes_wanted
+        self._session = session
+        self._because: list[str] = []
+        self._ended = False
+        self._server: Server | None = None
+        self._key_attribute = config.key_attribute
+        self._seen: dict[str, int] = {}  # key -> hash of the canonical DN
+        self._counts = {"users": 0, "groups": 0, "received": 0, "set_aside": 0}
+        self._entries = self._read()
+
+    def __iter__(self) -> Generator[Entry | SetAside, None, None]:
+        return self._entries
+
+    def close(self) -> None:
+        self._entries.close()
+        self._session.close()
+
+    def certificate(self) -> Certificate:
+        return Certificate(
+            because=tuple(self._because) if self._ended else (*self._because, "the read was not carried to its end"),
+            server_identity=self._server.identity if self._server else None,
+            key_attribute=self._key_attribute,
+            users_read=self._counts["users"],
+            groups_read=self._counts["groups"],
+            set_aside=self._counts["set_aside"],
+        )
+
+    def _read(self) -> Generator[Entry | SetAside, None, None]:
+        config = self._config
+        try:
+            self._server = meet(self._session, config)
+            yield from self._part("users", config.users)
+            if config.groups is not None:
+                yield from self._part("groups", config.groups)
+            for canary in config.canaries:
+                self._look_for(canary)
+        except IncompleteRead as exc:
+            self._because.append(str(exc))
+        else:
+            self._ended = True
+        finally:
+            self._ended = self._ended or bool(self._because)
+            self._session.close()
+
+    def _part(self, part: Part, search: SearchConfig) -> Generator[Entry | SetAside, None, None]:
+        before = self._counts["received"]
+        for base in search.base:
+            yield from self._search(part, search, base)
+        if part == "users" and self._counts["received"] == before:
+            raise IncompleteRead(f"users: no entry matches {search.filter} below {' or '.join(search.base)}")
+
+    def _search(self, part: Part, search: SearchConfig, base: str) -> Generator[Entry | SetAside, None, None]:
+        received, cookie, number = 0, b"", 0
+        attributes = _attributes(self._config, part, search, self._wanted)
+        while True:
+            number += 1
+            try:
+                page = self._page(search, base, attributes, cookie)
+                _judge(page, base)
+                self._note_references(part, page)
+                for raw in page.entries:
+                    received += 1
+                    entry = self._entry(part, raw, page)
+                    if entry is not None:
+                        yield entry
+            except IncompleteRead as exc:
+                raise IncompleteRead(f"{part}: {exc} after {received:,} entries") from exc
+            if not page.cookie:
+                return
+            if not page.entries and page.cookie == cookie:
+                raise IncompleteRead(f"{part}: the server repeats page {number} after {received:,} entries")
+            cookie = page.cookie
+
+    def _page(self, search: SearchConfig, base: str, attributes: tuple[str, ...], cookie: bytes) -> Page:
+        paged = self._server is None or self._server.paging
+        size = self._config.page_size if paged else None
+        page = self._session.search(base, search.scope, search.filter, attributes, size, cookie)
+        if paged and page.code == 0 and page.cookie is None:
+            raise IncompleteRead("the server left out the paging control, so the end is not known")
+        return page
+
+    def _note_references(self, part: Part, page: Page) -> None:
+        elsewhere = tuple(url for url in page.references if not _holds_no_people(url))
+        if elsewhere:
+            raise IncompleteRead(
+                f"{part}: {len(elsewhere)} parts of the tree are on another server (referral to {elsewhere[0]})"
+            )
+
+    def _entry(self, part: Part, raw: RawEntry, page: Page) -> Entry | SetAside | None:
+        self._counts["received"] += 1
+        if self._counts["received"] > self._config.max_entries:
+            raise IncompleteRead(f"more than max_entries ({self._config.max_entries:,}) came")
+        if self._key_attribute is None:
+            self._key_attribute = keys.choose(keys.fold_names(other.attributes) for other in page.entries)
+            if self._key_attribute is None:
+                raise IncompleteRead(
+                    f"no entry shows {', '.join(KEY_ATTRIBUTES)}; the bind account must be able to read one"
+                )
+        key = None
+        try:
+            attributes = keys.fold_names(self._whole_ranges(raw))
+            key = keys.key_of(self._key_attribute, attributes)
+            name = _readable_dn(raw, self._config.max_entry_bytes)
+            fingerprint = hash(dn.normalize(name))
+            if self._seen.get(key) == fingerprint:
+                return None  # two bases overlap
+            if self._seen.setdefault(key, fingerprint) != fingerprint:
+                raise InvalidValue(f"{self._key_attribute}: {key} is on another entry too")
+        except InvalidValue as exc:
+            self._counts["set_aside"] += 1
+            return SetAside(raw.dn.decode("utf-8", "backslashreplace") or "an entry without a DN", str(exc), key)
+        self._counts[part] += 1
+        return Entry("user" if part == "users" else "group", key, name, attributes)
+
+    def _whole_ranges(self, raw: RawEntry) -> Mapping[str, tuple[bytes, ...]]:
+        """Active Directory hands out 1,500 members at a time (MS-ADTS 3.1.1.3.1.3.3): ask for the rest."""
+        if not any(";range=" in name.lower() for name in raw.attributes):
+            return raw.attributes
+        whole: dict[str, tuple[bytes, ...]] = {}
+        for name, values in raw.attributes.items():
+            found = _RANGE.fullmatch(name)
+            if found is None:
+                whole[name] = whole.get(name, ()) + values
+                continue
+            attribute, last = found[1], found[3]
+            collected = list(values)
+            while last != "*":
+                last, more = self._range(raw.dn.decode("utf-8", "replace"), attribute, int(last) + 1)
+                collected += more
+            whole[attribute] = whole.get(attribute, ()) + tuple(collected)
+        return whole
+
+    def _range(self, name: str, attribute: str, start: int) -> tuple[str, tuple[bytes, ...]]:
+        page = self._session.search(name, "base", _ANY, (f"{attribute};range={start}-*",))
+        for entry in page.entries if page.code == 0 else ():
+            for option, values in entry.attributes.items():
+                found = _RANGE.fullmatch(option)
+                if not found or found[1].lower() != attribute.lower() or int(found[2]) != start or not values:
+                    continue
+                if found[3] == "*" or int(found[3]) >= start:
+                    return found[3], values
+        raise IncompleteRead(f"{attribute} of {name}: the values from {start:,} on did not come: {page.outcome}")
+
+    def _look_for(self, canary: str) -> None:
+        page = self._session.search(canary, "base", _ANY, ())
+        if page.code != 0 or len(page.entries) != 1:
+            self._because.append(f"canary {canary} is not visible: {page.outcome}")
+
+
+def _attributes(config: LdapConfig, part: Part, search: SearchConfig, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
+    own = ACCOUNT_ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
+    unique = {name.lower(): name for name in (*_ALWAYS, *key, *own, *search.attributes, *wanted)}
+    return tuple(unique.values())
+
+
+def _judge(page: Page, base: str) -> None:
+    if page.code == 32:
+        raise IncompleteRead(f"the base {base} does not exist or is hidden: {page.outcome}")
+    if page.code != 0:
+        raise IncompleteRead(page.outcome)
+
+
+def _readable_dn(raw: RawEntry, max_bytes: int) -> str:
+    try:
+        name = raw.dn.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise InvalidValue("its DN is not UTF-8") from exc
+    if not name.strip():
+        raise InvalidValue("it has no DN")
+    size = sum(len(value) for values in raw.attributes.values() for value in values)
+    if size > max_bytes:
+        raise InvalidValue(f"it has {size:,} bytes, more than max_entry_bytes ({max_bytes:,})")
+    return name
+
+
+def _holds_no_people(url: str) -> bool:
+    return unquote(urlsplit(url).path).lstrip("/").replace(" ", "").lower().startswith(_NO_PEOPLE)
