@@ -1,0 +1,175 @@
+"""Contradictions: keys that are each well written and do not go together.
+
+Each check yields (path of the key, what is wrong). They run on what is well typed, even if other parts of the file are
+not; so what names refer to is looked up in the names as written, `Known`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from syncd.core.access import BUILT_IN
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.settings.block import did_you_mean
+from syncd.settings.model import Directory, Http, LdapSource, Missing, Rule, Source, Workspace
+from syncd.settings.values import is_loopback
+
+Path: TypeAlias = tuple[str | int, ...]
+Contradiction: TypeAlias = tuple[Path, str]
+
+# Sources that exist without being configured; a source of that name configures it and must be of that kind.
+IMPLIED = {ADMIN_SOURCE: "local", "scim": "scim"}
+RESERVED = {"rules": "is what `syncd plan rules` is called"}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that a workspace gives, well typed or not."""
+
+    seats: frozenset[str]
+    roles: frozenset[str]
+    sources: frozenset[str]
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> Known:
+        def names(section: str) -> frozenset[str]:
+            block = written.get(section)
+            return frozenset(block) if isinstance(block, Mapping) else frozenset()
+
+        return cls(names("seats"), names("roles") | BUILT_IN.keys(), names("sources") | IMPLIED.keys())
+
+
+def http(settings: Http) -> Iterator[Contradiction]:
+    if not (settings.bind.loopback or settings.tls or settings.trusted_proxies):
+        yield (
+            ("http", "bind"),
+            f"{settings.bind} is reachable from other machines: give http.tls a certificate, or name the proxies "
+            "that end TLS in http.trusted_proxies",
+        )
+
+
+def workspace(part: Workspace, known: Known) -> Iterator[Contradiction]:
+    yield from _seats(part, known)
+    for name in part.roles.keys() & BUILT_IN.keys():
+        yield ("roles", name), f"{name} is built in and cannot be changed; choose another name"
+    for attribute, order in part.precedence.items():
+        for number, name in enumerate(order):
+            if name not in known.sources:
+                yield ("precedence", attribute, number), _missing("source", name, known.sources)
+            elif name in order[:number]:
+                yield ("precedence", attribute, number), f"{name} is named twice"
+    for name, source in part.sources.items():
+        for path, what in _source(name, source, known):
+            yield ("sources", name, *path), what
+    yield from _rules(part, known)
+
+
+def _missing(what: str, name: str, known: Iterable[str]) -> str:
+    return f"there is no {what} '{name}'{did_you_mean(name, known)}"
+
+
+def _seats(part: Workspace, known: Known) -> Iterator[Contradiction]:
+    for name, pool in part.seats.items():
+        for number, needed in enumerate(pool.requires):
+            if needed not in known.seats:
+                yield ("seats", name, "requires", number), _missing("seat pool", needed, known.seats)
+        if pool.required and pool.when_full.mode == "waitlist" and "when_full" in pool.model_fields_set:
+            yield (
+                ("seats", name, "when_full"),
+                "a waiting list lets the person in without a seat, and `required: true` does not; drop one of the two",
+            )
+        if pool.limit is None and "when_full" in pool.model_fields_set:
+            yield ("seats", name, "when_full"), "an unlimited pool is never full"
+    cycle = _cycle({name: pool.requires for name, pool in part.seats.items()})
+    if cycle:
+        yield ("seats", cycle[0], "requires"), f"goes round in a circle: {' -> '.join(cycle)}"
+
+
+def _cycle(needs: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The first circle, from the name that comes first in the file; () if there is none."""
+    for start in needs:
+        trails: list[tuple[str, ...]] = [(start,)]
+        seen: set[str] = set()
+        while trails:
+            trail = trails.pop()
+            for needed in needs.get(trail[-1], ()):
+                if needed == start:
+                    return (*trail, start)
+                if needed not in seen:
+                    seen.add(needed)
+                    trails.append((*trail, needed))
+    return ()
+
+
+def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
+    if name in RESERVED:
+        yield (), f"the name is reserved: '{name}' {RESERVED[name]}"
+    if IMPLIED.get(name, source.kind) != source.kind:
+        yield ("kind",), f"the source '{name}' is always of kind {IMPLIED[name]}; choose another name for this one"
+    if source.kind == "local" and name != ADMIN_SOURCE:
+        yield ("kind",), f"only the source '{ADMIN_SOURCE}' is of kind local"
+    for number, role in enumerate(source.may_grant or ()):
+        if role not in known.roles and "." not in role:  # with a dot it is a permission, module.action
+            yield ("may_grant", number), _missing("role", role, known.roles)
+    if isinstance(source, Directory):
+        yield from _missing_ladder(source.missing)
+        for attribute, template in source.attributes.items():
+            if template.count("{") != template.count("}") or "{}" in template or not template.strip():
+                yield ("attributes", attribute), f"'{template}' is neither an attribute nor a template such as {{sn}}"
+    if isinstance(source, LdapSource):
+        yield from _ldap(source)
+
+
+def _missing_ladder(missing: Missing) -> Iterator[Contradiction]:
+    rungs = [
+        (key, getattr(missing, key))
+        for key in ("suspend_after", "deactivate_after", "delete_after")
+        if getattr(missing, key) is not None
+    ]
+    for (earlier, first), (later, second) in pairwise(rungs):
+        if second < first:
+            yield ("missing", later), f"comes before {earlier}; each is counted from when the entry went missing"
+
+
+def _ldap(source: LdapSource) -> Iterator[Contradiction]:
+    files, variables = source.bind_password_file is not None, source.bind_password_env is not None
+    if files and variables:
+        yield ("bind_password_env",), "the password is already given by bind_password_file; drop one of the two"
+    if source.bind_dn and not (files or variables):
+        yield ("bind_dn",), "has no password: give bind_password_file or bind_password_env"
+    if (files or variables) and not source.bind_dn:
+        key = "bind_password_file" if files else "bind_password_env"
+        yield (key,), "has no bind_dn: whose password is it?"
+    for number, url in enumerate(source.url):
+        parts = urlsplit(url)
+        if parts.scheme == "ldaps":
+            if source.starttls:
+                yield ("url", number), f"'{url}' is under TLS from the start; starttls is for ldap://"
+        elif source.bind_dn and not source.starttls and not is_loopback(parts.hostname or ""):
+            yield ("url", number), f"'{url}' would send the password in clear: use ldaps://, or set starttls: true"
+    if source.tls_do_not_verify_certificates and source.ca_file:
+        yield ("tls_do_not_verify_certificates",), "makes ca_file useless; drop one of the two"
+    if source.receive_timeout > source.deadline:
+        yield ("receive_timeout",), "is longer than deadline"
+
+
+def _rules(part: Workspace, known: Known) -> Iterator[Contradiction]:
+    first: dict[str, Rule] = {}
+    for number, rule in enumerate(part.rules):
+        if rule.name in first:
+            yield ("rules", number, "name"), f"the rule '{rule.name}' is already given at {first[rule.name].where}"
+        first.setdefault(rule.name, rule)
+        for kind, given, there in (("roles", rule.roles, known.roles), ("seats", rule.seats, known.seats)):
+            for place, name in enumerate(given):
+                if name not in there:
+                    what = "role" if kind == "roles" else "seat pool"
+                    yield ("rules", number, kind, place), _missing(what, name, there)
+        if not (rule.roles or rule.permissions or rule.seats or rule.scopes):
+            yield (
+                ("rules", number),
+                f"the rule '{rule.name}' grants nothing: give it roles, permissions, seats or scopes",
+            )

@@ -1,0 +1,338 @@
+"""The configuration as values: what each key is, its default, and what it means. The safe value is the default.
+
+Plain: durations are timedelta, shares are fractions of 1, paths are absolute, secrets are read. app.py makes core
+values of it. The docstring under a key is its explanation in the JSON Schema; config/syncd.example.yaml shows them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta, tzinfo
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from syncd.core.secret import Secret
+from syncd.settings.block import Block
+from syncd.settings.values import (
+    DN,
+    Address,
+    Adopt,
+    Bind,
+    Condition,
+    Cron,
+    Database,
+    DNs,
+    Duration,
+    DurationOrNever,
+    FilePath,
+    LdapFilter,
+    LdapUrls,
+    Name,
+    Network,
+    ReadableFile,
+    SecretEnv,
+    SecretFile,
+    Share,
+    TimeZone,
+    WebUrl,
+    shown,
+)
+
+Names = tuple[Name, ...]
+INET_ORG_PERSON = {
+    "userName": "uid",
+    "name.givenName": "givenName",
+    "name.familyName": "sn",
+    "emails.work": "mail",
+    "displayName": "{givenName} {sn}",
+}
+
+
+class Tls(Block):
+    cert_file: ReadableFile
+    """The certificate and its chain, PEM."""
+    key_file: ReadableFile
+    """Its private key, PEM."""
+
+
+class Http(Block):
+    bind: Address = Bind("127.0.0.1", 8080)
+    """Address and port to listen on. Beyond loopback it needs `tls` or `trusted_proxies`."""
+    public_url: WebUrl | None = None
+    """How others reach syncd; goes into SCIM locations and links in mail. Default: http(s)://bind."""
+    tls: Tls | None = None
+    """Serve HTTPS with this certificate."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Proxies in front that end TLS; only theirs are the X-Forwarded-* headers believed."""
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"{'https' if self.tls else 'http'}://{self.bind}"
+
+
+class WhenFull(Block):
+    mode: Literal["refuse", "waitlist", "overage"] = "waitlist"
+    overage: int = 0
+
+
+def _when_full(value: object) -> WhenFull:
+    if value in ("refuse", "waitlist"):
+        return WhenFull(mode="refuse" if value == "refuse" else "waitlist")
+    match value:
+        case {"overage": int(seats), **others} if not others and seats > 0 and not isinstance(seats, bool):
+            return WhenFull(mode="overage", overage=seats)
+    raise ValueError(f"{shown(value)} is not one of refuse, waitlist, {{overage: NUMBER}}")
+
+
+def _limit(value: object) -> int | None:
+    if value == "unlimited":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"{shown(value)} is neither a number of seats nor unlimited")
+
+
+class Seat(Block):
+    limit: Annotated[
+        int | None,
+        BeforeValidator(_limit),
+        WithJsonSchema({"oneOf": [{"type": "integer", "minimum": 0}, {"const": "unlimited"}]}),
+    ]
+    """How many seats the licence has, or `unlimited`."""
+    when_full: Annotated[
+        WhenFull,
+        BeforeValidator(_when_full),
+        WithJsonSchema(
+            {
+                "oneOf": [
+                    {"enum": ["refuse", "waitlist"]},
+                    {"type": "object", "properties": {"overage": {"type": "integer", "minimum": 1}}},
+                ]
+            }
+        ),
+    ] = WhenFull()
+    """A full pool refuses the seat, keeps a waiting list (default), or lets this many more in."""
+    requires: Names = ()
+    """Pools in which one must hold a seat to hold one here."""
+    required: bool = False
+    """Without a seat here the whole person is refused."""
+    kind: Literal["internal", "portal", "add-on"] = "internal"
+    """What sort of licence it is, for reports."""
+
+
+class Role(Block):
+    permissions: tuple[str, ...]
+    """What the role permits, as `module.action`; `module.*` is all of a module."""
+
+
+class Rule(Block):
+    name: Name
+    """Unique; stands in `syncd explain` and in the activity record."""
+    when: Condition
+    """A SCIM filter over attributes, `groups` and `source`."""
+    roles: Names = ()
+    """Roles given to whom it matches."""
+    permissions: tuple[str, ...] = ()
+    """Single permissions given."""
+    seats: Names = ()
+    """Pools in which a seat is given."""
+    scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Data scopes given: which records one sees, as kind: [values]."""
+
+
+class Limit(Block):
+    share: Share = 0.05
+    """Of the active users linked to the source."""
+    floor: Annotated[int, Field(ge=0)] = 5
+    """This many are always let through."""
+    number: Annotated[int, Field(ge=0)] = 500
+    """More than this never are."""
+
+
+class Limits(Block):
+    deactivate: Limit = Limit()
+    """Users deactivated."""
+    suspend: Limit = Limit()
+    """Users suspended."""
+    delete: Limit = Limit()
+    """Users deleted."""
+    role: Limit = Limit()
+    """Users who lose a role, permission or data scope."""
+    seat: Limit = Limit()
+    """Users who lose a seat."""
+    membership: Limit = Limit()
+    """Users who leave a group."""
+    blank: Limit = Limit()
+    """Users an attribute of whom becomes empty."""
+
+
+class Missing(Block):
+    suspend_after: DurationOrNever = timedelta(days=1)
+    """Absent this long: suspended."""
+    deactivate_after: DurationOrNever = timedelta(days=2)
+    """Absent this long: deactivated."""
+    delete_after: DurationOrNever = timedelta(days=14)
+    """Absent this long: deleted, which can be undone."""
+    purge_after: DurationOrNever = timedelta(days=14)
+    """This long after the deletion: gone for good."""
+
+
+class Schedule(Block):
+    full: Cron | None = None
+    """Whole reads, as cron: minute hour day month weekday (0 or 7 is Sunday), in `timezone`."""
+    delta: Duration | None = None
+    """Between reads of what changed."""
+
+
+class UserSearch(Block):
+    base: DNs
+    """One DN or a list."""
+    scope: Literal["base", "one", "subtree"] = "subtree"
+    """How deep to look below each base."""
+    filter: LdapFilter = "(objectClass=inetOrgPerson)"
+    """Which entries are users."""
+
+
+class GroupSearch(Block):
+    base: DNs
+    """One DN or a list."""
+    scope: Literal["base", "one", "subtree"] = "subtree"
+    """How deep to look below each base."""
+    filter: LdapFilter = "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
+    """Which entries are groups."""
+    nested: bool = True
+    """Members of a member group are members."""
+
+
+class Connection(Block):
+    """What every source may and may not do."""
+
+    may_grant: Names | None = None
+    """Roles its groups and attributes may lead to. Not given: every ordinary role; owner and admin only if named."""
+    authoritative: bool = True
+    """Its word that somebody is disabled counts."""
+    adopt: Adopt = "never"
+    """Users that exist already: never take them over, ask an admin, or those who match this filter."""
+    on_conflict: Literal["yield", "refuse"] = "yield"
+    """A value that another source owns: keep it aside, or answer an error."""
+    limits: Limits = Limits()
+    """How much may be taken away within `window` before the rest is held."""
+    window: Duration = timedelta(hours=24)
+    """The rolling window of `limits`."""
+
+
+class Directory(Connection):
+    """A source that is read whole: LDAP or LDIF."""
+
+    attributes: dict[str, str] = Field(default_factory=lambda: dict(INET_ORG_PERSON))
+    """SCIM attribute: directory attribute, or a template such as "{givenName} {sn}"."""
+    canaries: tuple[DN, ...] = ()
+    """Entries that every good read sees; one missing makes the read incomplete."""
+    schedule: Schedule = Schedule()
+    """When to read. Not given: only `syncd sync`."""
+    missing: Missing = Missing()
+    """What happens to a user whose entry is gone, by time."""
+
+
+class LdapSource(Directory):
+    kind: Literal["ldap"]
+    """Read from LDAP servers."""
+    url: LdapUrls
+    """One server or several of the same directory, tried in order."""
+    bind_dn: DN | None = None
+    """Who reads; it needs no right to write. Not given: anonymous."""
+    bind_password_file: SecretFile | None = None
+    """A file that holds the password."""
+    bind_password_env: SecretEnv | None = None
+    """Or the environment variable that does."""
+    starttls: bool = False
+    """Begin TLS on an ldap:// connection; without it a password goes to this machine only."""
+    ca_file: ReadableFile | None = None
+    """Certificates to trust, PEM. Default: those of the machine."""
+    tls_do_not_verify_certificates: bool = False
+    """Dangerous: anybody can pose as the server. Logged at every start."""
+    connect_timeout: Duration = timedelta(seconds=10)
+    """To reach one server."""
+    receive_timeout: Duration = timedelta(seconds=60)
+    """Without a byte from the server."""
+    deadline: Duration = timedelta(hours=1)
+    """For one whole read."""
+    page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Entries asked for at a time."""
+    key_attribute: Literal["objectGUID", "entryUUID", "nsUniqueId", "ipaUniqueID"] | None = None
+    """The attribute that stays the same for ever. Default: the first of these that the server has."""
+    users: UserSearch
+    """Where the users are."""
+    groups: GroupSearch | None = None
+    """Where the groups are. Not given: no groups."""
+
+    @property
+    def bind_password(self) -> Secret | None:
+        return self.bind_password_file or self.bind_password_env
+
+
+class LdifSource(Directory):
+    kind: Literal["ldif"]
+    """Read from a file in LDIF (RFC 2849)."""
+    key_attribute: str | None = None
+    """The attribute that stays the same for ever. Default: entryUUID or its like, if the entries have one."""
+    path: FilePath
+    """The file; relative to this configuration."""
+    accept_unmarked_files_as_complete: bool = False
+    """Dangerous: a file cut short looks whole, and those it lacks are taken for gone. Logged at every start."""
+
+
+class ScimSource(Connection):
+    kind: Literal["scim"]
+    """Pushed by an identity provider."""
+    sees: Literal["all", "own"] = "all"
+    """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
+
+
+class LocalSource(Connection):
+    kind: Literal["local"]
+    """People at the console, the command line and the API."""
+
+
+Source = Annotated[LdapSource | LdifSource | ScimSource | LocalSource, Field(discriminator="kind")]
+
+
+class Workspace(Block):
+    seats: dict[Name, Seat] = Field(default_factory=dict)
+    """Seat pools by name."""
+    roles: dict[Name, Role] = Field(default_factory=dict)
+    """Roles by name, beside the built-in owner, admin, member and viewer."""
+    protected: tuple[Condition, ...] = ()
+    """Filters; whom one matches nobody can suspend, deactivate, delete or take privileges from."""
+    precedence: dict[str, Names] = Field(default_factory=dict)
+    """Attribute: sources in order, the first that has a value wins. `default` is for all others."""
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    """Where changes come from, by name."""
+    rules: tuple[Rule, ...] = ()
+    """Who gets which roles, permissions, seats and data scopes."""
+
+
+class File(Workspace):
+    """A configuration file as it is written: the flat form is the workspace `default`."""
+
+    database: Database
+    """sqlite:///PATH, or postgresql://USER@HOST/NAME."""
+    http: Http = Http()
+    """How syncd is reached."""
+    timezone: TimeZone = UTC
+    """Of the schedules."""
+    workspaces: dict[Name, Workspace] = Field(default_factory=dict)
+    """Further workspaces by name; each has the keys above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `load` returns. `workspaces` holds `default` and the others."""
+
+    path: Path
+    database: str = field(repr=False)  # the address may hold a password
+    http: Http
+    timezone: tzinfo
+    workspaces: dict[str, Workspace]

@@ -1,0 +1,313 @@
+"""How single values are written: durations, shares, schedules, secrets, addresses.
+
+Each parser raises ValueError with the value and what would be right; pydantic collects them, so that a report has all.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, timedelta, tzinfo
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+
+from syncd.core.filter import parse_filter
+from syncd.core.schema import RULE_USER
+from syncd.core.secret import Secret
+from syncd.errors import SyncdError
+from syncd.ldap import dn
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+CRON_NAMES = {
+    "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What values are read against: paths are relative to `folder`, secrets come from `env`."""
+
+    folder: Path
+    env: Mapping[str, str]
+
+
+def _surroundings(info: ValidationInfo) -> Surroundings:
+    assert isinstance(info.context, Surroundings)
+    return info.context
+
+
+def shown(value: object) -> str:
+    """A value as the file writes it."""
+    match value:
+        case bool():
+            return f"'{str(value).lower()}'"
+        case dict():
+            return "a group of keys"
+        case list():
+            return "a list"
+        case None:
+            return "nothing"
+    return f"'{value}'"
+
+
+def _written(pattern: str, what: str) -> Any:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "description": what})
+
+
+def _duration(value: object) -> timedelta:
+    found = re.fullmatch(r"([0-9]+)([smhd])", value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f"{shown(value)} is not a duration such as 30s, 5m, 2h or 1d")
+    try:
+        return timedelta(seconds=int(found[1]) * UNITS[found[2]])
+    except OverflowError:
+        raise ValueError(f"{shown(value)} is longer than can be counted") from None
+
+
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0")
+    return value
+
+
+def _duration_or_never(value: object) -> timedelta | None:
+    if value == "never":
+        return None
+    try:
+        return _duration(value)
+    except ValueError as exc:
+        raise ValueError(f"{exc}, or never") from None
+
+
+def _share(value: object) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", value) if isinstance(value, str) else None
+    if not found or float(found[1]) > 100:
+        raise ValueError(f"{shown(value)} is not a percentage such as 5% or 0.5%")
+    return float(found[1]) / 100
+
+
+def _timezone(value: object) -> tzinfo:
+    if value == "UTC":
+        return UTC  # needs no time zone database, which a small container may lack
+    try:
+        return ZoneInfo(str(value))
+    except (OSError, ValueError, KeyError):  # KeyError: ZoneInfoNotFoundError
+        raise ValueError(f"{shown(value)} is no time zone of this machine, such as Europe/Berlin or UTC") from None
+
+
+def _cron(value: str) -> str:
+    fields = value.split()
+    if len(fields) != len(CRON_FIELDS):
+        raise ValueError(f"{shown(value)} has {len(fields)} fields, not minute hour day month weekday")
+    for text, (name, low, high) in zip(fields, CRON_FIELDS, strict=True):
+        for part in text.split(","):
+            if not _cron_part(part, CRON_NAMES.get(name, ()), low, high):
+                raise ValueError(f"{shown(value)}: {part!r} is no {name} from {low} to {high}")
+    return value
+
+
+def _cron_part(part: str, names: tuple[str, ...], low: int, high: int) -> bool:
+    span, slash, step = part.partition("/")
+    if slash and not (step.isdecimal() and int(step) > 0):
+        return False
+    if span == "*":
+        return True
+    start = 0 if "sun" in names else 1
+    ends = [names.index(end) + start if end in names else end for end in span.lower().split("-")]
+    numbers = [int(end) for end in ends if str(end).isdecimal()]
+    return (
+        len(numbers) == len(ends) <= 2 and low <= min(numbers) and max(numbers) <= high and numbers == sorted(numbers)
+    )
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not a path")
+    return Path(os.path.normpath(_surroundings(info).folder / value))
+
+
+def _readable(path: Path) -> Path:
+    _read(path)
+    return path
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ValueError(f"{path} cannot be read: {exc.strerror or exc}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8") from None
+
+
+def _secret_file(value: object, info: ValidationInfo) -> Secret:
+    path = _path(value, info)
+    text = _read(path).rstrip("\r\n")
+    if not text:
+        raise ValueError(f"{path} is empty")
+    return Secret(text)
+
+
+def _secret_env(value: object, info: ValidationInfo) -> Secret:
+    text = _surroundings(info).env.get(str(value), "")
+    if not text:
+        raise ValueError(f"the environment variable {value} is not set or empty")
+    return Secret(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_bind(value: object) -> Bind:
+    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:0`; port 0 lets the machine choose one."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+)):([0-9]{1,5})", str(value))
+    if not found or int(found[3]) > 65535:
+        raise ValueError(f"{shown(value)} is not an address and a port such as 127.0.0.1:8080")
+    return Bind(found[1] or found[2], int(found[3]))
+
+
+def parse_database(value: object, folder: Path) -> str:
+    """The address with a relative SQLite path made absolute against `folder`."""
+    text = str(value)
+    if text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
+        return f"sqlite:///{os.path.normpath(folder / text.removeprefix('sqlite:///'))}"
+    if text.startswith("postgresql://") and urlsplit(text).path.strip("/"):
+        return text
+    # Never the value itself: it may hold a password.
+    raise ValueError("is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
+
+
+def _database(value: object, info: ValidationInfo) -> str:
+    return parse_database(value, _surroundings(info).folder)
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value)))
+    except ValueError:
+        raise ValueError(f"{shown(value)} is not an address or network such as 10.0.0.0/8") from None
+
+
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{shown(value)} is not an address such as https://syncd.example.org")
+    return value.rstrip("/")
+
+
+def _ldap_url(value: object) -> str:
+    parts = urlsplit(str(value))
+    try:
+        good = parts.scheme in ("ldap", "ldaps") and parts.hostname and (parts.port or 1) and parts.path in ("", "/")
+    except ValueError:  # a port that is no number
+        good = False
+    if not good:
+        raise ValueError(f"{shown(value)} is not an address such as ldaps://dc1.example.org or ldap://127.0.0.1:389")
+    return str(value).rstrip("/")
+
+
+def _ldap_filter(value: str) -> str:
+    depth = 0
+    for character in value:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth or not value.startswith("(") or not value.endswith(")"):
+        raise ValueError(f"{shown(value)} is not an LDAP filter: its brackets do not match")
+    return value
+
+
+def _dn(value: str) -> str:
+    try:
+        normal = dn.normalize(value)
+    except SyncdError as exc:
+        raise ValueError(str(exc)) from None
+    if not normal:
+        raise ValueError("an empty DN names no entry; write one such as ou=people,dc=example,dc=org")
+    return value
+
+
+def _condition(value: str) -> str:
+    try:
+        parse_filter(value, RULE_USER)
+    except SyncdError as exc:
+        raise ValueError(f"{shown(value)}: {exc}") from None
+    return value
+
+
+def _adopt(value: str) -> str:
+    return value if value in ("never", "ask") else _condition(value)
+
+
+def _one_or_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _named(pattern: str, example: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{shown(value)} is not a name such as {example}")
+        return value
+
+    return check
+
+
+Duration = Annotated[timedelta, PlainValidator(_duration), AfterValidator(_positive), _written("^[0-9]+[smhd]$", "2h")]
+DurationOrNever = Annotated[
+    timedelta | None, PlainValidator(_duration_or_never), _written("^([0-9]+[smhd]|never)$", "14d, or never")
+]
+Share = Annotated[float, PlainValidator(_share), _written(r"^[0-9]+(\.[0-9]+)?%$", "5%")]
+TimeZone = Annotated[tzinfo, PlainValidator(_timezone), WithJsonSchema({"type": "string"})]
+Cron = Annotated[str, AfterValidator(_cron)]
+FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
+ReadableFile = Annotated[Path, PlainValidator(_path), AfterValidator(_readable), WithJsonSchema({"type": "string"})]
+SecretFile = Annotated[
+    Secret, PlainValidator(_secret_file), WithJsonSchema({"type": "string", "description": "a path"})
+]
+SecretEnv = Annotated[
+    Secret, PlainValidator(_secret_env), WithJsonSchema({"type": "string", "description": "a variable's name"})
+]
+Database = Annotated[str, PlainValidator(_database), _written("^(sqlite:///|postgresql://)", "sqlite:///var/syncd.db")]
+Address = Annotated[Bind, PlainValidator(parse_bind), _written(":[0-9]+$", "127.0.0.1:8080")]
+Network = Annotated[str, PlainValidator(_network), WithJsonSchema({"type": "string"})]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldaps?://", "ldaps://dc1.example.org")]
+LdapFilter = Annotated[str, AfterValidator(_ldap_filter)]
+DN = Annotated[str, AfterValidator(_dn)]
+Condition = Annotated[str, AfterValidator(_condition)]
+Adopt = Annotated[str, AfterValidator(_adopt)]
+Name = Annotated[str, AfterValidator(_named(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "crm-users"))]
+DNs = Annotated[
+    tuple[DN, ...], Field(min_length=1), BeforeValidator(_one_or_list, json_schema_input_type=DN | tuple[DN, ...])
+]
+LdapUrls = Annotated[
+    tuple[LdapUrl, ...],
+    Field(min_length=1),
+    BeforeValidator(_one_or_list, json_schema_input_type=LdapUrl | tuple[LdapUrl, ...]),
+]
