@@ -168,9 +168,8 @@ class _Patch:
             _refuse_value_of_remove(kind, path, value)
             return self._sub_of_list(kind, path, before or [], value)
         if path.sub is not None:
-            return _without_derived(
-                path.attribute.attribute, before or {}, self._with_sub(kind, path, before or {}, value)
-            )
+            after = self._with_sub(kind, path, before or {}, value)
+            return _without_derived(path.attribute.attribute, before or {}, after) or None
         if kind == "remove":
             if multi_valued:
                 _refuse_value_of_remove(kind, path, value)
@@ -229,14 +228,14 @@ class _Patch:
             )
         after = list(before)
         if path.sub is None and kind == "remove":
-            return [element for index, element in enumerate(before) if index not in chosen] or None
+            return [element for element in before if not matches(element)] or None
         for index in chosen:
             if path.sub is not None:
                 after[index] = self._with_sub(kind, path, before[index], value)
             else:
                 after[index] = self._element(kind, path, before[index], value)
-        fresh = [i for i in chosen if after[i].get("primary") is True and after[i] != before[i]]
-        if len(fresh) > 1:
+        fresh = [i for i in chosen if after[i].get("primary") is True]
+        if after != before and len(fresh) > 1:
             raise InvalidValue(f"{path.text} selects {len(fresh)} values, but only one may be primary")
         return _telling(path, before, _one_primary(after, fresh))
 

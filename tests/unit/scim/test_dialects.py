@@ -1,0 +1,327 @@
+"""What providers really send (research/scim.md, section 2), from the body to the document and the deltas."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from syncd.core.resource import canonical
+from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, USER
+from syncd.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
+from syncd.scim import dialects, messages
+from syncd.scim.members import MemberEdit, split_members
+from syncd.scim.messages import ABSENT, Operation
+from syncd.scim.patch import apply_patch
+
+BABS: dict[str, Any] = {"schemas": [CORE_USER], "id": "2819c223", "userName": "babs@contoso.com", "active": True}
+GUIDES: dict[str, Any] = {"schemas": [CORE_GROUP], "id": "abf4dd94", "displayName": "Guides"}
+
+
+def patched(document, resource_type, *operations, tolerances=frozenset(dialects.TOLERANCES)):
+    """(document, edits of members, tolerances used) of a PATCH with these operations."""
+    body = orjson.dumps({"schemas": [messages.PATCH_URN], "Operations": list(operations)})
+    in_rfc_form, used = dialects.patch_in_rfc_form(messages.parse_patch(body), document, resource_type, tolerances)
+    edits: tuple[MemberEdit, ...] = ()
+    if resource_type is GROUP:
+        in_rfc_form, edits = split_members(in_rfc_form)
+    return apply_patch(document, in_rfc_form, resource_type), edits, used
+
+
+def user(*operations, stored=BABS):
+    return patched(stored, USER, *operations)
+
+
+def group(*operations):
+    return patched(GUIDES, GROUP, *operations)
+
+
+ENTRA_DEFAULT = [
+    ({"op": "Replace", "path": "active", "value": "False"}, {"active": False}, {"boolean_as_text"}),
+    ({"op": "Add", "path": "nickName", "value": "Babs"}, {"nickName": "Babs"}, set()),
+    ({"op": "Replace", "path": "name.givenName", "value": "Barbara"}, {"name": {"givenName": "Barbara"}}, set()),
+    ({"op": "Replace", "path": "externalId", "value": "mailnick"}, {"externalId": "mailnick"}, set()),
+    (
+        {"op": "Add", "path": 'emails[type eq "work"].value', "value": "babs@contoso.com"},
+        {"emails": [{"type": "work", "value": "babs@contoso.com"}]},
+        {"value_path_creates"},
+    ),
+    (
+        {"op": "Replace", "path": 'emails[type eq "other"].Value', "value": "b@c"},
+        {"emails": [{"type": "other", "value": "b@c"}]},
+        {"value_path_creates"},
+    ),
+    (
+        {"op": "Replace", "path": 'addresses[type eq "other"].Formatted', "value": "1 Main St"},
+        {"addresses": [{"type": "other", "formatted": "1 Main St"}]},
+        {"value_path_creates"},
+    ),
+    (
+        {"op": "Add", "path": 'roles[primary eq "True"].value', "value": "admin"},
+        {"roles": [{"primary": True, "value": "admin"}]},
+        {"value_path_creates"},
+    ),
+    (
+        {"op": "Add", "path": "roles", "value": [{"primary": "true", "value": "admin"}]},
+        {"roles": [{"primary": True, "value": "admin"}]},
+        {"boolean_as_text"},
+    ),
+    (
+        {"op": "Add", "path": "roles", "value": [{"value": '{"id":"7","value":"admin","displayName":"Admin"}'}]},
+        {"roles": [{"value": "admin", "display": "Admin"}]},
+        {"role_as_json_text"},
+    ),
+    (
+        {"op": "Add", "path": f"{ENTERPRISE_USER}:employeeNumber", "value": "701984"},
+        {"schemas": [CORE_USER, ENTERPRISE_USER], ENTERPRISE_USER: {"employeeNumber": "701984"}},
+        set(),
+    ),
+    (
+        {"op": "Add", "path": f"{ENTERPRISE_USER}:manager", "value": "26118915"},
+        {"schemas": [CORE_USER, ENTERPRISE_USER], ENTERPRISE_USER: {"manager": {"value": "26118915"}}},
+        {"bare_value"},
+    ),
+    (
+        {"op": "Add", "path": "manager", "value": [{"$ref": "http://x/Users/26118915", "value": "26118915"}]},
+        {"schemas": [CORE_USER, ENTERPRISE_USER], ENTERPRISE_USER: {"manager": {"value": "26118915"}}},
+        {"extension_without_urn", "list_for_single_value"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("operation", "changes", "used"), ENTRA_DEFAULT)
+def test_entra_by_default(operation, changes, used):
+    document, _, tolerated = user(operation)
+    assert document == BABS | changes
+    assert tolerated == used | {"operation_in_any_case"}
+    assert user(operation, stored=document)[0] == document, "sent again it must change nothing"
+
+
+@pytest.mark.parametrize("empty", ["", [""], {"value": ""}])
+def test_entra_removes_the_manager_by_an_empty_value(empty):
+    stored = BABS | {"schemas": [CORE_USER, ENTERPRISE_USER], ENTERPRISE_USER: {"manager": {"value": "26118915"}}}
+    for operation in (
+        {"op": "Add", "path": f"{ENTERPRISE_USER}:manager", "value": empty},
+        {"op": "Replace", "value": {f"{ENTERPRISE_USER}:manager": empty}},
+        {"op": "Remove", "path": f"{ENTERPRISE_USER}:manager"},
+    ):
+        assert user(operation, stored=stored)[0] == BABS
+
+
+def test_entra_with_its_flag_sends_one_operation_without_a_path():
+    operation = {
+        "op": "replace",
+        "value": {
+            "displayName": "Babs J",
+            "active": False,
+            "name.givenName": "Babs",
+            "name.familyName": "J",
+            'emails[type eq "work"].value': "b@c",
+            f"{ENTERPRISE_USER}:employeeNumber": "701984",
+            f"{ENTERPRISE_USER}:manager": "26118915",
+        },
+    }
+    document, _, used = user(operation)
+    assert document == BABS | {
+        "schemas": [CORE_USER, ENTERPRISE_USER],
+        "displayName": "Babs J",
+        "active": False,
+        "name": {"givenName": "Babs", "familyName": "J"},
+        "emails": [{"type": "work", "value": "b@c"}],
+        ENTERPRISE_USER: {"employeeNumber": "701984", "manager": {"value": "26118915"}},
+    }
+    assert used == {"dotted_and_urn_keys", "bare_value", "value_path_creates"}
+
+
+def test_two_parts_of_one_absent_address_make_one_address():
+    document, _, _ = user(
+        {"op": "Add", "path": 'addresses[type eq "work"].streetAddress', "value": "1 Main St"},
+        {"op": "Add", "path": 'addresses[type eq "work"].locality', "value": "Springfield"},
+        {"op": "Replace", "path": 'phoneNumbers[type eq "fax"].value', "value": "+1 555"},
+    )
+    assert document["addresses"] == [{"type": "work", "streetAddress": "1 Main St", "locality": "Springfield"}]
+    assert document["phoneNumbers"] == [{"type": "fax", "value": "+1 555"}]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ['emails[type ne "work"].value', 'emails[type eq "a" or type eq "b"].value', 'emails[value eq "old@x"].value'],
+)
+def test_a_condition_that_describes_no_element_creates_none(path):
+    with pytest.raises(NoTarget, match=r"Operations\[0\]"):
+        user({"op": "replace", "path": path, "value": "x"})
+
+
+def test_nothing_where_nothing_is_changes_nothing():
+    assert user({"op": "Replace", "path": 'emails[type eq "work"].value', "value": ""})[0] == BABS
+
+
+def test_entra_groups():
+    _, edits, used = group(
+        {"op": "Add", "path": "members", "value": [{"$ref": None, "value": "u1"}, {"$ref": None, "value": "u2"}]},
+        {"op": "Remove", "path": "members", "value": [{"value": "u3"}, {"value": "u4"}]},
+    )
+    assert edits == (MemberEdit("add", ("u1", "u2")), MemberEdit("remove", ("u3",)), MemberEdit("remove", ("u4",)))
+    assert used == {"operation_in_any_case", "null_reference", "remove_with_value"}
+
+
+@pytest.mark.parametrize(
+    ("value", "edits"),
+    [
+        ([{"value": "u1"}], (MemberEdit("remove", ("u1",)),)),  # authentik, JumpCloud
+        ({"value": "u1"}, (MemberEdit("remove", ("u1",)),)),
+        (["u1", 'u"2'], (MemberEdit("remove", ("u1",)), MemberEdit("remove", ('u"2',)))),
+        ([{"value": "u1", "display": "old name"}], (MemberEdit("remove", ("u1",)),)),
+        ([], ()),  # an empty list names nobody; only a bare remove empties the group
+    ],
+)
+def test_remove_members_with_a_value(value, edits):
+    assert group({"op": "remove", "path": "members", "value": value})[1] == edits
+
+
+@pytest.mark.parametrize("value", [[{"display": "x"}], [{"value": 1}], "", [None], 7])
+def test_a_malformed_list_of_members_removes_nobody(value):
+    with pytest.raises(InvalidValue):
+        group({"op": "remove", "path": "members", "value": value})
+
+
+def test_remove_with_a_value_on_other_lists():
+    stored = BABS | {"emails": [{"value": "a@b", "type": "work"}, {"value": "a@b", "type": "home"}]}
+    document, _, used = user(
+        {"op": "remove", "path": "emails", "value": [{"value": "a@b", "type": "home"}]}, stored=stored
+    )
+    assert document["emails"] == [{"value": "a@b", "type": "work"}]
+    assert used == {"remove_with_value"}
+
+
+def test_okta_users():
+    assert user({"op": "replace", "value": {"active": False}})[0] == BABS | {"active": False}
+    assert user({"op": "replace", "value": {"active": False}})[2] == frozenset()
+
+
+def test_okta_groups():
+    document, edits, used = group({"op": "replace", "value": {"id": "abf4dd94", "displayName": "Tour Guides"}})
+    assert document == GUIDES | {"displayName": "Tour Guides"}
+    assert (edits, used) == ((), {"repeated_read_only"})
+    _, edits, used = group(
+        {"op": "remove", "path": 'members[value eq "u1"]'},
+        {"op": "add", "path": "members", "value": [{"value": "u2", "display": "b@c"}]},
+    )
+    assert (edits, used) == ((MemberEdit("remove", ("u1",)), MemberEdit("add", ("u2",))), frozenset())
+    assert group({"op": "replace", "path": "members", "value": []})[1] == (MemberEdit("clear"),)
+    assert group({"op": "replace", "value": {"members": [{"value": "u1"}]}})[1] == (MemberEdit("replace", ("u1",)),)
+    with pytest.raises(Mutability, match="id is readOnly"):
+        group({"op": "replace", "value": {"id": "another", "displayName": "x"}})
+
+
+def test_authentik_groups():
+    document, edits, _ = group(
+        {
+            "op": "replace",
+            "value": {"schemas": [CORE_GROUP], "externalId": "42", "displayName": "Tour", "id": "abf4dd94"},
+        },
+        {"op": "add", "path": "members", "value": [{"value": "u1"}]},
+    )
+    assert document == GUIDES | {"externalId": "42", "displayName": "Tour"}
+    assert edits == (MemberEdit("add", ("u1",)),)
+
+
+def test_keycloak_sends_the_value_as_json_text():
+    document, _, used = user({"op": "replace", "value": '{"displayName": "Babs"}'})
+    assert document == BABS | {"displayName": "Babs"}
+    assert used == {"value_as_json_text"}
+    with pytest.raises(InvalidValue):
+        user({"op": "replace", "value": "{broken"})
+
+
+def test_a_path_that_does_not_exist_stays_refused():
+    with pytest.raises(InvalidPath, match=r"Operations\[1\]"):
+        user(
+            {"op": "Add", "path": 'emails[type eq "work"].value', "value": "x"},
+            {"op": "Add", "path": "nosuch", "value": 1},
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "error"),
+    [
+        ("value_path_creates", {"op": "add", "path": 'emails[type eq "work"].value', "value": "x"}, NoTarget),
+        ("remove_with_value", {"op": "remove", "path": "emails", "value": [{"value": "x"}]}, InvalidValue),
+        ("extension_without_urn", {"op": "add", "path": "manager", "value": "x"}, InvalidPath),
+        ("value_as_json_text", {"op": "add", "value": '{"title": "x"}'}, InvalidValue),
+    ],
+)
+def test_a_tolerance_can_be_switched_off(name, operation, error):
+    with pytest.raises(error):
+        patched(BABS, USER, operation, tolerances=frozenset(dialects.TOLERANCES) - {name})
+
+
+def test_without_tolerances_the_operations_stay_as_they_are():
+    operations = (Operation("Replace", "active", "False"), Operation("Remove", "emails", [{"value": "x"}], 1))
+    assert dialects.patch_in_rfc_form(operations, BABS, USER, frozenset()) == (operations, frozenset())
+
+
+def test_every_tolerance_says_who_sends_it():
+    functions = [getattr(dialects, name) for name in dialects.TOLERANCES]
+    providers = ("Entra", "Okta", "Microsoft", "keycloak", "OneLogin", "authentik")
+    assert all(any(provider in (function.__doc__ or "") for provider in providers) for function in functions)
+
+
+# ---------------------------------------------------------------- POST and PUT
+
+
+@pytest.mark.parametrize(
+    ("schemas", "kept", "used"),
+    [
+        ([CORE_GROUP], [CORE_GROUP], set()),
+        (
+            [CORE_GROUP, "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"],
+            [CORE_GROUP],
+            {"legacy_schemas"},
+        ),
+        (["urn:scim:schemas:core:1.0"], [CORE_GROUP], {"legacy_schemas"}),
+    ],
+)
+def test_legacy_urns(schemas, kept, used):
+    document, tolerated = dialects.document_in_rfc_form({"schemas": schemas, "displayName": "G"}, GROUP)
+    assert document == {"schemas": kept, "displayName": "G"}
+    assert tolerated == used
+    messages.require_schema(document, CORE_GROUP)
+
+
+def test_an_unknown_urn_alone_is_not_enough():
+    document, _ = dialects.document_in_rfc_form({"schemas": ["urn:nosuch"]}, GROUP)
+    with pytest.raises(InvalidSyntax):
+        messages.require_schema(document, CORE_GROUP)
+
+
+def test_entra_creates_a_user():
+    body = {
+        "schemas": [CORE_USER, ENTERPRISE_USER],
+        "externalId": "0a21f0f2",
+        "userName": "Test_User@contoso.com",
+        "active": "True",
+        "emails": [{"primary": "true", "type": "work", "value": "t@contoso.com"}],
+        "meta": {"resourceType": "User"},
+        "name": {"formatted": "given family", "familyName": "family", "givenName": "given"},
+        "roles": [],
+        ENTERPRISE_USER: {"manager": "26118915"},
+    }
+    document, used = dialects.document_in_rfc_form(messages.parse_resource(orjson.dumps(body)), USER)
+    assert used == {"boolean_as_text", "echoed_read_only", "bare_value"}
+    values = canonical(document, USER)
+    assert values["active"] is True
+    assert values["emails"] == [{"primary": True, "type": "work", "value": "t@contoso.com"}]
+    assert values[f"{ENTERPRISE_USER}:manager.value"] == "26118915"
+    assert "roles" not in values
+
+
+def test_okta_puts_back_what_it_read():
+    read = BABS | {"groups": [{"value": "g", "display": "G"}], "meta": {"resourceType": "User"}}
+    document, used = dialects.document_in_rfc_form(read, USER)
+    assert document == {"schemas": [CORE_USER], "userName": "babs@contoso.com", "active": True}
+    assert used == {"echoed_read_only"}
+
+
+def test_absent_value_is_kept_absent():
+    (operation,), _ = dialects.patch_in_rfc_form((Operation("Remove", "title"),), BABS, USER)
+    assert (operation.op, operation.value) == ("remove", ABSENT)

@@ -1,0 +1,86 @@
+"""A group's members change by deltas; anything that would need the members is refused."""
+
+import pytest
+
+from syncd.core.schema import CORE_GROUP
+from syncd.errors import InvalidFilter, InvalidPath, InvalidValue, Mutability
+from syncd.scim.members import MemberEdit, split_members
+from syncd.scim.messages import ABSENT, Operation
+
+
+def op(kind, path=None, value=ABSENT, index=0):
+    return Operation(kind, path, value, index)
+
+
+@pytest.mark.parametrize(
+    ("operation", "edits"),
+    [
+        (op("add", "members", [{"value": "a"}, {"value": "b", "display": "B"}]), [("add", "a", "b")]),
+        (op("Add", "MEMBERS", [{"Value": "a"}, {"value": "a"}]), [("add", "a")]),
+        (op("add", f"{CORE_GROUP}:members", [{"value": "a"}]), [("add", "a")]),
+        (op("add", "members", {"value": "a"}), [("add", "a")]),
+        (op("add", "members", ["a"]), [("add", "a")]),
+        (op("add", "members", []), []),
+        (op("add", "members", None), []),
+        (op("remove", 'members[value eq "a"]'), [("remove", "a")]),
+        (op("remove", 'Members[Value EQ "A"]'), [("remove", "A")]),
+        (op("remove", r'members[value eq "a\"b"]'), [("remove", 'a"b')]),
+        (op("remove", 'members[value eq "a" or value eq "b"]'), [("remove", "a", "b")]),
+        (op("remove", "members"), [("clear",)]),
+        (op("remove", "members", None), [("clear",)]),
+        (op("replace", "members", [{"value": "a"}]), [("replace", "a")]),
+        (op("replace", "members", []), [("clear",)]),
+        (op("replace", "members", None), [("clear",)]),
+        (op("replace", None, {"members": [{"value": "a"}]}), [("replace", "a")]),
+        (op("add", None, {"Members": [{"value": "a"}]}), [("add", "a")]),
+    ],
+)
+def test_edits(operation, edits):
+    assert split_members([operation]) == ((), tuple(MemberEdit(kind, tuple(ids)) for kind, *ids in edits))
+
+
+def test_the_rest_of_the_request_stays():
+    rename = op("replace", "displayName", "G")
+    both = op("replace", None, {"displayName": "H", "members": []}, 1)
+    others, edits = split_members([rename, both, op("add", "members", ["a"], 2)])
+    assert others == (rename, op("replace", None, {"displayName": "H"}, 1))
+    assert edits == (MemberEdit("clear"), MemberEdit("add", ("a",)))
+
+
+def test_what_does_not_name_members_passes_untouched():
+    operations = (op("replace", None, {}), op("remove"), op("add", None, "x"), op("replace", "nosuch", 1))
+    assert split_members(operations) == (operations, ())
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        (op("remove", 'members[display eq "x"]'), InvalidPath),
+        (op("remove", 'members[value ne "x"]'), InvalidPath),
+        (op("remove", 'members[value eq "x" and type eq "User"]'), InvalidPath),
+        (op("remove", 'members[not (value eq "x")]'), InvalidPath),
+        (op("remove", "members[value eq null]"), InvalidPath),
+        (op("remove", 'members[nosuch eq "x"]'), InvalidFilter),
+        (op("remove", "members[value eq 1]"), InvalidFilter),
+        (op("remove", "members[value eq"), InvalidPath),
+        (op("remove", 'members[value eq "\n\0"]'), InvalidFilter),
+        (op("remove", "members.value"), InvalidPath),
+        (op("add", "members.value", "x"), InvalidPath),
+        (op("replace", 'members[value eq "x"].value', "y"), Mutability),
+        (op("replace", 'members[value eq "x"]', {"value": "y"}), Mutability),
+        (op("remove", "members", [{"value": "x"}]), InvalidValue),
+        (op("add", "members"), InvalidValue),
+        (op("add", "members", [{"display": "x"}]), InvalidValue),
+        (op("add", "members", [{"value": 1}]), InvalidValue),
+        (op("add", "members", [{"value": ""}]), InvalidValue),
+        (op("add", "members", [None]), InvalidValue),
+        (op("replace", "members", [{"value": "a\0"}]), InvalidValue),
+        (op("replace", "members", 7), InvalidValue),
+    ],
+)
+def test_refusals_name_the_operation(operation, error):
+    with pytest.raises(error) as caught:
+        split_members([op("add", "members", ["a"]), Operation(operation.op, operation.path, operation.value, 1)])
+    assert caught.value.detail.startswith("Operations[1] (")
+    if error is InvalidPath and "display" in operation.path:
+        assert 'members[value eq "<id>"]' in caught.value.detail

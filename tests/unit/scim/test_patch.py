@@ -1,0 +1,272 @@
+"""RFC 7644 section 3.5.2, rule by rule; the refusals name the operation."""
+
+import copy
+
+import pytest
+
+from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, SYNCD_USER, USER
+from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
+from syncd.scim.messages import ABSENT, Operation
+from syncd.scim.patch import apply_patch
+
+WORK = {"value": "bjensen@example.com", "type": "work", "primary": True}
+HOME = {"value": "babs@jensen.org", "type": "home"}
+BABS = {
+    "schemas": [CORE_USER, ENTERPRISE_USER],
+    "id": "2819c223",
+    "userName": "bjensen",
+    "name": {"givenName": "Barbara", "familyName": "Jensen"},
+    "active": True,
+    "emails": [WORK, HOME],
+    "groups": [{"value": "g1", "display": "Tour Guides"}],
+    "meta": {"resourceType": "User", "version": 'W/"3"'},
+    ENTERPRISE_USER: {"department": "Sales", "manager": {"value": "26118915", "displayName": "John Smith"}},
+}
+
+
+def op(kind, path=None, value=ABSENT, index=0):
+    return Operation(kind, path, value, index)
+
+
+def patched(*operations, document=BABS, resource_type=USER):
+    before = copy.deepcopy(document)
+    after = apply_patch(
+        document, [Operation(o.op, o.path, o.value, i) for i, o in enumerate(operations)], resource_type
+    )
+    assert document == before, "the input was changed"
+    return after
+
+
+def babs(**changes):
+    """Babs with attributes replaced; None takes one away."""
+    return {k: v for k, v in (BABS | changes).items() if v is not None}
+
+
+ENTERPRISE = BABS[ENTERPRISE_USER]
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        # 3.5.2.1 add
+        (op("add", "nickName", "Babs"), babs(nickName="Babs")),
+        (op("add", "userName", "babs"), babs(userName="babs")),
+        (op("add", "name", {"middleName": "J"}), babs(name=BABS["name"] | {"middleName": "J"})),
+        (op("add", "name.middleName", "J"), babs(name=BABS["name"] | {"middleName": "J"})),
+        (
+            op("add", "emails", [{"value": "x@y", "type": "other"}]),
+            babs(emails=[WORK, HOME, {"value": "x@y", "type": "other"}]),
+        ),
+        (op("add", "emails", {"value": "x@y"}), babs(emails=[WORK, HOME, {"value": "x@y"}])),
+        (op("add", 'emails[type eq "home"]', {"display": "B"}), babs(emails=[WORK, HOME | {"display": "B"}])),
+        (op("add", 'emails[type eq "home"].value', "n@h"), babs(emails=[WORK, HOME | {"value": "n@h"}])),
+        (
+            op("add", None, {"emails": [{"value": "x@y"}], "nickname": "Babs"}),
+            babs(emails=[WORK, HOME, {"value": "x@y"}], nickName="Babs"),
+        ),
+        # 3.5.2.2 remove
+        (op("remove", "active"), babs(active=None)),
+        (op("remove", "emails"), babs(emails=None)),
+        (op("remove", "name"), babs(name=None)),
+        (op("remove", "name.givenName"), babs(name={"familyName": "Jensen"})),
+        (op("remove", 'emails[type eq "work"]'), babs(emails=[HOME])),
+        (op("remove", 'emails[type eq "work" and value ew "example.com"]'), babs(emails=[HOME])),
+        (op("remove", "emails[value pr]"), babs(emails=None)),
+        (op("remove", 'emails[type eq "work"].primary'), babs(emails=[{"value": WORK["value"], "type": "work"}, HOME])),
+        (op("remove", 'emails[type eq "home"].value'), babs(emails=[WORK])),
+        (op("remove", ENTERPRISE_USER), babs(schemas=[CORE_USER]) | {}),
+        (op("remove", f"{ENTERPRISE_USER}:department"), babs(**{ENTERPRISE_USER: {"manager": ENTERPRISE["manager"]}})),
+        (op("remove", f"{ENTERPRISE_USER}:manager"), babs(**{ENTERPRISE_USER: {"department": "Sales"}})),
+        (op("remove", f"{ENTERPRISE_USER}:manager.value"), babs(**{ENTERPRISE_USER: {"department": "Sales"}})),
+        # 3.5.2.3 replace
+        (op("replace", "userName", "babs"), babs(userName="babs")),
+        (op("replace", "nickName", "Babs"), babs(nickName="Babs")),
+        (op("replace", "emails", [{"value": "x@y"}]), babs(emails=[{"value": "x@y"}])),
+        (op("replace", "emails", []), babs(emails=None)),
+        (op("replace", "emails", None), babs(emails=None)),
+        (op("replace", "name", {"givenName": "Babs"}), babs(name={"givenName": "Babs", "familyName": "Jensen"})),
+        (op("replace", "name", {"givenName": None}), babs(name={"familyName": "Jensen"})),
+        (op("replace", "name.givenName", "Babs"), babs(name={"givenName": "Babs", "familyName": "Jensen"})),
+        (op("replace", 'emails[type eq "work"].value', "n@w"), babs(emails=[WORK | {"value": "n@w"}, HOME])),
+        (
+            op("replace", 'emails[type eq "work"]', {"value": "n@w"}),
+            babs(emails=[{"type": "work", "value": "n@w"}, HOME]),
+        ),
+        (
+            op("replace", None, {"active": False, "name": {"givenName": "B"}}),
+            babs(active=False, name={"givenName": "B", "familyName": "Jensen"}),
+        ),
+        (
+            op("replace", None, {"name.givenName": "B", f"{ENTERPRISE_USER}:department": "HR"}),
+            babs(
+                name={"givenName": "B", "familyName": "Jensen"}, **{ENTERPRISE_USER: ENTERPRISE | {"department": "HR"}}
+            ),
+        ),
+        (
+            op("replace", None, {ENTERPRISE_USER: {"department": "HR"}}),
+            babs(**{ENTERPRISE_USER: ENTERPRISE | {"department": "HR"}}),
+        ),
+        (
+            op("replace", ENTERPRISE_USER, {"department": None}),
+            babs(**{ENTERPRISE_USER: {"manager": ENTERPRISE["manager"]}}),
+        ),
+        # a new manager does not keep the old one's derived name
+        (
+            op("replace", f"{ENTERPRISE_USER}:manager", {"value": "9"}),
+            babs(**{ENTERPRISE_USER: ENTERPRISE | {"manager": {"value": "9"}}}),
+        ),
+        (
+            op("replace", f"{ENTERPRISE_USER}:manager.value", "9"),
+            babs(**{ENTERPRISE_USER: ENTERPRISE | {"manager": {"value": "9"}}}),
+        ),
+        # one primary only, section 3.5.2
+        (
+            op("add", "emails", [{"value": "x@y", "primary": True}]),
+            babs(emails=[WORK | {"primary": False}, HOME, {"value": "x@y", "primary": True}]),
+        ),
+        (
+            op("replace", 'emails[type eq "home"].primary', True),
+            babs(emails=[WORK | {"primary": False}, HOME | {"primary": True}]),
+        ),
+        # the same value and type is the same element; letter case does not make another
+        (
+            op("add", "emails", [HOME | {"value": "BABS@jensen.org", "display": "B"}]),
+            babs(emails=[WORK, HOME | {"display": "B"}]),
+        ),
+    ],
+)
+def test_rules_of_the_rfc(operation, expected):
+    if operation.path == ENTERPRISE_USER and operation.kind == "remove":
+        expected = {k: v for k, v in expected.items() if k != ENTERPRISE_USER}
+    assert patched(operation) == expected
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        op("add", "userName", "bjensen"),
+        op("add", "emails", [HOME]),
+        op("add", "emails", []),
+        op("add", "emails", [HOME | {"value": "BABS@JENSEN.ORG"}]),
+        op("add", "nickName", None),
+        op("add", "name", {"givenName": "Barbara"}),
+        op("replace", "active", True),
+        op("replace", "active", "True"),
+        op("replace", "emails", [WORK, HOME]),
+        op("replace", "name", {}),
+        op("replace", f"{ENTERPRISE_USER}:manager", {"value": "26118915"}),
+        op("replace", f"{ENTERPRISE_USER}:manager.displayName", "John Smith"),
+        op("replace", "id", "2819c223"),
+        op("replace", None, {"id": "2819c223", "meta": {"version": 'W/"3"'}}),
+        op("replace", "groups", [{"value": "g1", "display": "Tour Guides"}]),
+        op("replace", None, {"schemas": [CORE_USER], "unknownAttribute": 1}),
+        op("remove", "nickName"),
+        op("remove", 'emails[type eq "fax"]'),
+        op("remove", 'emails[type eq "fax"].value'),
+        op("remove", "emails.display"),
+        op("remove", SYNCD_USER),
+    ],
+)
+def test_what_changes_nothing_gives_an_equal_document(operation):
+    assert patched(operation) == BABS
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        (op("remove"), NoTarget),
+        (op("replace", 'emails[type eq "fax"].value', "x"), NoTarget),
+        (op("replace", 'emails[type eq "fax"]', {"value": "x"}), NoTarget),
+        (op("add", 'emails[type eq "fax"].value', "x"), NoTarget),
+        (op("add", 'phoneNumbers[type eq "fax"].value', "x"), NoTarget),
+        (op("replace", "nosuch", 1), InvalidPath),
+        (op("replace", "emails.value", "x"), InvalidPath),
+        (op("replace", "emails[nosuch eq 1]", {}), InvalidFilter),
+        (op("add", "nickName"), InvalidValue),
+        (op("add"), InvalidValue),
+        (op("add", None, "text"), InvalidValue),
+        (op("add", "nickName", 1), InvalidValue),
+        (op("add", "nickName", ["a", "b"]), InvalidValue),
+        (op("add", "name", "Barbara"), InvalidValue),
+        (op("replace", "active", "yes"), InvalidValue),
+        (op("replace", "emails", [WORK, HOME | {"primary": True}]), InvalidValue),
+        (op("replace", "emails[value pr].primary", True), InvalidValue),
+        (op("replace", 'emails[type eq "work"]', [WORK, HOME]), InvalidValue),
+        (op("replace", 'emails[type eq "work"]', {}), InvalidValue),
+        (op("remove", "emails", [{"value": "x"}]), InvalidValue),
+        (op("remove", "emails.value", "x"), InvalidValue),
+        (op("replace", "userName", "  "), InvalidValue),
+        (op("replace", ENTERPRISE_USER, "text"), InvalidValue),
+        (op("remove", "userName"), Mutability),
+        (op("replace", "userName", None), Mutability),
+        (op("replace", "id", "other"), Mutability),
+        (op("remove", "id"), Mutability),
+        (op("replace", None, {"id": "other"}), Mutability),
+        (op("add", "groups", [{"value": "g2"}]), Mutability),
+        (op("replace", "meta.version", "x"), Mutability),
+        (op("replace", f"{ENTERPRISE_USER}:manager.displayName", "x"), Mutability),
+        (op("add", f"{SYNCD_USER}:status", "active"), Mutability),
+        (op("remove", "schemas"), Mutability),
+    ],
+)
+def test_refusals(operation, error):
+    with pytest.raises(error) as caught:
+        patched(op("replace", "title", "Guide"), operation)
+    assert type(caught.value) is error
+    assert caught.value.detail.startswith("Operations[1] (")
+
+
+def test_unknown_names_in_values_can_be_refused():
+    with pytest.raises(InvalidSyntax, match="favouriteColour"):
+        apply_patch(BABS, [op("replace", None, {"favouriteColour": "red"})], USER, "refuse")
+    with pytest.raises(InvalidSyntax, match="nosuch"):
+        apply_patch(BABS, [op("replace", "name", {"nosuch": "red"})], USER, "refuse")
+
+
+def test_operations_see_what_those_before_them_did():
+    after = patched(
+        op("remove", 'emails[type eq "work"]'),
+        op("replace", "emails.value", "only@one"),
+        op("Add", "emails", [{"value": "two@two", "type": "work"}]),
+        op("REPLACE", 'emails[type eq "work"].display', "Two"),
+    )
+    assert after["emails"] == [
+        {"value": "only@one", "type": "home"},
+        {"value": "two@two", "type": "work", "display": "Two"},
+    ]
+
+
+def test_a_sub_attribute_of_an_empty_list_makes_its_first_value():
+    assert patched(op("add", "photos.value", "https://example.com/p"))["photos"] == [{"value": "https://example.com/p"}]
+
+
+def test_an_extension_that_gets_its_first_value_is_named_in_schemas():
+    bare = {"schemas": [CORE_USER], "id": "1", "userName": "a"}
+    after = patched(op("add", f"{ENTERPRISE_USER}:department", "Sales"), document=bare)
+    assert after == bare | {"schemas": [CORE_USER, ENTERPRISE_USER], ENTERPRISE_USER: {"department": "Sales"}}
+    assert patched(op("remove", f"{ENTERPRISE_USER}:department"), document=after) == bare
+
+
+def test_an_immutable_part_of_a_member_is_not_edited():
+    group = {"schemas": [CORE_GROUP], "id": "g", "displayName": "G", "members": [{"value": "u1", "type": "User"}]}
+    same = op("replace", 'members[value eq "u1"].type', "User")
+    assert patched(same, document=group, resource_type=GROUP) == group
+    with pytest.raises(Mutability, match=r"members\.value is immutable"):
+        patched(op("replace", 'members[value eq "u1"].value', "u2"), document=group, resource_type=GROUP)
+    other = op("replace", "members", [{"value": "u2"}])
+    assert patched(other, document=group, resource_type=GROUP)["members"] == [{"value": "u2"}]
+
+
+def test_a_failed_request_changes_nothing_and_the_message_helps():
+    before = copy.deepcopy(BABS)
+    with pytest.raises(NoTarget) as caught:
+        apply_patch(
+            BABS,
+            [op("remove", "emails"), op("replace", 'emails[type eq "work"].value', "x", index=1)],
+            USER,
+        )
+    assert before == BABS
+    assert caught.value.detail == (
+        'Operations[1] (replace emails[type eq "work"].value): no value of emails matches: '
+        "add the whole value with path emails"
+    )
