@@ -55,11 +55,14 @@ class GroupEdit:
     join: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
     leave_all: tuple[str, ...] = ()
-    unresolved: tuple[str, ...] | None = None  # members that are not in the store, as the source names them; None: as is
-    touched: bool = False  # its members changed: a new version
+    unresolved: tuple[str, ...] | None = (
+        None  # members that are not in the store, as the source names them; None: as is
+    )
     why: str = ""
 
 
+_ROLE_GRANTS = frozenset({"role", "permission", "scope"})  # what a loss of kind "role" covers
+_STATUS_LOSSES = frozenset({"suspend", "deactivate", "delete"})
 Edit = UserEdit | GroupEdit
 ChangeGroup = tuple[Edit, ...]
 
@@ -130,45 +133,45 @@ def group_edited(group: Group, edit: GroupEdit, now: datetime) -> Group:
 def retained(before: User, after: User, source: str, losses: frozenset[str]) -> User:
     """`after` without the losses of these kinds: what a guard holds stays as it was, everything else goes on.
 
-    Grants (`role`, `seat`) are derived later and retained there. Reads that missed the entry stay counted.
+    Grants that rules give are derived after this, and retained there. Reads that missed the entry stay counted.
     """
     if "membership" in losses:
         there = {(each.group, each.origin) for each in after.memberships}
         back = tuple(each for each in before.memberships if (each.group, each.origin) not in there)
         after = replace(after, memberships=(*after.memberships, *back))
-    if losses & {"role", "seat"}:
-        kinds = {"seat"} if "role" not in losses else {"role", "permission", "scope", "seat"} if "seat" in losses else {"role", "permission", "scope"}
-        there_too = {grant.id for grant in after.grants}
-        lost = tuple(
-            grant for grant in before.grants if grant.kind in kinds and grant.id not in there_too and grant.origin != "rule"
-        )
-        after = replace(after, grants=(*after.grants, *lost))
-    links = list(after.links)
-    for index, link in enumerate(links):
-        old = before.link(link.source, link.key)
-        if link.source != source or old is None:
-            continue
-        if "blank" in losses:
-            link = replace(link, values={**{k: v for k, v in old.values.items() if k not in link.values}, **link.values})
-        if losses & {"suspend", "deactivate", "delete"}:
-            link = replace(
-                link,
-                enabled=old.enabled,
-                starts_at=old.starts_at,
-                ends_at=old.ends_at,
-                stage=old.stage or ("missing" if link.stage else None),
-            )
-        links[index] = link
-    after = replace(after, links=tuple(links))
-    if losses & {"suspend", "deactivate", "delete"}:
+    held_kinds = (_ROLE_GRANTS if "role" in losses else frozenset()) | ({"seat"} if "seat" in losses else frozenset())
+    if held_kinds:
+        granted = {grant.id for grant in after.grants}
+        back_grants = tuple(each for each in before.grants if each.kind in held_kinds and each.id not in granted)
+        after = replace(after, grants=(*after.grants, *back_grants))
+    after = replace(after, links=tuple(_kept_link(before, link, source, losses) for link in after.links))
+    if losses & _STATUS_LOSSES:
         back_links = tuple(each for each in before.links if after.link(each.source, each.key) is None)
         after = replace(after, links=(*after.links, *back_links))
         after = replace(after, suspended=before.suspended, deleted_at=before.deleted_at)
     return after
 
 
-def between(  # noqa: C901
-    before: User | None, after: User, name_of: Callable[[str], str], why: str, source: str, recent_since: datetime | None
+def _kept_link(before: User, link: Link, source: str, losses: frozenset[str]) -> Link:
+    old = before.link(link.source, link.key)
+    if link.source != source or old is None:
+        return link
+    values = {**old.values, **link.values} if "blank" in losses else link.values
+    if not losses & _STATUS_LOSSES:
+        return replace(link, values=values)
+    # Reads that missed the entry stay counted; only the rung they led to is held.
+    stage = old.stage or ("missing" if link.stage else None)
+    return replace(link, values=values, enabled=old.enabled, starts_at=old.starts_at, ends_at=old.ends_at, stage=stage)
+
+
+def between(
+    before: User | None,
+    after: User,
+    name_of: Callable[[str], str],
+    why: str,
+    source: str,
+    recent_since: datetime | None,
+    adopted: bool = False,
 ) -> tuple[Change, ...]:
     """Every observable difference, in the order to show it. Equal gives (), so that a repeated write makes no version.
 
@@ -191,8 +194,8 @@ def between(  # noqa: C901
     else:
         own_link = before.link(source)
         own = own_link is not None and young(own_link.created_at) and young(before.created_at)
-        if source not in {link.source for link in before.links} and (new_link := after.link(source)):
-            add("adopt", None, {"source": source}, why) if source != "local" or new_link.values else None
+        if adopted:
+            add("adopt", None, {"source": source}, why)
         gone = {path: value for path, value in before.values.items() if path not in after.values}
         new = {path: value for path, value in after.values.items() if before.values.get(path) != value}
         if new:

@@ -31,7 +31,7 @@ class Graph:
     def closure(self, direct: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Every group above `direct`, each with the shortest path of ids from a direct group up to it."""
         paths: dict[str, tuple[str, ...]] = {}
-        level = [(group, (group,)) for group in sorted(set(direct))]
+        level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in sorted(set(direct))]
         while level:
             above: list[tuple[str, tuple[str, ...]]] = []
             for group, path in level:

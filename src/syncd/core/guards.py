@@ -67,7 +67,9 @@ def over_limit(
         limit = limits.of(loss)
         allowed = limit.allowed(population)
         if names and len(names) + before > allowed:
-            held.append(Held("limit", loss, _numbers(source, loss, len(names), before, population, limit, allowed), names))
+            held.append(
+                Held("limit", loss, _numbers(source, loss, len(names), before, population, limit, allowed), names)
+            )
     return held
 
 

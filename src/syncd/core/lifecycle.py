@@ -40,9 +40,7 @@ def climb(link: Link, ladder: Ladder, now: datetime) -> Link:
             earned = stage
     current = STAGES.index(link.stage) if link.stage else -1
     reached = min(STAGES.index(earned), current + 1) if link.stage else min(STAGES.index(earned), 1)
-    return replace(
-        link, missing_since=since, missing_reads=link.missing_reads + 1, stage=STAGES[max(reached, current)]
-    )
+    return replace(link, missing_since=since, missing_reads=link.missing_reads + 1, stage=STAGES[max(reached, current)])
 
 
 def found(link: Link) -> Link:

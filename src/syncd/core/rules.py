@@ -56,7 +56,7 @@ class MayGrant:
                 return value in listed
             return value not in self.roles or not self.roles[value].privileged
         if kind == "permission":
-            return not Role("", frozenset({value})).privileged or listed is not None and value in listed
+            return not Role("", frozenset({value})).privileged or (listed is not None and value in listed)
         return True
 
 
@@ -85,9 +85,9 @@ def view(user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph) -> dict
         for group in sorted(paths)
         if group in graph.names
     ]
-    extra: dict[str, Any] = search_part("source", sorted({link.source for link in user.links}), RULE_USER)
+    extra: dict[str, Any] = {"source": search_part("source", sorted({link.source for link in user.links}), RULE_USER)}
     if groups:
-        extra |= search_part("groups", groups, RULE_USER)
+        extra["groups"] = search_part("groups", groups, RULE_USER)
     return search_view(user.values, RULE_USER, **extra)
 
 

@@ -6,8 +6,11 @@ Seats follow status: an inactive, suspended or deleted user holds none. Pools ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from syncd.core.state import Seat
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,71 @@ def in_order(pools: Mapping[str, Pool]) -> tuple[Pool, ...]:
     return tuple(ordered.values())
 
 
-def entitled(wanted: Iterable[str], pools: Mapping[str, Pool]) -> frozenset[str]:
-    """The pools a user is entitled to: granted, existing."""
-    return frozenset(name for name in wanted if name in pools)
+@dataclass(slots=True)
+class Claim:
+    """One user before the pools: what she wants, holds and waits for."""
+
+    id: str
+    wanted: frozenset[str]
+    seats: dict[str, Seat]
+
+    def held(self, pool: str) -> bool:
+        return pool in self.seats and self.seats[pool].held
+
+
+def settle(
+    order: Iterable[Pool],
+    used: dict[str, int],
+    claims: dict[str, Claim],
+    waiting: Callable[[str, int], Iterable[Claim]],
+    now: datetime,
+) -> list[tuple[str, str]]:
+    """Release what is no longer wanted, then fill every pool in `order` from those who wait, the longest wait first.
+
+    Changes `claims` (users who wait elsewhere and are served now are added) and `used` (seats held per pool).
+    `waiting(pool, n)` gives up to n users outside `claims` who wait for it and hold all it requires, in queue order.
+    Returns (user id, pool) for each seat refused because a pool without a waiting list is full.
+    """
+    refused: list[tuple[str, str]] = []
+    for claim in claims.values():
+        for name in [name for name in claim.seats if name not in claim.wanted]:
+            used[name] = used.get(name, 0) - claim.seats.pop(name).held
+    for pool in order:
+        served = used.get(pool.name, 0)
+        queue: list[Claim] = []
+        for claim in claims.values():
+            if pool.name not in claim.wanted:
+                continue
+            ready = all(claim.held(needed) for needed in pool.requires)
+            seat = claim.seats.get(pool.name)
+            if seat is not None and seat.held and ready:
+                continue
+            if seat is not None and seat.held:  # what it requires went away
+                served -= 1
+                seat = None
+            claim.seats[pool.name] = seat or Seat(pool.name, False, now)
+            if ready:
+                queue.append(claim)
+        free = len(queue) + MOST_AT_ONCE if pool.capacity is None else pool.capacity - served
+        if free > 0:
+            queue += waiting(pool.name, min(free, MOST_AT_ONCE))
+            queue.sort(key=lambda claim: _turn(claim, pool.name))
+            for claim in queue[:free]:
+                claims.setdefault(claim.id, claim)
+                claim.seats[pool.name] = replace(claim.seats[pool.name], held=True, since=now)
+                served += 1
+        used[pool.name] = served
+        if not pool.queues:
+            for claim in claims.values():
+                if pool.name in claim.seats and not claim.held(pool.name):
+                    del claim.seats[pool.name]
+                    refused.append((claim.id, pool.name))
+    return refused
+
+
+MOST_AT_ONCE = 1_000  # users served from a waiting list in one batch; the next batch or run serves more
+
+
+def _turn(claim: Claim, pool: str) -> tuple[int, datetime, str]:
+    seat = claim.seats[pool]
+    return (seat.priority, seat.since, claim.id)

@@ -24,6 +24,7 @@ class Link:
     key: str
     enabled: bool = True
     dn: str | None = None
+    dn_key: str | None = None  # the DN normalised: how members and managers that name it are found
     values: Values = field(default_factory=dict)
     entry_hash: str = ""  # of the raw entry, so that an unchanged one costs nothing
     mapping_digest: str = ""  # of the mapping that made `values`

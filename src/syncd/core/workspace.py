@@ -26,8 +26,8 @@ class SourcePolicy:
     kind: str = "scim"
     authoritative: bool = True
     may_grant: frozenset[str] | None = None
-    limits: Limits = Limits()
-    ladder: Ladder = Ladder()
+    limits: Limits = field(default_factory=Limits)
+    ladder: Ladder = field(default_factory=Ladder)
     on_conflict: str = "yield"  # or "refuse"
     adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
     may_adopt: Condition | None = field(default=None, compare=False)
@@ -42,7 +42,7 @@ class Workspace:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     roles: Mapping[str, Role] = field(default_factory=lambda: dict(BUILT_IN))
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
-    precedence: Precedence = Precedence()
+    precedence: Precedence = field(default_factory=Precedence)
     undo_days: int = 14  # a deletion can be undone this long
 
     def source(self, name: str) -> SourcePolicy:

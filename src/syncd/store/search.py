@@ -2,7 +2,7 @@
 
 The column holds the search view (core/resource.py) as JSON: TEXT on SQLite, JSONB on PostgreSQL. Texts are ordered by
 code point on both (`COLLATE "C"`), as Python orders them. Every value is a bound parameter; no LIKE, so no escaping.
-SQL's NULL stands for "no match" and is made false under `not`, the only place where the difference shows.
+SQL's NULL stands for "no match" and is made false where it is negated, the only place where the difference shows.
 """
 
 from __future__ import annotations
@@ -53,18 +53,33 @@ def compile_filter(filter: Filter, dialect: Dialect, search: Sql, columns: Colum
     return _compile(filter.bound, json, columns or {})
 
 
-def _compile(bound: Bound, json: _Json, columns: Columns) -> Sql:
+def _compile(bound: Bound, json: _Json, columns: Columns, negated: bool = False) -> Sql:
     match bound:
-        case And():
-            return sa.and_(*(_compile(term, json, columns) for term in bound.terms))
-        case Or():
-            return sa.or_(*(_compile(term, json, columns) for term in bound.terms))
+        case And() | Or():
+            # SQLite's parser has a stack of 100. A term in front costs one place for its bracket, a later one three, so
+            # the deepest goes first; and `not` goes down to the comparisons (De Morgan).
+            terms = (_compile(term, json, columns, negated) for term in sorted(bound.terms, key=_depth, reverse=True))
+            return sa.and_(*terms) if isinstance(bound, And) is not negated else sa.or_(*terms)
         case Not():
-            return sa.not_(sa.func.coalesce(_compile(bound.term, json, columns), sa.false(), type_=sa.Boolean()))
+            return _compile(bound.term, json, columns, not negated)
         case Element():
-            return _element(bound, json, columns)
+            found = _element(bound, json, columns)
+            return ~found if negated else found
         case Condition():
-            return _condition(bound, json, columns)
+            found = _condition(bound, json, columns)
+            return sa.not_(sa.func.coalesce(found, sa.false(), type_=sa.Boolean())) if negated else found
+        case _:
+            assert_never(bound)
+
+
+def _depth(bound: Bound) -> int:
+    match bound:
+        case And() | Or():
+            return 1 + max(_depth(term) for term in bound.terms)
+        case Not() | Element():
+            return 1 + _depth(bound.term)
+        case Condition():
+            return 0
         case _:
             assert_never(bound)
 
@@ -91,7 +106,7 @@ def _condition(bound: Condition, json: _Json, columns: Columns) -> Sql:
     kind = bound.attribute.attribute.type
     if column is None:
         return _compare(json, json.value(bound.keys, kind), bound, json.literal(bound.value, kind))
-    by_clock = kind is Type.DATETIME and isinstance(column.type, sa.DateTime)
+    by_clock = kind is Type.DATETIME and column.type.python_type is datetime
     value = datetime.fromisoformat(str(bound.value)) if by_clock else bound.value
     return _compare(json, column, bound, sa.literal(value, column.type))
 

@@ -1,0 +1,431 @@
+"""THE DOOR: the only writer of resources, links, memberships, grants and seats.
+
+`commit` decides and applies one change group in one transaction (a SCIM request, an API call, a command). `apply` writes
+verdicts of a run's batch (store/runs.py). Whatever is refused or held leaves an activity row and changes nothing else.
+There is no flag that skips guards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, and_, distinct, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from syncd.core import guards
+from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core.change import Change, Edit, GroupEdit
+from syncd.core.guards import Held
+from syncd.core.lifecycle import SEATED, may_sign_in
+from syncd.core.plan import Digest
+from syncd.core.state import Group, User
+from syncd.core.workspace import Workspace
+from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.decide import Decision, Verdict
+from syncd.store.facts import Rows
+
+Ids = Callable[[], str]
+RULES = "rules"  # the reserved source whose state holds the digest of the rule set
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change group. `check()` raises what refused it, after the transaction that recorded it ended."""
+
+    changes: tuple[Change, ...] = ()
+    error: SyncdError | None = None
+    users: Mapping[str, User] = field(default_factory=dict)
+    groups: Mapping[str, Group | None] = field(default_factory=dict)
+
+    def check(self) -> Outcome:
+        if self.error is not None:
+            raise self.error
+        return self
+
+
+def commit(
+    conn: Connection,
+    workspace: Workspace,
+    actor: Actor,
+    edits: Sequence[Edit],
+    now: datetime,
+    ids: Ids,
+    expect: Mapping[str, int] | None = None,
+    dry_run: bool = False,
+) -> Outcome:
+    """Decide and apply one change group in the caller's transaction. `expect`: id -> version, else StaleVersion."""
+    source = actor.source
+    stale = _stale(conn, workspace.name, expect or {})
+    if stale is not None:
+        return Outcome(error=stale)
+    known_rules = rules_digest(conn, workspace, now, record=not dry_run)
+    taken = _key_taken(conn, workspace.name, edits)
+    decision = Decision(
+        conn, workspace, source, now, lock=not dry_run, rules_changed=known_rules != workspace.rules_digest
+    )
+    verdict = decision.batch([tuple(edits)])[0]
+    error: SyncdError | None = verdict.error or taken
+    held: list[Held] = []
+    if error is None and verdict.held:
+        error = Refused("; ".join(each.why for each in verdict.held))
+    if error is None:
+        held = judge(conn, workspace, source, [verdict], now)
+        if held:
+            error = HeldByGuard(
+                "; ".join(each.why for each in held) + ". Held until an admin approves it (`syncd runs list`)",
+                retry_after_s=3600,
+            )
+    if dry_run or (error is None and not _writes(verdict)):
+        return _outcome(verdict, error)
+    if error is not None:
+        refuse(conn, workspace.name, actor, verdict, error, held, now, ids)
+        return _outcome(verdict, error)
+    try:
+        apply(conn, workspace, actor, [verdict], now, ids)
+    except IntegrityError as exc:
+        raise Uniqueness("another request took that name or key at the same moment; read again and retry") from exc
+    return _outcome(verdict, None)
+
+
+def _outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
+    return Outcome(
+        verdict.changes,
+        error,
+        {after.id: after for _, after in verdict.users},
+        {(after or before).id: after for before, after in verdict.groups if after or before},  # type: ignore[union-attr]
+    )
+
+
+def _writes(verdict: Verdict) -> bool:
+    return any(before != after for before, after in (*verdict.users, *verdict.groups)) or any(
+        isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits
+    )
+
+
+def _stale(conn: Connection, workspace: str, expect: Mapping[str, int]) -> SyncdError | None:
+    for table in (t.users, t.groups):
+        rows = conn.execute(
+            select(table.c.id, table.c.version).where(table.c.workspace == workspace, table.c.id.in_(list(expect)))
+        )
+        for row in rows if expect else ():
+            if row.version != expect[row.id]:
+                return StaleVersion(
+                    f"the resource is at version {row.version}, not {expect[row.id]}: read it again, then change it"
+                )
+    return None
+
+
+def _key_taken(conn: Connection, workspace: str, edits: Sequence[Edit]) -> SyncdError | None:
+    """One stable key (externalId) of a source links one resource."""
+    for edit in edits:
+        if edit.link is None:
+            continue
+        k = t.links.c
+        owner = conn.scalar(
+            select(k.resource_id).where(
+                k.workspace == workspace, k.source == edit.source, k.resource == edit.resource, k.key == edit.link.key
+            )
+        )
+        if owner is not None and owner != edit.id:
+            return Uniqueness(f"externalId {edit.link.key!r} is used by another {edit.resource} of this connection")
+    return None
+
+
+# -- guards that need the record -----------------------------------------------------------------------------------------
+
+
+def judge(
+    conn: Connection,
+    workspace: Workspace,
+    source: str,
+    verdicts: Iterable[Verdict],
+    now: datetime,
+    approved: frozenset[tuple[str, str]] = frozenset(),
+) -> list[Held]:
+    """Rule 3: the kinds of loss over their limit, counted with what the same source caused within its window."""
+    losing: dict[str, set[str]] = defaultdict(set)
+    for verdict in verdicts:
+        for change in verdict.changes:
+            if change.loss and not change.exempt and (change.subject_id, change.loss) not in approved:
+                losing[change.loss].add(change.subject_id)
+    return judge_losses(conn, workspace, source, losing, now)
+
+
+def judge_losses(
+    conn: Connection, workspace: Workspace, source: str, losing: Mapping[str, set[str]], now: datetime
+) -> list[Held]:
+    if not losing:
+        return []
+    limits = workspace.source(source).limits
+    w = t.losses.c
+    recent: dict[str, int] = {
+        row.kind: row.n
+        for row in conn.execute(
+            select(w.kind, func.count(distinct(w.subject_id)).label("n"))
+            .where(
+                w.workspace == workspace.name,
+                w.source == source,
+                w.kind.in_(sorted(losing)),
+                w.at > now - limits.window,
+            )
+            .group_by(w.kind)
+        )
+    }
+    # The population is counted only when it can matter: most requests lose one of something.
+    small = all(
+        len(subjects) + recent.get(kind, 0) <= min(limits.of(kind).floor, limits.of(kind).number)
+        for kind, subjects in losing.items()
+    )
+    return [] if small else guards.over_limit(source, losing, recent, population(conn, workspace.name, source), limits)
+
+
+def population(conn: Connection, workspace: str, source: str) -> int:
+    """Active users linked to the source; for people (`local`, `rules`), all active users."""
+    u, k = t.users.c, t.links.c
+    query = select(func.count(distinct(u.id))).where(u.workspace == workspace, u.status.in_(sorted(SEATED)))
+    if source not in (ADMIN_SOURCE, RULES):
+        query = query.select_from(
+            t.users.join(t.links, and_(k.workspace == u.workspace, k.resource == "user", k.resource_id == u.id))
+        ).where(k.source == source)
+    return conn.scalar(query) or 0
+
+
+def rules_digest(conn: Connection, workspace: Workspace, now: datetime, record: bool) -> str:
+    """The digest of the rule set the store was last derived with; the first writer ever records its own."""
+    s = t.source_states.c
+    known = conn.scalar(select(s.digest).where(s.workspace == workspace.name, s.source == RULES))
+    if known is None:
+        if record:
+            upsert(conn, t.workspaces, {"name": workspace.name}, {"created_at": now}, keep=True)
+            upsert(
+                conn,
+                t.source_states,
+                {"workspace": workspace.name, "source": RULES},
+                {"digest": workspace.rules_digest},
+                keep=True,
+            )
+        return workspace.rules_digest
+    return str(known)
+
+
+def refuse(
+    conn: Connection,
+    workspace: str,
+    actor: Actor,
+    verdict: Verdict,
+    error: SyncdError,
+    held: Sequence[Held],
+    now: datetime,
+    ids: Ids,
+) -> None:
+    """Nothing is done; the record says what was asked and why not, and what is held waits for an admin."""
+    subject_id = verdict.edits[0].id if verdict.edits else ""
+    wanted = verdict.changes[0] if verdict.changes else None
+    subject = wanted.subject if wanted else subject_id
+    name = next((each.subjects[0] for each in verdict.held if each.subjects), subject)
+    rows = Rows(workspace)
+    asked = [orjson.loads(orjson.dumps(change)) for change in verdict.changes]
+    record(rows, actor, "held" if held else "refused", name, subject_id, str(error), None, {"asked": asked}, now, ids)
+    rows.write(conn)
+    hold(conn, workspace, actor.source, held, [verdict], None, now)
+
+
+def hold(
+    conn: Connection,
+    workspace: str,
+    source: str,
+    held: Sequence[Held],
+    verdicts: Iterable[Verdict],
+    run_id: str | None,
+    now: datetime,
+) -> None:
+    """Held items: one per (source, subject, kind), with the edits that would do it, for `syncd runs approve DIGEST`."""
+    by_kind = {each.kind: each for each in held}
+    found: dict[str, list[tuple[Verdict, Change]]] = defaultdict(list)
+    for verdict in verdicts:
+        for change in verdict.changes:
+            if change.loss in by_kind:
+                found[change.loss].append((verdict, change))
+    for kind, pairs in found.items():
+        digest = Digest()
+        for _, change in pairs:
+            digest.add(change)
+        by_subject: dict[str, list[tuple[Verdict, Change]]] = defaultdict(list)
+        for pair in pairs:
+            by_subject[pair[1].subject_id].append(pair)
+        for subject_id, own in by_subject.items():
+            edits = tuple(edit for edit in own[0][0].edits if edit.id == subject_id) or own[0][0].edits
+            upsert(
+                conn,
+                t.held,
+                {"workspace": workspace, "source": source, "subject_id": subject_id, "kind": kind},
+                {
+                    "subject": own[0][1].subject,
+                    "guard": by_kind[kind].guard,
+                    "why": by_kind[kind].why,
+                    "digest": digest.text,
+                    "run_id": run_id,
+                    "created_at": now,
+                    "changes": orjson.dumps([change for _, change in own]),
+                    "edits": orjson.dumps(edits),
+                },
+            )
+
+
+# -- apply -----------------------------------------------------------------------------------------------------------------
+
+
+def apply(
+    conn: Connection, workspace: Workspace, actor: Actor, verdicts: Sequence[Verdict], now: datetime, ids: Ids
+) -> None:
+    """Write what was decided in this same transaction: rows, counters, activity, outbox, the rolling window."""
+    rows = Rows(workspace.name)
+    totals: Counter[str] = Counter()
+    pools: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    bumped: set[str] = set()
+    versioned: set[str] = set()
+    for verdict in verdicts:
+        observable = {change.subject_id for change in verdict.changes}
+        for old, new in verdict.groups:
+            known = new or old
+            assert known is not None
+            versioned.add(known.id)
+            facts.write_group(rows, old, new, now, known.id in observable or old is None)
+            totals["group"] += (new is not None) - (old is not None)
+        for before, after in verdict.users:
+            active = may_sign_in(after, workspace.authoritative, now)
+            facts.write_user(rows, before, after, now, active, after.id in observable)
+            totals["user"] += after.present - (before is not None and before.present)
+            for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
+                for seat in seats:
+                    pools[seat.pool][0 if seat.held else 1] += sign
+            was = {each.group for each in before.memberships} if before else set()
+            bumped |= was ^ {each.group for each in after.memberships}
+        _unresolved(conn, workspace.name, verdict)
+        _record_changes(rows, workspace.name, actor, verdict, now, ids)
+    rows.write(conn)
+    g = t.groups.c
+    for batch in facts.batched(sorted(bumped - versioned)):
+        conn.execute(
+            update(t.groups)
+            .where(g.workspace == workspace.name, g.id.in_(batch))
+            .values(version=g.version + 1, modified_at=now)
+        )
+    for pool, (used, waiting) in sorted(pools.items()):
+        if used or waiting:
+            _count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
+    for resource, n in totals.items():
+        if n:
+            _count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+
+
+def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:
+    u = t.unresolved_members
+    gone = {known.id for old, new in verdict.groups if new is None and (known := old)}
+    for edit in verdict.edits:
+        if isinstance(edit, GroupEdit) and edit.unresolved is not None and edit.id not in gone:
+            conn.execute(
+                u.delete().where(u.c.workspace == workspace, u.c.group_id == edit.id, u.c.origin == edit.source)
+            )
+            if edit.unresolved:
+                key = {"workspace": workspace, "group_id": edit.id, "origin": edit.source}
+                conn.execute(u.insert(), [{**key, "ref": ref} for ref in sorted(set(edit.unresolved))])
+
+
+def _record_changes(rows: Rows, workspace: str, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
+    created = {change.subject_id for change in verdict.changes if change.kind == "create"}
+    extra: dict[str, list[Any]] = defaultdict(list)
+    by_subject: dict[str, list[str]] = defaultdict(list)
+    lost: dict[tuple[str, str], None] = {}
+    for change in verdict.changes:
+        by_subject[change.subject_id].append(change.kind)
+        if change.subject_id in created and change.kind != "create":
+            extra[change.subject_id].append([change.kind, change.after])
+    for change in verdict.changes:
+        after = change.after
+        if change.kind == "create":  # one row says all of a new user; 100,000 joiners are 100,000 rows, not a million
+            after = {"values": change.after, "changes": extra[change.subject_id]}
+        elif change.subject_id in created:
+            continue
+        record(rows, actor, change.kind, change.subject, change.subject_id, change.why, change.before, after, now, ids)
+        if change.loss and not change.exempt:
+            lost[change.loss, change.subject_id] = None
+    for kind, subject_id in lost:
+        rows.insert(t.losses, source=actor.source, kind=kind, subject_id=subject_id, at=now, run_id=actor.run_id or "")
+    for subject_id, kinds in by_subject.items():
+        rows.insert(
+            t.outbox,
+            id=ids(),
+            at=now,
+            topic="group.changed" if any(kind.startswith("group_") for kind in kinds) else "user.changed",
+            subject_id=subject_id,
+            payload={"changes": sorted(set(kinds)), "door": actor.door, "run": actor.run_id},
+            state="new",
+            attempts=0,
+        )
+
+
+def record(
+    rows: Rows,
+    actor: Actor,
+    action: str,
+    subject: str,
+    subject_id: str,
+    why: str,
+    before: Any,
+    after: Any,
+    now: datetime,
+    ids: Ids,
+) -> None:
+    """One activity row with a salted hash of its payload; the payload itself stands apart, so that it can be purged."""
+    id, salt = ids(), secrets.token_bytes(16)
+    payload = orjson.dumps([before, after], option=orjson.OPT_SORT_KEYS)
+    rows.insert(
+        t.activity,
+        id=id,
+        at=now,
+        door=actor.door,
+        actor=actor.name,
+        action=action,
+        subject=subject,
+        subject_id=subject_id,
+        source=actor.source,
+        run_id=actor.run_id,
+        why=why,
+        payload_hash=hashlib.sha256(salt + payload).digest(),
+    )
+    rows.insert(t.activity_payloads, activity_id=id, salt=salt, before=before, after=after)
+
+
+def record_one(
+    conn: Connection, actor: Actor, action: str, subject: str, why: str, after: Any, now: datetime, ids: Ids
+) -> None:
+    """The activity row of something that is no change of a resource: a token made, a run approved."""
+    rows = Rows(actor.workspace)
+    record(rows, actor, action, subject, subject, why, None, after, now, ids)
+    rows.write(conn)
+
+
+def upsert(conn: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False) -> None:
+    """Insert, or update by primary key; `keep`: leave an existing row as it is."""
+    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **values)
+    if keep:
+        conn.execute(insert.on_conflict_do_nothing())
+    else:
+        conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+
+
+def _count(conn: Connection, table: Any, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
+    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **deltas)
+    sums = {name: table.c[name] + delta for name, delta in deltas.items()}
+    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=sums))

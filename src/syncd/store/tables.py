@@ -1,0 +1,438 @@
+"""The schema. Every row belongs to a workspace; `workspace` leads every key, so that tables can be partitioned by it.
+
+Instants are microseconds since 1970 UTC (one meaning on both engines, comparable, indexable); JSON is text, except `search`,
+which PostgreSQL keeps as JSONB so that filters compile to its operators. Only the migrations create these tables.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[Any]:
+        return datetime
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class JsonText(TypeDecorator[Any]):
+    """JSON kept as text with sorted keys, so that equal values are equal bytes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
+class SearchJson(TypeDecorator[Any]):
+    """The comparable values of a resource: JSONB on PostgreSQL, JSON text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
+
+
+metadata = MetaData()
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("user_name_key", Text, nullable=False),  # as compared: NFC, case-folded
+    Column("document", LargeBinary, nullable=False),  # the bytes that are sent, without meta, externalId, groups
+    Column("search", SearchJson, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("next_status_at", Instant),
+    Column("suspended", Text),
+    Column("locked_until", Instant),
+    Column("invited", Boolean, nullable=False),
+    Column("deleted_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index(
+        "users_user_name",
+        "workspace",
+        "user_name_key",
+        unique=True,
+        sqlite_where=text("status <> 'deleted'"),
+        postgresql_where=text("status <> 'deleted'"),
+    ),
+    Index(
+        "users_due",
+        "next_status_at",
+        sqlite_where=text("next_status_at IS NOT NULL"),
+        postgresql_where=text("next_status_at IS NOT NULL"),
+    ),
+    Index("users_modified", "workspace", "modified_at"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("display_key", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("search", SearchJson, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("groups_display", "workspace", "source", "display_key", unique=True),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("resource", Text, nullable=False),  # "user" | "group"
+    Column("key", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("dn", Text),
+    Column("dn_key", Text),  # the normalised DN: how members and managers are found
+    Column("enabled", Boolean, nullable=False),
+    Column("values", JsonText, nullable=False),
+    Column("entry_hash", Text, nullable=False),
+    Column("mapping_digest", Text, nullable=False),
+    Column("starts_at", Instant),
+    Column("ends_at", Instant),
+    Column("missing_since", Instant),
+    Column("missing_reads", Integer, nullable=False),
+    Column("stage", Text),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "source", "resource", "key"),
+    Index("links_resource", "workspace", "resource", "resource_id"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    Column("member", Text, nullable=False),  # "user" | "group"
+    Column("member_id", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # the source that states it
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "group_id", "member", "member_id", "origin"),
+    Index("memberships_member", "workspace", "member", "member_id"),
+)
+
+unresolved_members = Table(
+    "unresolved_members",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("ref", Text, nullable=False),  # the DN, uid or id as the source names it
+    PrimaryKeyConstraint("workspace", "group_id", "origin", "ref"),
+)
+
+effective_memberships = Table(
+    "effective_memberships",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    PrimaryKeyConstraint("workspace", "user_id", "group_id"),
+    Index("effective_group", "workspace", "group_id"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("run_id", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    PrimaryKeyConstraint("workspace", "user_id", "kind", "value", "origin", "name"),
+    Index("grants_value", "workspace", "kind", "value"),
+)
+
+seats = Table(
+    "seats",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("held", Boolean, nullable=False),  # false: waiting
+    Column("since", Instant, nullable=False),
+    Column("priority", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace", "pool", "user_id"),
+    Index("seats_user", "workspace", "user_id"),
+    Index(
+        "seats_queue",
+        "workspace",
+        "pool",
+        "priority",
+        "since",
+        "user_id",
+        sqlite_where=text("held = 0"),
+        postgresql_where=text("held = false"),
+    ),
+)
+
+seat_pools = Table(
+    "seat_pools",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("used", Integer, nullable=False),  # the row is locked, in name order, by whoever takes or frees a seat
+    Column("waiting", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace", "name"),
+)
+
+source_states = Table(
+    "source_states",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text),  # of base, filter, mapping; for the reserved source `rules`, of the rule set
+    Column("server_identity", Text),
+    Column("last_complete_at", Instant),
+    Column("last_users", Integer),
+    Column("last_groups", Integer),
+    Column("checkpoint", Text),
+    PrimaryKeyConstraint("workspace", "source"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column(
+        "status", Text, nullable=False
+    ),  # reading | deciding | applying | clean | pending | applied | held | incomplete | failed
+    Column("actor", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("scheduled_at", Instant),
+    Column("fence", BigInteger),
+    Column("digest", Text),
+    Column("complete", Boolean),
+    Column("incomplete_because", JsonText),
+    Column("counts", JsonText),
+    Column("losses", LargeBinary),  # fingerprints of the losses shown, 8 bytes each: what `sync --plan` may take away
+    Column("held", JsonText),
+    Column("message", Text),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("runs_started", "workspace", "started_at"),
+    Index("runs_tick", "workspace", "source", "scheduled_at", unique=True),
+)
+
+run_items = Table(
+    "run_items",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # planned | applied | dropped
+    Column("edits", LargeBinary, nullable=False),
+    Column("expected", JsonText, nullable=False),  # id -> version at decision
+    Column("changes", LargeBinary, nullable=False),
+    Column("why", Text),
+    PrimaryKeyConstraint("workspace", "run_id", "ordinal"),
+)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    PrimaryKeyConstraint("workspace", "run_id", "ordinal"),
+)
+
+held = Table(
+    "held",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # the kind of loss
+    Column("subject", Text, nullable=False),
+    Column("guard", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("run_id", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("changes", LargeBinary, nullable=False),
+    Column("edits", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("workspace", "source", "subject_id", "kind"),
+    Index("held_digest", "workspace", "digest"),
+    Index("held_subject", "workspace", "subject_id"),
+)
+
+losses = Table(
+    "losses",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("run_id", Text, nullable=False),  # "" for a push
+    PrimaryKeyConstraint("workspace", "source", "kind", "subject_id", "at"),
+    Index("losses_window", "workspace", "source", "kind", "at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "name"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),  # public: the first part of the token, by which it is found
+    Column("workspace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # SHA-256 of 256 random bits: needs no slow hash
+    Column("allow", JsonText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Index("tokens_workspace", "workspace", "name"),
+)
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),  # time-ordered
+    Column("at", Instant, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),  # a kind of change, `refused`, `held`, `token_create`, ...
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("run_id", Text),
+    Column("why", Text, nullable=False),
+    Column("payload_hash", LargeBinary, nullable=False),  # salted, so that a purge leaves the chain whole
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("activity_subject", "workspace", "subject_id", "id"),
+)
+
+activity_payloads = Table(
+    "activity_payloads",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("activity_id", Text, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("before", JsonText),
+    Column("after", JsonText),
+    PrimaryKeyConstraint("workspace", "activity_id"),
+)
+
+activity_seals = Table(
+    "activity_seals",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("first_id", Text, nullable=False),
+    Column("last_id", Text, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("sealed_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "first_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("payload", JsonText, nullable=False),
+    Column("state", Text, nullable=False, server_default="new"),  # claimed by state, never by a sequence cursor
+    Column("claimed_at", Instant),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("outbox_new", "state", "at"),
+)
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("resource", Text, nullable=False),  # "user" | "group"
+    Column("count", Integer, nullable=False),  # of what is not deleted: totalResults without count(*)
+    PrimaryKeyConstraint("workspace", "resource"),
+)
