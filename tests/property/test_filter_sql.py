@@ -25,10 +25,12 @@ from syncd.core.filter import (
     bind,
     compile,
     parse,
+    parse_filter,
     render,
 )
 from syncd.core.resource import canonical, fold, search_view
 from syncd.core.schema import ENTERPRISE_USER, RULE_USER, Attribute, ResourceType, Schema, Type
+from syncd.errors import InvalidFilter
 from syncd.store.search import Rows, compile_filter
 
 DEPARTMENT, MANAGER = f"{ENTERPRISE_USER}:department", f"{ENTERPRISE_USER}:manager"
@@ -254,3 +256,42 @@ def test_text_is_the_tree(tree: Ast) -> None:
 @given(st.text(max_size=60))
 def test_fold_is_stable(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " or ".join(['emails ne "x"'] * 400),
+        " and ".join(['not (emails[type eq "x"])'] * 270),
+        "(" * 30 + 'emails eq "x"' + ")" * 30,
+        "not (" * 29 + 'emails[type eq "x" or value eq "y"]' + ")" * 29,
+        "(id pr or (id pr and " * 14 + 'not (emails[type eq "x" or value eq "y"])' + "))" * 14,
+        "emails[" + '(value pr or (type eq "x" and ' * 14 + 'not (type eq "x")' + "))" * 14 + "]",
+        "emails[" + 'not (value pr or not (type eq "x" and ' * 14 + 'not (type eq "x")' + "))" * 14 + "]",
+    ],
+)
+def test_the_largest_filters_accepted_run_in_the_database(connection: sa.Connection, text: str) -> None:
+    where = compile_filter(parse_filter(text, ODD), connection.dialect.name, USERS.c.search)  # type: ignore[arg-type]
+    # Nested as a page of a list is, for SQLite's parser counts everything around the filter too.
+    page = sa.select(USERS.c.n).where(USERS.c.id == "x", where)
+    connection.execute(sa.select(USERS.c.n).where(USERS.c.n.in_(sa.select(page.subquery().c.n)))).all()
+
+
+def test_rows_have_no_attribute_but_their_columns() -> None:
+    special = {"groups": Rows(GROUPS, GROUPS.c.user_n == USERS.c.n, {"value": GROUPS.c.value})}
+    with pytest.raises(InvalidFilter, match=r"groups\.display cannot be searched"):
+        compile_filter(parse_filter('groups.display eq "x"', ODD), "sqlite", USERS.c.search, special)
+
+
+@pytest.mark.parametrize(
+    "text", ['groups eq "g1"', 'groups.value eq "g1"', 'groups[value eq "g1"]', 'GROUPS.VALUE eq "g1"']
+)
+def test_a_membership_probe_reads_its_index(text: str) -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        T.create_all(connection, checkfirst=False)
+        connection.execute(sa.text("create index by_value on memberships (value, user_n)"))
+        where = compile_filter(parse_filter(f'id eq "u" and {text}', ODD), "sqlite", USERS.c.search, SPECIAL)
+        query = sa.select(USERS.c.n).where(where).compile(engine, compile_kwargs={"literal_binds": True})
+        plan = str(connection.execute(sa.text(f"explain query plan {query}")).all())
+    assert "by_value" in plan and "json" not in str(query)
