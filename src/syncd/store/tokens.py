@@ -1,0 +1,206 @@
+"""Tokens: `syncd_<id>_<secret>`. The id is public and finds the row; of the secret only its SHA-256 is kept.
+
+256 random bits need no slow hash, so checking one costs a point read and a comparison in constant time. A token belongs to
+one workspace and one source and may do what `allow` lists, no more. Its text is returned once, by `create` and `rotate`.
+`last_used_at` is no part of a request: the web process notes uses in memory and writes them together, once a minute, by
+`note_used`, so that a read never waits for the write lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
+
+from syncd.core.actor import Actor
+from syncd.core.resource import shown
+from syncd.errors import InvalidValue, NotFound
+from syncd.store import tables as t
+from syncd.store.commit import record_one
+
+Ids = Callable[[], str]
+RESOURCES = ("users", "groups")
+PERMISSIONS = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
+ACCEPTED = frozenset({"*", *PERMISSIONS, *(f"{resource}:*" for resource in RESOURCES)})
+GRACE = timedelta(days=7)
+
+_TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token; never its secret."""
+
+    id: str
+    workspace: str
+    name: str
+    source: str
+    allow: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    def live(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+def create(
+    conn: Connection,
+    actor: Actor,
+    name: str,
+    now: datetime,
+    ids: Ids,
+    source: str = "scim",
+    allow: Iterable[str] = ("*",),
+    expires_at: datetime | None = None,
+) -> tuple[Token, str]:
+    """A new token of the actor's workspace, and its text, shown this once.
+
+    Several live tokens may bear one name: that is how they are rotated. Raises InvalidValue for a permission that does
+    not exist, an empty name, or an expiry that has passed.
+    """
+    allowed = tuple(sorted(set(allow)))
+    unknown = [each for each in allowed if each not in ACCEPTED]
+    if unknown or not allowed:
+        wrong = ", ".join(map(shown, unknown)) or "nothing"
+        raise InvalidValue(f"a token cannot be allowed {wrong}: choose of {', '.join(sorted(ACCEPTED))}")
+    if not name.strip() or not source.strip():
+        raise InvalidValue("a token needs a name and a source")
+    if expires_at is not None and expires_at <= now:
+        raise InvalidValue(f"token {shown(name)} would have expired already, at {expires_at.isoformat()}")
+    token = Token(secrets.token_hex(8), actor.workspace, name, source, allowed, now, expires_at)
+    return token, _store(conn, actor, token, "token_create", now, ids)
+
+
+def rotate(
+    conn: Connection, actor: Actor, which: str, now: datetime, ids: Ids, grace: timedelta = GRACE
+) -> tuple[Token, str]:
+    """A second token like the newest live one of this id or name, with the same lifetime.
+
+    The old ones work for `grace` longer, so that a client is changed over without a gap. Raises NotFound.
+    """
+    live = _named(conn, actor.workspace, which, now)
+    old = live[-1]
+    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+    token = Token(
+        secrets.token_hex(8),
+        old.workspace,
+        old.name,
+        old.source,
+        old.allow,
+        now,
+        None if lifetime is None else now + lifetime,
+    )
+    text = _store(conn, actor, token, "token_rotate", now, ids)
+    c = t.tokens.c
+    for each in live:
+        if each.expires_at is None or each.expires_at > now + grace:
+            conn.execute(update(t.tokens).where(c.id == each.id).values(expires_at=now + grace))
+    return token, text
+
+
+def revoke(conn: Connection, actor: Actor, which: str, now: datetime, ids: Ids) -> tuple[Token, ...]:
+    """Revoke the live token of this id, or all of this name; raises NotFound if there is none in the workspace.
+
+    A web process may go on with a token it has just verified for as long as it caches (auth.CACHE_S).
+    """
+    live = _named(conn, actor.workspace, which, now)
+    for token in live:
+        conn.execute(update(t.tokens).where(t.tokens.c.id == token.id).values(revoked_at=now))
+        record_one(conn, actor, "token_revoke", token.name, "", {"id": token.id, "source": token.source}, now, ids)
+    return tuple(live)
+
+
+def listed(conn: Connection, workspace: str) -> tuple[Token, ...]:
+    """Every token of the workspace, expired and revoked ones too, in the order they were made."""
+    c = t.tokens.c
+    rows = conn.execute(select(t.tokens).where(c.workspace == workspace).order_by(c.created_at, c.id))
+    return tuple(_token(row) for row in rows)
+
+
+def authenticate(conn: Connection, text: str, now: datetime, door: str = "scim") -> Actor | None:
+    """Who bears this token; None if there is no such live token, without saying why."""
+    match = _TOKEN.fullmatch(text)
+    row = None if match is None else conn.execute(select(t.tokens).where(t.tokens.c.id == match[1])).first()
+    # Compared even when there is no row, so that the time taken does not tell ids apart.
+    known = row.hash if row is not None else bytes(32)
+    if not hmac.compare_digest(known, _hash(match[2] if match else "")) or row is None:
+        return None
+    token = _token(row)
+    if not token.live(now):
+        return None
+    return Actor(
+        door,
+        token.name,
+        token.workspace,
+        source=token.source,
+        allow=frozenset(token.allow),
+        token_id=token.id,
+        expires_at=token.expires_at,
+    )
+
+
+def note_used(conn: Connection, used: Mapping[str, datetime]) -> None:
+    """Write when tokens were last used: id -> instant, in one statement."""
+    if used:
+        c = t.tokens.c
+        conn.execute(
+            update(t.tokens).where(c.id == bindparam("token")).values(last_used_at=bindparam("at")),
+            [{"token": id, "at": at} for id, at in sorted(used.items())],
+        )
+
+
+def _store(conn: Connection, actor: Actor, token: Token, action: str, now: datetime, ids: Ids) -> str:
+    secret = secrets.token_hex(32)
+    conn.execute(
+        insert(t.tokens).values(
+            id=token.id,
+            workspace=token.workspace,
+            name=token.name,
+            source=token.source,
+            hash=_hash(secret),
+            allow=list(token.allow),
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+        )
+    )
+    recorded = {"id": token.id, "source": token.source, "allow": token.allow, "expires_at": token.expires_at}
+    record_one(conn, actor, action, token.name, "", recorded, now, ids)
+    return f"syncd_{token.id}_{secret}"
+
+
+def _named(conn: Connection, workspace: str, which: str, now: datetime) -> list[Token]:
+    c = t.tokens.c
+    query = select(t.tokens).where(
+        c.workspace == workspace, or_(c.id == which, c.name == which), c.revoked_at.is_(None)
+    )
+    found = [token for token in map(_token, conn.execute(query.order_by(c.created_at, c.id))) if token.live(now)]
+    if not found:
+        raise NotFound(f"workspace {workspace} has no live token {shown(which)}: see `syncd token list`")
+    return found
+
+
+def _token(row: Any) -> Token:
+    return Token(
+        row.id,
+        row.workspace,
+        row.name,
+        row.source,
+        tuple(row.allow),
+        row.created_at,
+        row.expires_at,
+        row.revoked_at,
+        row.last_used_at,
+    )
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
