@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from syncd.core.access import BUILT_IN
 from syncd.core.actor import ADMIN_SOURCE
+from syncd.ldap.config import is_loopback
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import Directory, Http, LdapSource, Missing, Rule, Source, Workspace
-from syncd.settings.values import is_loopback
 
 Path: TypeAlias = tuple[str | int, ...]
 Contradiction: TypeAlias = tuple[Path, str]

@@ -216,7 +216,7 @@ def _what(kind: str, context: dict[str, Any], error: Any) -> str:
         case "tuple_type" | "list_type":
             return f"{value} is not a list such as [a, b]"
         case "dict_type" | "model_type" | "model_attributes_type":
-            return f"{value} is not a group of keys"
+            return "is empty; it needs keys" if error["input"] is None else f"{value} is not a group of keys"
         case "greater_than_equal":
             return f"{value} is less than {context['ge']}"
         case "less_than_equal":

@@ -23,6 +23,7 @@ from syncd.core.schema import RULE_USER
 from syncd.core.secret import Secret
 from syncd.errors import SyncdError
 from syncd.ldap import dn
+from syncd.ldap.config import is_loopback
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
@@ -175,13 +176,6 @@ class Bind:
     @property
     def loopback(self) -> bool:
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def parse_bind(value: object) -> Bind:
