@@ -1,0 +1,56 @@
+"""Servers for the tests of this folder, each on loopback ports and in a temporary folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from servers.slapd import Authority, Slapd, authority, program
+from syncd import sample
+
+
+@pytest.fixture(scope="session")
+def slapd_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("slapd-templates")
+
+
+@pytest.fixture(scope="session")
+def tls_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def company_ldif() -> str:
+    return "".join(sample.sample_company(320, 40, seed=7))
+
+
+@pytest.fixture
+def new_slapd(tmp_path: Path, slapd_templates: Path, company_ldif: str) -> Iterator[Callable[..., Slapd]]:
+    """Starts a slapd with the sample company; keywords are the fields of `Slapd`. Stopped after the test."""
+    program("slapd")
+    started: list[Slapd] = []
+
+    def start(**different: object) -> Slapd:
+        folder = tmp_path / f"slapd-{len(started)}"
+        folder.mkdir()
+        fields = {"ldif": company_ldif, **different}
+        server = Slapd(folder=folder, templates=slapd_templates, **fields)  # type: ignore[arg-type]
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def slapd(
+    tmp_path_factory: pytest.TempPathFactory, slapd_templates: Path, tls_authority: Authority, company_ldif: str
+) -> Iterator[Slapd]:
+    """The sample company with TLS, shared and only read."""
+    program("slapd")
+    server = Slapd(tmp_path_factory.mktemp("slapd"), company_ldif, slapd_templates, tls=tls_authority).start()
+    yield server
+    server.stop()

@@ -1,0 +1,184 @@
+"""A real OpenLDAP from Debian's package: slapd in a temporary folder on free loopback ports, stopped by its process id.
+
+It runs as whoever runs the tests. A directory is loaded once with slapadd and copied for every test that wants it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+BASE = "dc=example,dc=org"
+ADMIN, ADMIN_PASSWORD = f"cn=admin,{BASE}", "admin-password"
+READER, READER_PASSWORD = f"cn=syncd,{BASE}", "reader-password"
+READER_ENTRY = f"""
+dn: {READER}
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: syncd
+userPassword: {READER_PASSWORD}
+entryUUID: 00000000-0000-4000-8000-000000000001
+"""
+ACCESS_READ_ALL = f"""
+access to attrs=userPassword by anonymous auth by * none
+access to * by dn.exact="{READER}" read by * none
+"""
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("needs slapd: apt-get install slapd ldap-utils")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own and a server certificate by it."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def authority(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Authority:
+    """Made with the openssl command; `names` is the server certificate's subjectAltName."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run([program("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
+    openssl("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=test server")
+    (folder / "names").write_text(f"subjectAltName={names}\n")
+    openssl(
+        *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2", "-days", "2"),
+        *("-extfile", "names", "-out", "server.pem"),
+    )
+    return Authority(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+
+
+@dataclass
+class Slapd:
+    """`start` after setting what shall differ. `access`, `limits` and `globals` are lines of slapd.conf(5)."""
+
+    folder: Path
+    ldif: str
+    templates: Path  # loaded databases, by content
+    tls: Authority | None = None
+    access: str = ACCESS_READ_ALL
+    limits: str = ""
+    globals: str = ""
+    max_bytes: int = 64 << 20  # of the database; the file has this size from the start
+    port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ldap://127.0.0.1:{self.port}"
+
+    @property
+    def ldaps_url(self) -> str:
+        return f"ldaps://localhost:{self.tls_port}"
+
+    def start(self) -> Slapd:
+        if not (self.folder / "db").exists():
+            shutil.copytree(self._template(), self.folder / "db")
+        self._write_config(self.folder)
+        urls = self.url + (f" {self.ldaps_url}" if self.tls else "")
+        command = [program("slapd"), "-d", "0", "-f", str(self.folder / "slapd.conf"), "-h", urls]
+        with (self.folder / "slapd.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.02)
+        self.stop()
+        raise RuntimeError("slapd did not start: " + (self.folder / "slapd.log").read_text())
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=20)
+            self.process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def modify(self, changes: str) -> None:
+        """LDIF change records, as the directory's administrator (with the relax control, so entryUUID may be set)."""
+        bind = ["-x", "-H", self.url, "-D", ADMIN, "-w", ADMIN_PASSWORD]
+        subprocess.run(
+            [program("ldapmodify"), *bind, "-e", "!relax"], input=changes.encode(), check=True, capture_output=True
+        )
+
+    def search(self, *arguments: str) -> str:
+        """What the ldapsearch command prints for the reader; its exit code is not looked at."""
+        bind = ["-x", "-H", self.url, "-D", READER, "-w", READER_PASSWORD, "-b", BASE]
+        found = subprocess.run([program("ldapsearch"), *bind, *arguments], check=False, capture_output=True)
+        return found.stdout.decode()
+
+    def _template(self) -> Path:
+        loaded = self.templates / hashlib.sha256(self.ldif.encode()).hexdigest()[:16]
+        if not (loaded / "ready").exists():
+            shutil.rmtree(loaded, ignore_errors=True)
+            (loaded / "db").mkdir(parents=True)
+            self._write_config(loaded)
+            for text in (self.ldif, READER_ENTRY):
+                command = [program("slapadd"), "-q", "-f", str(loaded / "slapd.conf")]
+                done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
+                if done.returncode:
+                    raise RuntimeError("slapadd: " + done.stderr.decode())
+            (loaded / "ready").touch()
+        return loaded / "db"
+
+    def _write_config(self, folder: Path) -> None:
+        schemas = "\n".join(
+            f"include /etc/ldap/schema/{name}.schema" for name in ("core", "cosine", "inetorgperson", "nis")
+        )
+        tls = ""
+        if self.tls:
+            tls = f"""
+TLSCACertificateFile {self.tls.ca}
+TLSCertificateFile {self.tls.certificate}
+TLSCertificateKeyFile {self.tls.key}
+"""
+        (folder / "slapd.conf").write_text(f"""{schemas}
+modulepath /usr/lib/ldap
+moduleload back_mdb
+moduleload syncprov
+pidfile {folder}/slapd.pid
+{tls}
+{self.globals}
+database mdb
+maxsize {self.max_bytes}
+suffix "{BASE}"
+rootdn "{ADMIN}"
+rootpw {ADMIN_PASSWORD}
+directory {folder}/db
+index objectClass eq
+{self.access}
+{self.limits}
+overlay syncprov
+""")

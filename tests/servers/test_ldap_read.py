@@ -1,0 +1,445 @@
+"""Reading a real OpenLDAP: whole when it is whole, and never called whole when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from servers import faulty
+from servers.faulty import DONE, ENTRY, Message, proxy
+from servers.slapd import ADMIN, BASE, READER, READER_PASSWORD, Authority, Slapd, authority, free_port
+from syncd import sample
+from syncd.core.secret import Secret
+from syncd.core.snapshot import Certificate, Entry, SetAside
+from syncd.errors import ConfigError, SourceUnreachable
+from syncd.ldap import dn
+from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.source import LdapSource
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+USERS = SearchConfig((f"ou=people,{BASE}",), "(objectClass=inetOrgPerson)")
+GROUPS = SearchConfig(
+    (f"ou=groups,{BASE}",), "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
+)
+
+
+def config(url: str, **different: object) -> LdapConfig:
+    base = LdapConfig(
+        name="corp",
+        urls=(url,),
+        users=USERS,
+        groups=GROUPS,
+        bind_dn=READER,
+        bind_password=Secret(READER_PASSWORD),
+        page_size=50,
+        connect_timeout_s=5,
+        receive_timeout_s=5,
+        deadline_s=30,
+    )
+    return replace(base, **different)  # type: ignore[arg-type]
+
+
+def read(settings: LdapConfig) -> tuple[list[Entry], list[SetAside], Certificate]:
+    reading = LdapSource(settings, ("cn", "mail", "manager", "employeeType")).read(NOW)
+    found = list(reading)
+    return (
+        [one for one in found if isinstance(one, Entry)],
+        [one for one in found if isinstance(one, SetAside)],
+        reading.certificate(),
+    )
+
+
+def because(settings: LdapConfig) -> str:
+    """Why the read is not complete; fails if it says it is."""
+    certificate = read(settings)[2]
+    assert not certificate.complete
+    return "; ".join(certificate.because)
+
+
+# ---- whole
+
+
+def test_the_whole_company_users_first(slapd: Slapd) -> None:
+    entries, set_aside, certificate = read(config(slapd.url))
+    company = sample.company(320, 40, seed=7)
+    assert certificate.complete and not set_aside
+    assert (certificate.users_read, certificate.groups_read, certificate.set_aside) == (320, 40, 0)
+    assert [one.kind for one in entries] == ["user"] * 320 + ["group"] * 40
+    assert {one.key for one in entries} == {one.uuid for one in (*company.people, *company.groups)}
+    assert certificate.key_attribute == "entryUUID"
+
+    by_key = {one.key: one for one in entries}
+    for person in company.people:
+        entry = by_key[person.uuid]
+        assert entry.attributes["uid"] == (person.uid.encode(),)
+        assert dn.normalize(entry.dn) == dn.normalize(person.dn)
+        assert entry.attributes["employeetype"] == (person.employee_type.encode(),)
+        assert entry.attributes["modifytimestamp"][0].endswith(b"Z")
+    dns = {dn.normalize(one.dn): one for one in entries}
+    staff = next(one for one in entries if one.attributes["cn"] == (b"all-staff",))
+    nested = [dns[dn.normalize(member.decode())] for member in staff.attributes["member"]]
+    assert {one.kind for one in nested} == {"group"} and len(nested) == 12
+    shell = next(one for one in entries if one.attributes["cn"] == (b"shell-users",))
+    assert set(shell.attributes["memberuid"]) <= {one.attributes["uid"][0] for one in entries if one.kind == "user"}
+    gone = next(one for one in entries if one.attributes["cn"] == (b"old-project",)).attributes["member"]
+    assert sum(dn.normalize(member.decode()) not in dns for member in gone) == 1
+
+
+@pytest.mark.parametrize("page_size", [1, 319, 320, 321, 5000])
+def test_every_page_size_reads_the_same(slapd: Slapd, page_size: int) -> None:
+    _, _, certificate = read(config(slapd.url, page_size=page_size))
+    assert certificate.complete and certificate.users_read == 320
+
+
+def test_overlapping_bases_give_each_entry_once(slapd: Slapd) -> None:
+    users = replace(USERS, base=(f"ou=people,{BASE}", f"ou=Engineering,ou=people,{BASE}"))
+    entries, set_aside, certificate = read(config(slapd.url, users=users))
+    assert certificate.complete and certificate.users_read == 320 and not set_aside
+    assert len({one.key for one in entries}) == len(entries)
+
+
+def test_identity_outlives_a_restart_and_not_a_reload(new_slapd: Callable[..., Slapd], company_ldif: str) -> None:
+    server = new_slapd()
+    before = read(config(server.url))[2].server_identity
+    server.restart()
+    assert read(config(server.url))[2].server_identity == before
+    assert before is not None and before.startswith(f"OpenLDAP; {BASE} entryUUID ")
+    without_keys = "".join(line for line in company_ldif.splitlines(True) if not line.startswith("entryUUID"))
+    reloaded = new_slapd(ldif=without_keys)
+    assert read(config(reloaded.url))[2].server_identity != before
+
+
+def test_one_url_after_another(slapd: Slapd) -> None:
+    dead = f"ldap://127.0.0.1:{free_port()}"
+    assert read(config(dead, urls=(dead, slapd.url)))[2].complete
+
+
+# ---- TLS
+
+
+@pytest.mark.parametrize("starttls", [False, True])
+def test_tls_with_a_trusted_authority(slapd: Slapd, tls_authority: Authority, starttls: bool) -> None:
+    url = f"ldap://localhost:{slapd.port}" if starttls else slapd.ldaps_url
+    settings = config(url, ca_file=tls_authority.ca, starttls=starttls)
+    assert read(settings)[2].complete
+    found = LdapSource(settings).probe()
+    assert found.tls_version == "TLSv1.3" and not found.problems
+
+
+@pytest.mark.parametrize("starttls", [False, True])
+def test_an_unknown_authority_is_not_trusted(slapd: Slapd, starttls: bool) -> None:
+    url = slapd.url if starttls else slapd.ldaps_url
+    with pytest.raises(SourceUnreachable, match=r"the certificate is not trusted: .*(self-signed|local issuer)"):
+        read(config(url, starttls=starttls))
+    assert read(config(url, starttls=starttls, tls_do_not_verify_certificates=True))[2].complete
+
+
+def test_a_certificate_for_another_host(new_slapd: Callable[..., Slapd], tmp_path: Path) -> None:
+    other = authority(tmp_path / "other", "DNS:ldap.example.com")
+    server = new_slapd(tls=other)
+    with pytest.raises(SourceUnreachable, match="not trusted: Hostname mismatch"):
+        read(config(server.ldaps_url, ca_file=other.ca))
+
+
+def test_starttls_that_the_server_does_not_offer(new_slapd: Callable[..., Slapd]) -> None:
+    with pytest.raises(SourceUnreachable, match="StartTLS was refused"):
+        read(config(new_slapd().url, starttls=True))
+
+
+# ---- no connection, no bind
+
+
+def test_wrong_password_and_wrong_name(slapd: Slapd) -> None:
+    with pytest.raises(SourceUnreachable, match=r"bind as .* was refused: the name or the password is wrong") as error:
+        read(config(slapd.url, bind_password=Secret("guess")))
+    assert "guess" not in str(error.value)
+    with pytest.raises(SourceUnreachable, match="the name or the password is wrong"):
+        read(config(slapd.url, bind_dn=f"cn=nobody,{BASE}"))
+
+
+def test_an_expired_password_is_told_from_a_wrong_one(new_slapd: Callable[..., Slapd]) -> None:
+    policy = f"cn=policy,{BASE}"
+    server = new_slapd(
+        globals="moduleload ppolicy", limits=f'overlay ppolicy\nppolicy_default "{policy}"\nppolicy_use_lockout'
+    )
+    server.modify(
+        f"dn: {policy}\nchangetype: add\nobjectClass: organizationalRole\nobjectClass: pwdPolicy\ncn: policy\n"
+        f"pwdAttribute: userPassword\npwdMaxAge: 1\n\n"
+        f"dn: {READER}\nchangetype: modify\nreplace: pwdChangedTime\npwdChangedTime: 20200101000000Z\n"
+    )
+    with pytest.raises(SourceUnreachable, match="its password has expired"):
+        read(config(server.url))
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(SourceUnreachable, match="connection refused"):
+        read(config(f"ldap://127.0.0.1:{free_port()}"))
+
+
+def test_an_unknown_host() -> None:
+    with pytest.raises(SourceUnreachable, match="host name is not known"):
+        read(config("ldaps://no-such-host.invalid"))
+
+
+def test_a_listener_that_never_answers() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SourceUnreachable, match="no answer to the bind"):
+            read(config(f"ldap://{url}", receive_timeout_s=1))
+        with pytest.raises(SourceUnreachable, match="timed out during the TLS handshake"):
+            read(config(f"ldaps://{url}", receive_timeout_s=1))
+        with pytest.raises(SourceUnreachable, match="deadline of 1 s"):
+            read(config(f"ldaps://{url}", deadline_s=1, receive_timeout_s=20))
+
+
+@pytest.mark.parametrize(
+    ("different", "message"),
+    [
+        ({"urls": ("ldap://dc1.example.org",)}, "would send the password in clear text"),
+        ({"urls": ("ldaps://dc1.example.org",), "starttls": True}, "starttls goes with ldap://"),
+        ({"urls": ("https://dc1.example.org",)}, "is not ldap://host"),
+        ({"urls": ()}, "urls: at least one"),
+        ({"bind_password": Secret("")}, "bind_password: missing or empty"),
+        ({"bind_dn": None}, "bind_dn: missing"),
+        ({"users": SearchConfig(("ou=people",), "(uid=")}, "users.filter: .* is not an LDAP filter"),
+        ({"users": SearchConfig(("people",))}, "users.base: not a distinguished name"),
+        ({"groups": SearchConfig(("ou=g",), scope="subtre")}, "groups.scope: 'subtre' is not one of"),
+        ({"canaries": ("jdoe",)}, "canaries: not a distinguished name"),
+        ({"key_attribute": "mail"}, "key_attribute: 'mail' is not one of"),
+        ({"page_size": 0}, "page_size: must be 1 or more"),
+        ({"urls": ("ldaps://127.0.0.1:1",), "ca_file": Path("/no/such/file")}, "ca_file: /no/such/file cannot be read"),
+    ],
+)
+def test_values_that_cannot_work(different: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"sources\.corp\..*{message.split(':', maxsplit=1)[0]}"):
+        read(config("ldap://127.0.0.1:1", **different))
+    with pytest.raises(ConfigError, match=message):
+        read(config("ldap://127.0.0.1:1", **different))
+
+
+# ---- short reads by the server
+
+
+def test_size_limit(new_slapd: Callable[..., Slapd]) -> None:
+    server = new_slapd(limits=f'limits dn.exact="{READER}" size.pr=250 size.prtotal=250')
+    entries, _, certificate = read(config(server.url))
+    assert not certificate.complete and len(entries) < 320
+    assert certificate.because == (f"users: sizeLimitExceeded (4) after {len(entries)} entries",)
+
+
+def test_hidden_half_of_the_tree_is_seen_by_the_canary(new_slapd: Callable[..., Slapd]) -> None:
+    hidden = f"ou=Engineering,ou=people,{BASE}"
+    canary = next(p.dn for p in sample.company(320, 40, seed=7).people if p.dn.endswith(hidden))
+    server = new_slapd(
+        access=f'access to dn.subtree="{hidden}" by * none\n'
+        f'access to attrs=userPassword by anonymous auth\naccess to * by dn.exact="{READER}" read'
+    )
+    blind = read(config(server.url))[2]
+    assert blind.complete and blind.users_read < 320  # why canaries exist
+    assert because(config(server.url, canaries=(canary,))).startswith(f"canary {canary} is not visible")
+
+
+def test_a_visible_canary(slapd: Slapd) -> None:
+    assert read(config(slapd.url, canaries=(READER, f"ou=people,{BASE}")))[2].complete
+
+
+def test_no_right_to_see_the_key(new_slapd: Callable[..., Slapd]) -> None:
+    server = new_slapd(
+        access=f"access to attrs=entryUUID by * none\naccess to attrs=userPassword by anonymous auth\n"
+        f'access to * by dn.exact="{READER}" read'
+    )
+    assert "no entry shows objectGUID, entryUUID" in because(config(server.url))
+
+
+def test_nothing_is_readable(new_slapd: Callable[..., Slapd]) -> None:
+    server = new_slapd(access="access to attrs=userPassword by anonymous auth\naccess to * by * none")
+    assert because(config(server.url)).startswith("users: the base ou=people,dc=example,dc=org does not exist or is")
+
+
+def test_wrong_base(slapd: Slapd) -> None:
+    users = replace(USERS, base=(f"ou=people,{BASE}", f"ou=peple,{BASE}"))
+    entries, _, certificate = read(config(slapd.url, users=users))
+    assert len(entries) == 320
+    assert certificate.because == (
+        f"users: the base ou=peple,{BASE} does not exist or is hidden: noSuchObject (32) after 0 entries",
+    )
+
+
+def test_an_empty_replica(new_slapd: Callable[..., Slapd]) -> None:
+    empty = "".join(sample.sample_company(0, 0, seed=7))
+    assert "users: no entry matches (objectClass=inetOrgPerson) below" in because(config(new_slapd(ldif=empty).url))
+
+
+def test_stopped_while_it_is_read(new_slapd: Callable[..., Slapd]) -> None:
+    server = new_slapd()
+    reading = LdapSource(config(server.url)).read(NOW)
+    entries = iter(reading)
+    assert isinstance(next(entries), Entry)
+    server.stop()
+    rest = list(entries)
+    certificate = reading.certificate()
+    assert len(rest) == 49 and not certificate.complete
+    assert certificate.because[0].startswith(f"users: the connection to {server.url} broke")
+    assert certificate.because[0].endswith("after 50 entries")
+
+
+def test_a_reading_that_is_given_up(slapd: Slapd) -> None:
+    reading = LdapSource(config(slapd.url)).read(NOW)
+    next(iter(reading))
+    reading.close()
+    assert reading.certificate().because == ("the read was not carried to its end",)
+
+
+def test_more_than_wanted(slapd: Slapd) -> None:
+    assert because(config(slapd.url, max_entries=100)) == "users: more than max_entries (100) came after 101 entries"
+
+
+# ---- short reads by what is in between
+
+
+def after(entries: int, answer: Callable[[Message], bytes | None]) -> faulty.Spoil:
+    """Leaves alone what comes before the given number of entries."""
+    return lambda message: answer(message) if message.entries_before >= entries else message.raw
+
+
+def at_done(code: int) -> Callable[[Message], bytes]:
+    return lambda message: message.done(code) if message.tag == DONE else message.raw
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (3, "timeLimitExceeded"),
+        (4, "sizeLimitExceeded"),
+        (10, "referral"),
+        (11, "adminLimitExceeded"),
+        (51, "busy"),
+        (52, "unavailable"),
+        (53, "unwillingToPerform"),
+        (80, "other"),
+    ],
+)
+def test_any_result_but_success_ends_the_read(slapd: Slapd, code: int, name: str) -> None:
+    with proxy(slapd.port, after(100, at_done(code))) as spoiled:
+        reason = because(config(spoiled.url))
+    assert reason.startswith(f"users: {name} ({code})") and reason.endswith("entries")
+
+
+def test_a_last_page_without_the_paging_control(slapd: Slapd) -> None:
+    with proxy(slapd.port, after(100, at_done(0))) as spoiled:
+        assert "left out the paging control" in because(config(spoiled.url))
+
+
+def test_a_search_that_fails_in_the_groups(slapd: Slapd) -> None:
+    with proxy(slapd.port, after(330, at_done(51))) as spoiled:
+        entries, _, certificate = read(config(spoiled.url))
+    assert certificate.users_read == 320 and {one.kind for one in entries} == {"user"}
+    assert certificate.because == ("groups: busy (51) after 0 entries",)
+
+
+def test_a_referral_instead_of_an_entry(slapd: Slapd) -> None:
+    elsewhere = "ldap://dc2.example.org/ou=people,dc=child,dc=example,dc=org"
+
+    def spoil(message: Message) -> bytes:
+        swap = message.tag == ENTRY and message.entries_before == 120
+        return message.reference(elsewhere) if swap else message.raw
+
+    with proxy(slapd.port, spoil) as spoiled:
+        assert f"on another server (referral to {elsewhere})" in because(config(spoiled.url))
+
+
+def test_the_references_of_active_directory_are_no_gap(slapd: Slapd) -> None:
+    def spoil(message: Message) -> bytes:
+        zones = message.reference("ldap://DomainDnsZones.example.org/DC=DomainDnsZones,DC=example,DC=org")
+        return zones + message.raw if message.tag == DONE and message.entries_before > 10 else message.raw
+
+    with proxy(slapd.port, spoil) as spoiled:
+        assert read(config(spoiled.url))[2].complete
+
+
+def test_bytes_that_are_not_ldap(slapd: Slapd) -> None:
+    def corrupt(message: Message) -> bytes:
+        if message.tag != ENTRY:
+            return message.raw
+        at = message.raw.index(b"\x04", 9)  # the DN's length runs over the end
+        return message.raw[: at + 1] + b"\x7f" + message.raw[at + 2 :]
+
+    with proxy(slapd.port, after(120, corrupt)) as spoiled:
+        reason = because(config(spoiled.url))
+    assert reason.startswith("users: ") and reason.endswith("after 100 entries")
+
+
+def test_a_cut_connection(slapd: Slapd) -> None:
+    with proxy(slapd.port, after(120, lambda _: None)) as spoiled:
+        assert "broke: session terminated by server after 100 entries" in because(config(spoiled.url))
+
+
+def test_a_server_that_falls_silent(slapd: Slapd) -> None:
+    with proxy(slapd.port, after(120, lambda _: b"")) as spoiled:
+        reason = because(config(spoiled.url, receive_timeout_s=1))
+    assert "timed out" in reason and reason.endswith("after 100 entries")
+
+
+def test_ten_bytes_a_second_end_at_the_deadline(slapd: Slapd) -> None:
+    with proxy(slapd.port, drip_after=120) as slow:
+        reason = because(config(slow.url, deadline_s=2))
+    assert reason == "users: the read took longer than its deadline of 2 s after 100 entries"
+
+
+def test_an_early_last_page_is_the_canarys_and_the_guards_business(slapd: Slapd) -> None:
+    """A server that lies about the end cannot be caught by protocol: documented here, judged against history elsewhere."""
+
+    def lie(message: Message) -> bytes:
+        return message.done(0, faulty.last_page()) if message.tag == DONE else message.raw
+
+    with proxy(slapd.port, after(100, lie)) as spoiled:
+        certificate = read(config(spoiled.url))[2]
+    assert certificate.complete and certificate.users_read < 320
+
+
+# ---- bad entries
+
+
+def test_one_key_on_two_entries_is_set_aside(slapd: Slapd) -> None:
+    company = sample.company(320, 40, seed=7)
+    one, other = company.people[200].uuid.encode(), company.people[201].uuid.encode()
+    with proxy(slapd.port, lambda message: message.raw.replace(one, other)) as spoiled:
+        entries, set_aside, certificate = read(config(spoiled.url))
+    assert certificate.complete and certificate.set_aside == 1 and certificate.users_read == 319
+    assert set_aside[0].key == other.decode() and "is on another entry too" in set_aside[0].why
+    assert len(entries) == 359
+
+
+def test_a_bad_key_is_set_aside_by_name(slapd: Slapd) -> None:
+    person = sample.company(320, 40, seed=7).people[200]
+    bad = person.uuid.replace("-", "_").encode()
+    with proxy(slapd.port, lambda message: message.raw.replace(person.uuid.encode(), bad)) as spoiled:
+        _, set_aside, certificate = read(config(spoiled.url))
+    assert certificate.complete and certificate.users_read == 319
+    assert [(one.entry, one.key) for one in set_aside] == [(person.dn, None)]
+    assert "is not a stable key" in set_aside[0].why
+
+
+# ---- probe
+
+
+def test_probe(slapd: Slapd) -> None:
+    found = LdapSource(config(slapd.url)).probe(count_up_to=100)
+    assert not found.problems and found.paging and found.key_attribute == "entryUUID" and found.tls_version is None
+    users, groups = found.bases
+    assert (users.entries, users.more, groups.entries, groups.more) == (100, True, 40, False)
+    assert any(warning.startswith("canaries: none named") for warning in found.warnings)
+    assert found.server_identity == read(config(slapd.url))[2].server_identity
+
+
+def test_probe_names_what_would_go_wrong(slapd: Slapd) -> None:
+    settings = config(slapd.url, users=replace(USERS, base=(f"ou=peple,{BASE}",)), canaries=(f"uid=none,{BASE}", ADMIN))
+    problems = "\n".join(LdapSource(settings).probe().problems)
+    assert "noSuchObject (32)" in problems and "no entry matches" in problems
+    assert f"canary uid=none,{BASE} is not visible" in problems
