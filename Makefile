@@ -28,7 +28,7 @@ test: $(READY) ## every test; those that need a server name it when they skip
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-fast: $(READY) ## unit and property tests, no servers: under a minute
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fast tests/unit tests/property tests/test_imports.py $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=fast -m "not server" tests/unit tests/property tests/test_imports.py $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
