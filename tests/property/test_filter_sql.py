@@ -98,17 +98,18 @@ TEXT_OPS = [op for op in Op if op is not Op.PR]
 ORDER_OPS = [Op.EQ, Op.NE, Op.GT, Op.GE, Op.LT, Op.LE]
 
 
-def comparisons(paths: list[str], ops: list[Op], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Comparison]:
+def comparisons(paths: list[str], ops: list[Op], values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     some = st.builds(Comparison, st.sampled_from(paths), st.sampled_from(ops), values)
     null = st.builds(Comparison, st.sampled_from(paths), st.sampled_from([Op.EQ, Op.NE]), st.none())
     present = st.builds(Comparison, st.sampled_from(paths), st.just(Op.PR))
-    return st.one_of(some, some, present, null)
+    leaves = st.one_of(some, some, present, null)
+    return st.one_of(leaves, leaves, leaves.map(Not))
 
 
 def trees(leaves: st.SearchStrategy[Any], size: int = 8) -> st.SearchStrategy[Any]:
     def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         several = st.lists(inner, min_size=2, max_size=3).map(tuple)
-        return st.one_of(several.map(And), several.map(Or), inner.map(Not))
+        return st.one_of(several.map(And), several.map(Or), several.map(And).map(Not), several.map(Or).map(Not))
 
     return st.recursive(leaves, grow, max_leaves=size)
 
@@ -200,6 +201,23 @@ def _view(user: dict[str, Any]) -> dict[str, Any]:
     return search_view(canonical(document, ODD), ODD, meta={"lastModified": user["modified"]}, **extra)
 
 
+def _fill(connection: sa.Connection, views: list[dict[str, Any]]) -> None:
+    connection.execute(USERS.delete())
+    connection.execute(GROUPS.delete())
+    for n, view in enumerate(views):
+        _insert(connection, n, view)
+
+
+def _assert_equal(connection: sa.Connection, views: list[dict[str, Any]], tree: Ast) -> None:
+    filter = Filter(render(tree), bind(tree, ODD))
+    matches = compile(filter)
+    expected = [n for n, view in enumerate(views) if matches(view)]
+    for special in ({}, SPECIAL):
+        where = compile_filter(filter, connection.dialect.name, USERS.c.search, special)  # type: ignore[arg-type]
+        found = connection.execute(sa.select(USERS.c.n).where(where).order_by(USERS.c.n)).scalars()
+        assert list(found) == expected, filter.text
+
+
 def _insert(connection: sa.Connection, n: int, view: dict[str, Any]) -> None:
     row = {
         "n": n,
@@ -232,20 +250,42 @@ def connection(request: pytest.FixtureRequest) -> Iterator[sa.Connection]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(tree=filters, people=st.lists(users, min_size=1, max_size=6))
+@given(tree=filters, people=st.lists(users, min_size=3, max_size=6))
 def test_sql_equals_memory(connection: sa.Connection, tree: Ast, people: list[dict[str, Any]]) -> None:
-    filter = Filter(render(tree), bind(tree, ODD))
     views = [_view(user) for user in people]
-    matches = compile(filter)
-    expected = [n for n, view in enumerate(views) if matches(view)]
-    connection.execute(USERS.delete())
-    connection.execute(GROUPS.delete())
-    for n, view in enumerate(views):
-        _insert(connection, n, view)
-    for special in ({}, SPECIAL):
-        where = compile_filter(filter, connection.dialect.name, USERS.c.search, special)  # type: ignore[arg-type]
-        found = connection.execute(sa.select(USERS.c.n).where(where).order_by(USERS.c.n)).scalars()
-        assert list(found) == expected
+    _fill(connection, views)
+    _assert_equal(connection, views, tree)
+
+
+FIXED: list[dict[str, Any]] = [
+    {"userName": "a", "id": "a", "modified": INSTANTS[0]},
+    {"userName": "ab", "id": "b", "modified": INSTANTS[1], "emails": [{"value": "a"}], "source": ["a"], "jobs": []},
+    {"userName": "É", "id": "É", "modified": INSTANTS[2], "emails": [{"type": "b"}], "photos": ["a", "\U0001f600"]},
+    {
+        "userName": "\uffee",
+        "id": "A",
+        "modified": INSTANTS[3],
+        "externalId": "\U0001f600",
+        "displayName": "a%",
+        "name": {"givenName": "A b"},
+        "emails": [{"value": "b", "type": "a"}, {"value": "a", "type": "b"}],
+        "groups": [{"value": "a", "display": "B", "source": "a"}, {"value": "b", "display": "a"}],
+        "jobs": [{"value": "a", "tags": ["A", "b"]}, {"tags": ["a"]}],
+        "source": ["a", "b"],
+        ENTERPRISE_USER: {"department": "ba", "manager": "a"},
+    },
+]
+
+
+@pytest.mark.parametrize("path", STRINGS)
+def test_each_operator_on_each_kind_of_path(connection: sa.Connection, path: str) -> None:
+    views = [_view(user) for user in FIXED]
+    _fill(connection, views)
+    trees = [Comparison(path, op, value) for op in TEXT_OPS for value in ("", "a", "B", "b%", "\uffee", "\U0001f600")]
+    trees += [Comparison(path, Op.PR), Comparison(path, Op.EQ), Comparison(path, Op.NE)]
+    for tree in trees:
+        _assert_equal(connection, views, tree)
+        _assert_equal(connection, views, Not(tree))
 
 
 @given(filters)
