@@ -14,16 +14,16 @@ from typing import Any, Final
 import orjson
 
 from syncd.core.schema import Attribute, Mutability, Resolved, ResourceType, Type
-from syncd.errors import SyncdError
+from syncd.errors import SyncdError, TooLarge
 from syncd.scim import path as paths
 from syncd.scim.messages import ABSENT, Operation
-from syncd.scim.patch import apply_patch, selects
+from syncd.scim.patch import Patch, at
 
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    document: Mapping[str, Any]  # what is stored
     type: ResourceType
+    patch: Patch  # what is stored, or what the operations before made of it
 
 
 _OnOperation = Callable[[Operation, _Context], tuple[Operation, ...]]
@@ -129,7 +129,8 @@ def repeated_read_only(operation: Operation, context: _Context) -> tuple[Operati
     kept = {
         key: value
         for key, value in operation.value.items()
-        if key.lower() not in ("id", "schemas", "meta") or (key.lower() == "id" and value != context.document.get("id"))
+        if key.lower() not in ("id", "schemas", "meta")
+        or (key.lower() == "id" and value != context.patch.document.get("id"))
     }
     if len(kept) == len(operation.value):
         return (operation,)
@@ -145,7 +146,7 @@ def value_path_creates(operation: Operation, context: _Context) -> tuple[Operati
     if operation.path is None or "[" not in operation.path or operation.kind == "remove" or operation.value is ABSENT:
         return (operation,)
     path = paths.parse(operation.path, context.type)
-    if path.where is None or selects(context.document, path):
+    if path.where is None or context.patch.selects(path):
         return (operation,)
     element = paths.equal_terms(path.where, path.attribute)
     given: Any = {path.sub.attribute.name: operation.value} if path.sub is not None else operation.value
@@ -238,7 +239,7 @@ def echoed_read_only(document: Mapping[str, Any], context: _Context) -> dict[str
     return {
         key: value
         for key, value in document.items()
-        if (at := found[key]) is None or at.attribute.mutability is not Mutability.READ_ONLY
+        if (named := found[key]) is None or named.attribute.mutability is not Mutability.READ_ONLY
     }
 
 
@@ -279,7 +280,7 @@ def patch_in_rfc_form(
 
     `document` is what is stored, for the forms that depend on it. Raises what a wrong path raises.
     """
-    context = _Context(document, resource_type)
+    context = _Context(resource_type, Patch(document, resource_type))
     used: set[str] = set()
     current = tuple(operations)
     for form in _FORMS:
@@ -295,7 +296,7 @@ def document_in_rfc_form(
     document: Mapping[str, Any], resource_type: ResourceType, tolerances: frozenset[str] = frozenset(TOLERANCES)
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """The body of a POST or PUT in RFC form, and the names of the tolerances that this took."""
-    context = _Context({}, resource_type)
+    context = _Context(resource_type, Patch({}, resource_type))
     used: set[str] = set()
     current = dict(document)
     for form in _DOCUMENTS:
@@ -322,11 +323,13 @@ def _with_created_elements(
     if not candidates:
         return operations
     result: list[Operation] = []
-    document = context.document
     for index, operation in enumerate(operations[: candidates[-1] + 1]):
         try:
-            rewritten = _noting(value_path_creates, operation, _Context(document, context.type), used)
-            document = apply_patch(document, rewritten, context.type)
+            rewritten = _noting(value_path_creates, operation, context, used)
+            for each in rewritten:
+                context.patch.apply(each)
+        except TooLarge as exc:
+            raise TooLarge(f"{at(operation)}: {exc}") from exc
         except SyncdError:
             # The patch will meet the same fault, and says which operation it is.
             return (*result, *operations[index:])
@@ -359,32 +362,32 @@ def _values_of_object(
 
 
 def _member(key: str, value: Any, resource_type: ResourceType, tolerances: frozenset[str], used: set[str]) -> Any:
-    at = resource_type.resolve(key)
-    if at is None or key.lower() == "schemas":
+    found = resource_type.resolve(key)
+    if found is None or key.lower() == "schemas":
         return value
-    if at.path == at.extension and isinstance(value, Mapping):
+    if found.path == found.extension and isinstance(value, Mapping):
         return {
-            name: _member(f"{at.path}:{name}", part, resource_type, tolerances, used) for name, part in value.items()
+            name: _member(f"{found.path}:{name}", part, resource_type, tolerances, used) for name, part in value.items()
         }
-    return _value(at, value, tolerances, used)
+    return _value(found, value, tolerances, used)
 
 
-def _value(at: Resolved, value: Any, tolerances: frozenset[str], used: set[str], *, element: bool = False) -> Any:
-    if at.attribute.multi_valued and not element and isinstance(value, list):
-        return [_value(at, item, tolerances, used, element=True) for item in value]
+def _value(to: Resolved, value: Any, tolerances: frozenset[str], used: set[str], *, element: bool = False) -> Any:
+    if to.attribute.multi_valued and not element and isinstance(value, list):
+        return [_value(to, item, tolerances, used, element=True) for item in value]
     for form in _VALUES:
         if form.__name__ in tolerances:
-            changed = form(at, value)
+            changed = form(to, value)
             if changed is not value:
                 used.add(form.__name__)
             value = changed
-    if isinstance(value, Mapping) and at.attribute.type is Type.COMPLEX:
-        return {key: _part(at, key, part, tolerances, used) for key, part in value.items()}
+    if isinstance(value, Mapping) and to.attribute.type is Type.COMPLEX:
+        return {key: _part(to, key, part, tolerances, used) for key, part in value.items()}
     return value
 
 
-def _part(at: Resolved, key: str, value: Any, tolerances: frozenset[str], used: set[str]) -> Any:
-    sub = at.attribute.sub(key)
+def _part(to: Resolved, key: str, value: Any, tolerances: frozenset[str], used: set[str]) -> Any:
+    sub = to.attribute.sub(key)
     return (
-        value if sub is None else _value(Resolved(f"{at.path}.{sub.name}", sub, at.attribute), value, tolerances, used)
+        value if sub is None else _value(Resolved(f"{to.path}.{sub.name}", sub, to.attribute), value, tolerances, used)
     )

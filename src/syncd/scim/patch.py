@@ -9,21 +9,23 @@ with them removes, `add` of them does nothing. A list element left with only typ
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from syncd.core import filter as filters
 from syncd.core.resource import Unknown, canonical_value, search_element, shown
 from syncd.core.schema import Attribute, Resolved, ResourceType, Type
 from syncd.core.schema import Mutability as Mutable
-from syncd.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, SyncdError
+from syncd.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, SyncdError, TooLarge
 from syncd.scim import path as paths
 from syncd.scim.messages import ABSENT, Operation
 from syncd.scim.path import Path
 
 Document = dict[str, Any]
 
+# Each operation on a list looks at all of it. A list built by 1,000 single adds passes; 1,000 operations on a list of
+# 15,000 took 45 seconds, this ends them after two.
+MAX_VALUES_SEEN: Final = 600_000
 _DESCRIPTIVE = frozenset({"type", "primary", "display"})
 
 
@@ -35,11 +37,11 @@ def apply_patch(
 ) -> Document:
     """The document after the operations; `document` (nested, canonical, read-only parts included) stays as it is.
 
-    Operations that change nothing give an equal document. `unknown` is about names within values; a path that does not
-    exist is always refused. Raises InvalidPath, InvalidFilter, InvalidValue, InvalidSyntax, NoTarget or Mutability, the
-    message beginning with `Operations[index]`.
+    What did not change is shared by both; operations that change nothing give an equal document. `unknown` is about names
+    within values; a path that does not exist is always refused. Raises InvalidPath, InvalidFilter, InvalidValue,
+    InvalidSyntax, NoTarget, Mutability or TooLarge, the message beginning with `Operations[index]`.
     """
-    patch = _Patch(copy.deepcopy(dict(document)), resource_type, unknown)
+    patch = Patch(document, resource_type, unknown)
     for operation in operations:
         try:
             patch.apply(operation)
@@ -54,20 +56,20 @@ def at(operation: Operation) -> str:
     return f"Operations[{operation.index}] ({operation.kind}{path})"
 
 
-def selects(document: Mapping[str, Any], path: Path) -> bool:
-    """Whether the filter of `path` selects anything of the document."""
-    attribute = path.attribute
-    home = document if attribute.extension is None else document.get(attribute.extension, {})
-    return any(map(_matcher(path), home.get(attribute.attribute.name, ())))
+class Patch:
+    """A document under change, operation by operation; worthless once an operation failed.
 
+    Only the document's and its extensions' own dictionaries are changed in place; every value is replaced by a new one.
+    """
 
-class _Patch:
-    """A document under change; thrown away if an operation fails."""
-
-    def __init__(self, document: Document, resource_type: ResourceType, unknown: Unknown) -> None:
-        self.document = document
+    def __init__(self, document: Mapping[str, Any], resource_type: ResourceType, unknown: Unknown = "ignore") -> None:
+        self.document: Document = dict(document)
+        for schema, _ in resource_type.extensions:
+            if schema.id in self.document:
+                self.document[schema.id] = dict(self.document[schema.id])
         self.type = resource_type
         self.unknown: Unknown = unknown
+        self._values_seen = 0
 
     def apply(self, operation: Operation) -> None:
         kind, value = operation.kind, operation.value
@@ -89,6 +91,10 @@ class _Patch:
             self._change(kind, paths.parse(text, self.type), value)
         elif self.unknown == "refuse":
             raise InvalidSyntax(f"{self.type.name} has no attribute {shown(key)}")
+
+    def selects(self, path: Path) -> bool:
+        """Whether the filter of `path` selects anything."""
+        return any(map(_matcher(path), self._stored(path.attribute) or ()))
 
     def finished(self, original: Mapping[str, Any]) -> Document:
         """With `schemas` naming each extension that now holds something (RFC 7643 section 3)."""
@@ -136,7 +142,14 @@ class _Patch:
 
     def _stored(self, attribute: Resolved) -> Any:
         home = self.document if attribute.extension is None else self.document.get(attribute.extension, {})
-        return home.get(attribute.attribute.name)
+        stored = home.get(attribute.attribute.name)
+        if isinstance(stored, list):
+            self._values_seen += len(stored)
+            if self._values_seen > MAX_VALUES_SEEN:
+                raise TooLarge(
+                    f"{attribute.path} has {len(stored)} values, too many for so many operations: send fewer in one PATCH"
+                )
+        return stored
 
     def _store(self, attribute: Resolved, value: Any) -> None:
         home, name = self.document, attribute.attribute.name

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, SYNCD_USER, USER
-from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
+from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, TooLarge
 from syncd.scim.messages import ABSENT, Operation
 from syncd.scim.patch import apply_patch
 
@@ -270,3 +270,12 @@ def test_a_failed_request_changes_nothing_and_the_message_helps():
         'Operations[1] (replace emails[type eq "work"].value): no value of emails matches: '
         "add the whole value with path emails"
     )
+
+
+def test_a_request_that_would_look_at_too_many_values_is_refused():
+    stored = BABS | {"emails": [{"value": f"{i}@example.com"} for i in range(10_000)]}
+    few = [op("add", "emails", [{"value": f"new{i}@example.com"}]) for i in range(3)]
+    assert len(apply_patch(stored, few, USER)["emails"]) == 10_003
+    many = [op("remove", 'emails[value eq "nosuch"]', index=i) for i in range(100)]
+    with pytest.raises(TooLarge, match=r"Operations\[60\].* 10000 values, too many for so many operations"):
+        apply_patch(stored, many, USER)
