@@ -34,7 +34,7 @@ _OnValue = Callable[[Resolved, Any], Any]
 
 
 def operation_in_any_case(operation: Operation, context: _Context) -> tuple[Operation, ...]:
-    """Entra: `Add`, `Replace`, `Remove` (Microsoft's SCIM compatibility page; scimmyjs/scimmy#51)."""
+    """Entra: `Add`, `Replace`, `Remove` (Microsoft's page on SCIM compatibility problems)."""
     return (replace(operation, op=operation.kind),)
 
 
@@ -61,7 +61,7 @@ def dotted_and_urn_keys(operation: Operation, context: _Context) -> tuple[Operat
 
 
 def extension_without_urn(operation: Operation, context: _Context) -> tuple[Operation, ...]:
-    """Entra's older form: path `manager` for the enterprise extension's (Microsoft's SCIM tutorial)."""
+    """Entra's older form: path `manager` for the enterprise extension's (Microsoft's documentation)."""
     path = operation.path
     name = "" if path is None else path.partition("[")[0].partition(".")[0].strip()
     if path is None or context.type.resolve(name) is not None:
@@ -106,7 +106,10 @@ def _as_filter(attribute: Attribute, element: Any) -> str | None:
 
 
 def empty_means_remove(operation: Operation, context: _Context) -> tuple[Operation, ...]:
-    """Entra: `Add` or `Replace` of the manager with `""` takes the manager away (MicrosoftDocs/azure-docs#11784)."""
+    """Entra: `Add` or `Replace` of the manager with `""` takes the manager away.
+
+    As research/scim.md 2.1 records it; scim2-server 0.8.3 answers 400 (3.1).
+    """
     target = None if operation.path is None else context.type.resolve(operation.path.strip())
     if (
         target is None
@@ -163,7 +166,7 @@ def value_path_creates(operation: Operation, context: _Context) -> tuple[Operati
 
 
 def boolean_as_text(attribute: Resolved, value: Any) -> Any:
-    """Entra by default: `"False"` for false, in lists too (buildbuddy-io/buildbuddy#10578; research section 2.1)."""
+    """Entra by default: `"False"` for false, in lists too (buildbuddy-io/buildbuddy#10578)."""
     if attribute.attribute.type is Type.BOOLEAN and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     return value
@@ -177,7 +180,7 @@ def null_reference(attribute: Resolved, value: Any) -> Any:
 
 
 def list_for_single_value(attribute: Resolved, value: Any) -> Any:
-    """Microsoft's own example sends the manager as a list of one (SCIM tutorial, "older form")."""
+    """Microsoft's own example sends the manager as a list of one."""
     single = not attribute.attribute.multi_valued and isinstance(value, list) and len(value) == 1
     return value[0] if single else value
 
