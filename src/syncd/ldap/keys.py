@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from syncd.errors import InvalidValue
+from syncd.ldap import dn
 from syncd.ldap.config import KEY_ATTRIBUTES
 from syncd.ldap.values import guid_text, text
 
@@ -51,3 +52,31 @@ def key_of(attribute: str, attributes: Mapping[str, tuple[bytes, ...]]) -> str:
     if not key or (form and not form.fullmatch(key)):
         raise InvalidValue(f"{attribute}: {key[:60]!r} is not a stable key")
     return key
+
+
+def readable_dn(raw: bytes) -> str:
+    """Raises InvalidValue if the entry has no DN that anyone could write down."""
+    try:
+        name = raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise InvalidValue("its DN is not UTF-8") from exc
+    if not name.strip():
+        raise InvalidValue("it has no DN")
+    return name
+
+
+class Seen:
+    """The keys of one read, each with the entry it was on: a key on two entries would make them one person."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}  # key -> hash of the canonical DN
+
+    def repeats(self, attribute: str, key: str, name: str) -> bool:
+        """True if this very entry came before (two bases overlap). Raises InvalidValue if another one had its key."""
+        fingerprint = hash(dn.normalize(name))
+        known = self._names.get(key)
+        if known is None:
+            self._names[key] = fingerprint
+        elif known != fingerprint:
+            raise InvalidValue(f"{attribute}: {key} is on another entry too")
+        return known is not None

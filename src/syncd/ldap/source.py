@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue
-from syncd.ldap import client, dn, keys, probe
+from syncd.ldap import client, keys, probe
 from syncd.ldap.client import Page, RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 from syncd.ldap.rootdse import Server, meet
@@ -64,7 +64,7 @@ class LdapReading:
         self._ended = False
         self._server: Server | None = None
         self._key_attribute = config.key_attribute
-        self._seen: dict[str, int] = {}  # key -> hash of the canonical DN
+        self._seen = keys.Seen()
         self._counts = {"users": 0, "groups": 0, "received": 0, "set_aside": 0}
         self._entries = self._read()
 
@@ -160,12 +160,14 @@ class LdapReading:
         try:
             attributes = keys.fold_names(self._whole_ranges(raw))
             key = keys.key_of(self._key_attribute, attributes)
-            name = _readable_dn(raw, self._config.max_entry_bytes)
-            fingerprint = hash(dn.normalize(name))
-            if self._seen.get(key) == fingerprint:
-                return None  # two bases overlap
-            if self._seen.setdefault(key, fingerprint) != fingerprint:
-                raise InvalidValue(f"{self._key_attribute}: {key} is on another entry too")
+            name = keys.readable_dn(raw.dn)
+            size = sum(len(value) for values in attributes.values() for value in values)
+            if size > self._config.max_entry_bytes:
+                raise InvalidValue(
+                    f"it has {size:,} bytes, more than max_entry_bytes ({self._config.max_entry_bytes:,})"
+                )
+            if self._seen.repeats(self._key_attribute, key, name):
+                return None
         except InvalidValue as exc:
             self._counts["set_aside"] += 1
             return SetAside(raw.dn.decode("utf-8", "backslashreplace") or "an entry without a DN", str(exc), key)
@@ -219,19 +221,6 @@ def _judge(page: Page, base: str) -> None:
         raise IncompleteRead(f"the base {base} does not exist or is hidden: {page.outcome}")
     if page.code != 0:
         raise IncompleteRead(page.outcome)
-
-
-def _readable_dn(raw: RawEntry, max_bytes: int) -> str:
-    try:
-        name = raw.dn.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise InvalidValue("its DN is not UTF-8") from exc
-    if not name.strip():
-        raise InvalidValue("it has no DN")
-    size = sum(len(value) for values in raw.attributes.values() for value in values)
-    if size > max_bytes:
-        raise InvalidValue(f"it has {size:,} bytes, more than max_entry_bytes ({max_bytes:,})")
-    return name
 
 
 def _holds_no_people(url: str) -> bool:
