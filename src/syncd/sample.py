@@ -275,7 +275,8 @@ def _person_entry(person: Person, dns: dict[str, str]) -> str:
         ("objectClass", "posixAccount"),
         ("objectClass", "shadowAccount"),
         ("uid", person.uid),
-        ("cn", person.cn),
+        # All values of an attribute stand together: slapadd makes two attributes of what stands apart.
+        *(("cn", value) for value in dict.fromkeys((person.cn, *_rdn_values(person.rdn or "")))),
         ("givenName", person.given),
         ("sn", person.family),
         ("displayName", person.cn),
@@ -291,19 +292,18 @@ def _person_entry(person: Person, dns: dict[str, str]) -> str:
         ("homeDirectory", f"/home/{person.uid}"),
         ("entryUUID", person.uuid),
     ]
-    if person.rdn:
-        pairs += [("cn", value) for value in _rdn_values(person.rdn)]
     if person.manager in dns:
         pairs.append(("manager", dns[person.manager]))
     if person.shadow_expire is not None:
         pairs.append(("shadowExpire", str(person.shadow_expire)))
-    return _entry(person.dn, list(dict.fromkeys(pairs)))
+    return _entry(person.dn, pairs)
 
 
 def _rdn_values(rdn: str) -> Iterator[str]:
-    for kind, value in parse(rdn)[0]:
+    """The `cn` values of an RDN; they must be among the entry's (RFC 4512 section 2.3.1)."""
+    for kind, value in parse(rdn)[0] if rdn else ():
         if kind == "cn":
-            yield value.strip() or value
+            yield value.strip()
 
 
 def _group_entry(group: Group, dns: dict[str, str], uids: dict[str, str], group_dns: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import ConfigError, SourceUnreachable
 from syncd.ldap import dn
 from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.ldif_source import LdifConfig, LdifSource
 from syncd.ldap.source import LdapSource
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -443,3 +444,33 @@ def test_probe_names_what_would_go_wrong(slapd: Slapd) -> None:
     problems = "\n".join(LdapSource(settings).probe().problems)
     assert "noSuchObject (32)" in problems and "no entry matches" in problems
     assert f"canary uid=none,{BASE} is not visible" in problems
+
+
+# ---- dumps by the ldapsearch command, read as a source of kind `ldif`
+
+
+@pytest.mark.parametrize(
+    ("arguments", "because"),
+    [
+        ((), None),
+        (("-E", "pr=50/noprompt"), None),
+        (("-z", "100"), "Size limit exceeded (4)"),
+        (("-L",), "ldapsearch -L leaves it out"),
+        (("-L", "-z", "100"), "ldapsearch -L leaves it out"),
+        (("-LLL",), "nothing says that the file is whole"),
+    ],
+)
+def test_what_ldapsearch_writes(slapd: Slapd, tmp_path: Path, arguments: tuple[str, ...], because: str | None) -> None:
+    file = tmp_path / "dump.ldif"
+    file.write_text(slapd.search(*arguments, "(objectClass=*)", "*", "+"))
+    reading = LdifSource(LdifConfig("dump", file)).read(NOW)
+    found = {one.key: one for one in reading if isinstance(one, Entry)}
+    certificate = reading.certificate()
+    if because:
+        assert because in "; ".join(certificate.because)
+        return
+    assert certificate.complete and (certificate.users_read, certificate.groups_read) == (320, 40)
+    for entry in read(config(slapd.url))[0]:  # the file and the wire give the same
+        same = found[entry.key]
+        assert (same.kind, same.dn) == (entry.kind, entry.dn)
+        assert {name: same.attributes[name] for name in entry.attributes} == entry.attributes
