@@ -1,0 +1,304 @@
+"""Composes the process: a configuration file becomes core values, sources, a clock and an id maker. Nothing else builds.
+
+Everything below the command line is handed what it needs from here. The clock is the machine's unless SYNCD_TESTING=1
+and SYNCD_TESTING_NOW (an ISO instant) replace it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeAlias
+from uuid import UUID
+
+import orjson
+
+from syncd import settings as configuration
+from syncd.core import filter as scim_filter
+from syncd.core.access import BUILT_IN, Role
+from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core.guards import Limit, Limits
+from syncd.core.lifecycle import Ladder
+from syncd.core.ownership import Precedence
+from syncd.core.rules import Rule
+from syncd.core.schema import RULE_USER, USER
+from syncd.core.seats import Pool
+from syncd.core.workspace import Condition, SourcePolicy, Workspace
+from syncd.errors import ConfigError, UsageError
+from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.ldif_source import LdifConfig, LdifSource
+from syncd.ldap.source import LdapSource
+from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
+from syncd.settings import Settings
+from syncd.settings import model as written
+from syncd.store.engine import Database
+from syncd.store.migrate import require_current
+
+Clock: TypeAlias = Callable[[], datetime]
+Ids: TypeAlias = Callable[[], str]
+DEFAULT_CONFIG = Path("config/syncd.yaml")
+RULES = "rules"  # the reserved source: what a changed rule set comes to
+SCIM = "scim"  # the connection that exists without being configured
+_ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A source that is read whole, ready to be reconciled."""
+
+    source: LdapSource | LdifSource
+    mapping: DirectoryMapping
+    schedule: written.Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One configuration, composed. Workspaces and their directories are built whole at start, so a fault is said then."""
+
+    settings: Settings
+    workspaces: Mapping[str, Workspace]
+    directories: Mapping[str, Mapping[str, Directory]]  # workspace -> source -> directory
+    clock: Clock
+    ids: Ids
+
+    def workspace(self, name: str) -> Workspace:
+        """Raises UsageError for one that is not configured."""
+        if name not in self.workspaces:
+            raise UsageError(no_such("workspace", name, self.workspaces, f"see {self.settings.path}"))
+        return self.workspaces[name]
+
+    def directory(self, workspace: str, name: str) -> Directory:
+        """Raises UsageError for a source that does not exist or is not read (a connection pushes)."""
+        known = self.directories[workspace]
+        if name in known:
+            return known[name]
+        configured = self.workspaces[workspace].sources
+        if name in configured or name in (SCIM, ADMIN_SOURCE):
+            kind = self.workspaces[workspace].source(name).kind
+            raise UsageError(f"source {name} is of kind {kind}: it is not read, changes come from it by themselves")
+        raise UsageError(no_such("source", name, [*known, RULES], f"see {self.settings.path}"))
+
+    def database(self, create: bool = False) -> Database:
+        """The database; unless `create` it must exist and be of this release, else DatabaseUnavailable."""
+        database = Database(self.settings.database, create=create)
+        if not create:
+            require_current(database)
+        return database
+
+    def command_line(self, workspace: str, user: str) -> Actor:
+        return Actor("cli", user, workspace, source=ADMIN_SOURCE)
+
+
+def no_such(what: str, name: str, known: Iterable[str], where: str) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"there is no {what} {name!r}" + (f"; did you mean {close[0]!r}?" if close else f": {where}")
+
+
+def compose(path: Path, env: Mapping[str, str]) -> App:
+    """Raises ConfigError with every fault of the file."""
+    loaded = configuration.load(path, env)
+    directories: dict[str, dict[str, Directory]] = {}
+    faults: list[str] = []
+    for name, part in loaded.workspaces.items():
+        directories[name] = {}
+        for source_name, source in part.sources.items():
+            if isinstance(source, written.LdapSource | written.LdifSource):
+                try:
+                    directories[name][source_name] = _directory(source_name, source)
+                except ConfigError as exc:
+                    faults.append(f"{source.where}  sources.{source_name}.{exc}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return App(
+        settings=loaded,
+        workspaces={name: _workspace(name, part, directories[name]) for name, part in loaded.workspaces.items()},
+        directories=directories,
+        clock=clock(env),
+        ids=TimeOrderedIds(),
+    )
+
+
+# -- the clock and the ids ------------------------------------------------------------------------------------------------
+
+
+def clock(env: Mapping[str, str]) -> Clock:
+    """The machine's clock, in UTC. A test may stop it; nobody else can."""
+    stopped = env.get("SYNCD_TESTING_NOW")
+    if env.get("SYNCD_TESTING") == "1" and stopped:
+        try:
+            moment = datetime.fromisoformat(stopped)
+        except ValueError as exc:
+            raise ConfigError(f"SYNCD_TESTING_NOW: {exc}") from None
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return lambda: moment
+    return lambda: datetime.now(UTC)
+
+
+class TimeOrderedIds:
+    """Ids as UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits. Each call gives a greater one
+    than the call before, also within one millisecond and when the clock is set back. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def __call__(self) -> str:
+        chance = int.from_bytes(os.urandom(14), "big")
+        with self._lock:
+            fresh = (time.time_ns() // 1_000_000 << 74) | (chance & ((1 << 74) - 1))
+            # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
+            self._last = fresh if fresh > self._last else self._last + 1 + (chance >> 80)
+            value = self._last
+        milliseconds, high, low = value >> 74, value >> 62 & 0xFFF, value & ((1 << 62) - 1)
+        return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+# -- settings to core values ------------------------------------------------------------------------------------------------
+
+
+def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory]) -> Workspace:
+    own_roles = {role: Role(role, frozenset(given.permissions), given.where) for role, given in part.roles.items()}
+    return Workspace(
+        name=name,
+        sources={key: _policy(key, source, directories.get(key)) for key, source in part.sources.items()},
+        rules=tuple(_rule(rule) for rule in part.rules),
+        pools={pool: _pool(pool, seat) for pool, seat in part.seats.items()},
+        roles={**BUILT_IN, **own_roles},
+        protected=tuple((text, _condition(text)[0]) for text in part.protected),
+        precedence=_precedence(part),
+    )
+
+
+def _policy(name: str, source: written.Source, directory: Directory | None) -> SourcePolicy:
+    limits = {kind: _limit(getattr(source.limits, kind)) for kind in type(source.limits).model_fields}
+    ladder = Ladder()
+    if isinstance(source, written.Directory):
+        missing = source.missing
+        ladder = Ladder(missing.suspend_after, missing.deactivate_after, missing.delete_after, missing.purge_after)
+    by_filter = source.adopt not in ("never", "ask")
+    return SourcePolicy(
+        name=name,
+        kind=source.kind,
+        authoritative=source.authoritative,
+        may_grant=None if source.may_grant is None else frozenset(source.may_grant),
+        limits=Limits(limits, source.window),
+        ladder=ladder,
+        on_conflict=source.on_conflict,
+        adopt=source.adopt,
+        may_adopt=_condition(source.adopt)[0] if by_filter else None,
+        digest=_digest(source, directory.mapping) if directory else "",
+    )
+
+
+def _limit(limit: written.Limit) -> Limit:
+    return Limit(limit.share, limit.floor, limit.number)
+
+
+def _digest(source: written.Source, mapping: DirectoryMapping) -> str:
+    """Of what decides which entries are read and what they come to. Not of addresses: replicas come and go, and a server
+    that is another one is noticed by its identity. Not of an LDIF's path: dumps are dated."""
+    parts: list[object] = [source.kind, mapping.digest]
+    if isinstance(source, written.LdapSource):
+        searches = (source.users, source.groups)
+        parts += [[sorted(each.base), each.scope, each.filter] if each else None for each in searches]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def _condition(text: str) -> tuple[Condition, bool]:
+    """The test a filter stands for, and whether it reads groups."""
+    found = scim_filter.parse_filter(text, RULE_USER)
+    return scim_filter.compile(found), "groups" in scim_filter.names(found)
+
+
+def _rule(rule: written.Rule) -> Rule:
+    matches, reads_groups = _condition(rule.when)
+    return Rule(
+        name=rule.name,
+        when=rule.when,
+        matches=matches,
+        roles=rule.roles,
+        permissions=rule.permissions,
+        seats=rule.seats,
+        scopes=tuple(f"{kind}={value}" for kind, values in rule.scopes.items() for value in values),
+        reads_groups=reads_groups,
+        where=rule.where or None,
+    )
+
+
+def _pool(name: str, seat: written.Seat) -> Pool:
+    return Pool(
+        name=name,
+        limit=seat.limit,
+        when_full=seat.when_full.mode,
+        overage=seat.when_full.overage,
+        requires=seat.requires,
+        required=seat.required,
+        kind=seat.kind,
+        where=seat.where or None,
+    )
+
+
+def _precedence(part: written.Workspace) -> Precedence:
+    """Not given: directories in the order of the file, then connections, then people."""
+    read = [name for name, source in part.sources.items() if isinstance(source, written.Directory)]
+    pushing = [name for name, source in part.sources.items() if isinstance(source, written.ScimSource)]
+    usual = tuple(dict.fromkeys([*read, *pushing, SCIM, ADMIN_SOURCE]))
+    named = {_canonical(path): order for path, order in part.precedence.items() if path != "default"}
+    return Precedence(part.precedence.get("default") or usual, named)
+
+
+def _canonical(path: str) -> str:
+    resolved = USER.resolve(path) or USER.resolve(_ENTERPRISE + path)
+    return resolved.path if resolved else path
+
+
+# -- sources --------------------------------------------------------------------------------------------------------------
+
+
+def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Directory:
+    if isinstance(source, written.LdifSource):
+        mapping = compile_mapping(source.attributes)
+        file = LdifConfig(
+            name=name,
+            path=source.path,
+            accept_unmarked_files_as_complete=source.accept_unmarked_files_as_complete,
+            key_attribute=source.key_attribute,
+        )
+        return Directory(LdifSource(file), mapping, source.schedule)
+    mapping = compile_mapping(source.attributes, nested=source.groups.nested if source.groups else True)
+    config = LdapConfig(
+        name=name,
+        urls=source.url,
+        users=_search(source.users),
+        groups=_search(source.groups) if source.groups else None,
+        bind_dn=source.bind_dn,
+        bind_password=source.bind_password,
+        starttls=source.starttls,
+        ca_file=source.ca_file,
+        tls_do_not_verify_certificates=source.tls_do_not_verify_certificates,
+        connect_timeout_s=_seconds(source.connect_timeout.total_seconds()),
+        receive_timeout_s=_seconds(source.receive_timeout.total_seconds()),
+        deadline_s=_seconds(source.deadline.total_seconds()),
+        page_size=source.page_size,
+        canaries=source.canaries,
+        key_attribute=source.key_attribute,
+    )
+    problems = config.problems()
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return Directory(LdapSource(config, mapping.wanted), mapping, source.schedule)
+
+
+def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:
+    return SearchConfig(search.base, search.filter, search.scope)
+
+
+def _seconds(seconds: float) -> int:
+    return max(1, int(seconds))

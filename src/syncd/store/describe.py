@@ -1,0 +1,256 @@
+"""What the store knows of one user: facts, every grant and why, what is scheduled next; and how one is found by name.
+
+Read only. A user's status is evaluated at `now`, so that a late timer never shows a right that has ended. Answers are JSON
+objects (instants as datetime, for the caller to render); the command line and the API show the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, func, select
+
+from syncd.core.filter import parse_filter
+from syncd.core.lifecycle import may_sign_in, status
+from syncd.core.resource import fold
+from syncd.core.schema import USER
+from syncd.core.state import STAGES, Grant, Link, Membership, Seat, User
+from syncd.core.workspace import Workspace
+from syncd.errors import Conflict, NotFound
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.search import compile_filter
+
+Json = dict[str, Any]
+
+
+# -- finding ----------------------------------------------------------------------------------------------------------------
+
+
+def find_user(conn: Connection, workspace: str, who: str, deleted: bool = False) -> str:
+    """The id of the user whose id, userName or e-mail address this is; names are compared without case.
+
+    `deleted`: only among deleted users, the last deleted first; otherwise a deleted one is found by id only.
+    Raises NotFound with suggestions, Conflict if an address is that of several.
+    """
+    u = t.users.c
+    mine = select(u.id).where(u.workspace == workspace)
+    if (found := conn.scalar(mine.where(u.id == who))) is not None:
+        return str(found)
+    mine = mine.where(u.status == "deleted" if deleted else u.status != "deleted")
+    named = mine.where(u.user_name_key == fold(who)).order_by(u.deleted_at.desc(), u.modified_at.desc())
+    if (found := conn.scalars(named).first()) is not None:
+        return str(found)
+    if "@" in who:
+        address = parse_filter(f"emails.value eq {orjson.dumps(who).decode()}", USER)
+        owners = conn.scalars(mine.where(compile_filter(address, conn.dialect.name, u.search)).limit(5)).all()  # type: ignore[arg-type]
+        if len(owners) > 1:
+            raise Conflict(f"{who} is the address of {len(owners)} users or more: name one by id: {', '.join(owners)}")
+        if owners:
+            return str(owners[0])
+    raise NotFound(_no_user(conn, workspace, who, deleted))
+
+
+def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
+    u = t.users.c
+    known = select(u.user_name).where(u.workspace == workspace)
+    known = known.where(u.status == "deleted" if deleted else u.status != "deleted")
+    near = known.where(u.user_name_key.startswith(fold(who)[:2], autoescape=True)).order_by(u.user_name_key)
+    close = get_close_matches(who, conn.scalars(near.limit(5000)).all(), n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ": give an id, a userName or an e-mail address"
+    return f"workspace {workspace} has no {'deleted ' if deleted else ''}user {who!r}{hint}"
+
+
+def find_group(conn: Connection, workspace: str, which: str) -> str:
+    """The id of the group of this id or display name. Raises NotFound; Conflict if two sources have one of that name."""
+    g = t.groups.c
+    mine = select(g.id, g.source, g.display_name).where(g.workspace == workspace)
+    rows = conn.execute(mine.where(g.id == which)).all() or conn.execute(mine.where(g.display_key == fold(which))).all()
+    if len(rows) > 1:
+        choices = ", ".join(f"{row.id} (source {row.source})" for row in rows)
+        raise Conflict(f"{len(rows)} groups are called {which!r}: name one by id: {choices}")
+    if rows:
+        return str(rows[0].id)
+    names = conn.scalars(select(g.display_name).where(g.workspace == workspace).limit(20000)).all()
+    close = get_close_matches(which, names, n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ": see `syncd group list`"
+    raise NotFound(f"workspace {workspace} has no group {which!r}{hint}")
+
+
+def user_facts(conn: Connection, workspace: Workspace, id: str) -> User:
+    """One user as the door sees her, deleted ones included. Raises NotFound."""
+    found = facts.load_users(conn, workspace.name, [id], workspace.precedence)
+    if id not in found:
+        raise NotFound(f"workspace {workspace.name} has no user {id!r}")
+    return found[id]
+
+
+# -- one user ---------------------------------------------------------------------------------------------------------------
+
+
+def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Json:
+    """Everything about one user: facts, access with the origin of every grant, and what is scheduled next.
+
+    A grant is {"value", "origin": "direct|rule|source", "name": who or which rule, "why", "run", "since", "expires"}.
+    """
+    user = user_facts(conn, workspace, id)
+    state, next_at = status(user, workspace.authoritative, now)
+    live = [grant for grant in user.grants if grant.expires_at is None or grant.expires_at > now]
+    held = _held(conn, workspace.name, id)
+    waiting = [_waiting(conn, workspace, user, seat, live) for seat in user.seats if not seat.held]
+    return {
+        "id": user.id,
+        "userName": user.values.get("userName"),
+        "displayName": user.values.get("displayName"),
+        "status": state,
+        "enabled": may_sign_in(user, workspace.authoritative, now),
+        "suspended": user.suspended is not None,
+        "suspended_because": user.suspended,
+        "locked_until": user.locked_until,
+        "deleted_at": user.deleted_at,
+        "roles": [_grant(grant) for grant in live if grant.kind == "role"],
+        "permissions": list(_permissions(live, workspace)),
+        "data_scopes": [_scope(grant) for grant in live if grant.kind == "scope"],
+        "seats": [_seat(seat, live) for seat in user.seats if seat.held],
+        "waiting": waiting,
+        "groups": _groups(conn, workspace.name, user),
+        "links": [_link(link, workspace) for link in user.links],
+        "scheduled": list(_scheduled(user, workspace, now, next_at, waiting)),
+        "held": held,
+        "values": dict(user.values),
+        "created_at": user.created_at,
+        "version": user.version,
+    }
+
+
+def _grant(grant: Grant) -> Json:
+    return {
+        **{"value": grant.value, "origin": grant.origin, "name": grant.name, "why": grant.why},
+        **{"run": grant.run_id, "since": grant.created_at, "expires": grant.expires_at},
+    }
+
+
+def _scope(grant: Grant) -> Json:
+    kind, _, value = grant.value.partition("=")
+    return {**_grant(grant), "kind": kind, "value": value}
+
+
+def _permissions(grants: Iterable[Grant], workspace: Workspace) -> Iterator[Json]:
+    """Permissions given singly, and those of every role, which say the role they come with."""
+    for grant in grants:
+        if grant.kind == "permission":
+            yield {**_grant(grant), "role": None}
+        elif grant.kind == "role" and grant.value in workspace.roles:
+            for permission in sorted(workspace.roles[grant.value].permissions):
+                yield {**_grant(grant), "value": permission, "role": grant.value}
+
+
+def _seat(seat: Seat, grants: Iterable[Grant]) -> Json:
+    """One seat with the grant it rests on; `also` names the others."""
+    own = [_grant(grant) for grant in grants if (grant.kind, grant.value) == ("seat", seat.pool)]
+    first = own[0] if own else {"value": seat.pool, "origin": None, "name": None, "why": "", "run": None}
+    return {**first, "since": seat.since, "priority": seat.priority, "also": own[1:]}
+
+
+def _waiting(conn: Connection, workspace: Workspace, user: User, seat: Seat, grants: Iterable[Grant]) -> Json:
+    s = t.seats.c
+    before = (s.priority < seat.priority) | (
+        (s.priority == seat.priority) & ((s.since < seat.since) | ((s.since == seat.since) & (s.user_id < user.id)))
+    )
+    queue = select(func.count()).where(s.workspace == workspace.name, s.pool == seat.pool, s.held.is_(False))
+    holding = {each.pool for each in user.seats if each.held}
+    pool = workspace.pools.get(seat.pool)
+    return {
+        **_seat(seat, grants),
+        "position": 1 + (conn.scalar(queue.where(before)) or 0),
+        "queue": conn.scalar(queue) or 0,
+        "needs": [needed for needed in (pool.requires if pool else ()) if needed not in holding],
+    }
+
+
+def _groups(conn: Connection, workspace: str, user: User) -> list[Json]:
+    graph = facts.load_graph(conn, workspace, [each.group for each in user.memberships])
+    stated: dict[str, list[Membership]] = {}
+    for each in user.memberships:
+        stated.setdefault(each.group, []).append(each)
+    found = []
+    for id, path in graph.closure(stated).items():
+        if id in graph.names:
+            name = graph.names[id]
+            found.append(
+                {
+                    **{"value": id, "display": name.display, "source": name.source},
+                    **{"type": "direct" if id in stated else "indirect", "path": graph.path_text(path)},
+                    "origins": sorted(each.origin for each in stated.get(id, ())),
+                }
+            )
+    return sorted(found, key=lambda each: (each["display"], each["value"]))
+
+
+def _link(link: Link, workspace: Workspace) -> Json:
+    return {
+        **{"source": link.source, "key": link.key, "dn": link.dn, "enabled": link.enabled},
+        **{"authoritative": workspace.authoritative(link.source), "stage": link.stage},
+        **{"missing_since": link.missing_since, "missing_reads": link.missing_reads},
+        **{"starts_at": link.starts_at, "ends_at": link.ends_at, "since": link.created_at},
+        "values": dict(link.values),
+    }
+
+
+def _held(conn: Connection, workspace: str, id: str) -> list[Json]:
+    h = t.held.c
+    rows = conn.execute(
+        select(h.source, h.kind, h.guard, h.why, h.digest, h.run_id, h.created_at)
+        .where(h.workspace == workspace, h.subject_id == id)
+        .order_by(h.created_at, h.kind)
+    )
+    return [
+        {
+            **{"source": row.source, "kind": row.kind, "guard": row.guard, "why": row.why, "digest": row.digest},
+            **{"run": row.run_id, "since": row.created_at},
+        }
+        for row in rows
+    ]
+
+
+def _scheduled(
+    user: User, workspace: Workspace, now: datetime, next_at: datetime | None, waiting: Iterable[Json]
+) -> Iterator[Json]:
+    """What will happen without anybody doing anything, the next first; what has no date comes last."""
+    dated: list[Json] = []
+    if next_at is not None:
+        then = status(user, workspace.authoritative, next_at)[0]
+        dated.append({"at": next_at, "what": f"status becomes {then}", "because": "a date that a source or admin set"})
+    for grant in user.grants:
+        if grant.expires_at is not None and grant.expires_at > now:
+            dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
+    for link in user.links:
+        dated += _rungs(link, workspace)
+    ladder_purge = [workspace.source(link.source).ladder.purge_after for link in user.links]
+    if user.deleted_at is not None and any(ladder_purge):
+        at = user.deleted_at + max(each for each in ladder_purge if each is not None)
+        dated.append({"at": at, "what": "purged for good", "because": "deleted; can be restored until then"})
+    yield from sorted(dated, key=lambda each: each["at"])
+    for each in waiting:
+        needs = f"first needs a seat in {', '.join(each['needs'])}" if each["needs"] else "the next free seat in line"
+        place = f"{each['position']} of {each['queue']} in line"
+        yield {"at": None, "what": f"seat in {each['value']}: {place}", "because": needs}
+
+
+def _rungs(link: Link, workspace: Workspace) -> Iterator[Json]:
+    if link.missing_since is None or link.stage is None:
+        return
+    ladder = workspace.source(link.source).ladder
+    steps = zip(STAGES[1:], (ladder.suspend_after, ladder.deactivate_after, ladder.delete_after), strict=True)
+    for stage, after in steps:
+        if after is not None and STAGES.index(stage) > STAGES.index(link.stage):
+            yield {
+                "at": link.missing_since + after,
+                "what": stage,
+                "because": f"source {link.source} has not had the entry since {link.missing_since:%Y-%m-%d %H:%M}; "
+                "the first complete read after this date that misses it too",
+            }

@@ -1,0 +1,216 @@
+"""Lists of what the store holds: users, groups, seats, the activity record, and how a workspace stands.
+
+Read only, by pages in the order of a key, so that a hundred thousand rows need no memory and no cursor on the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from syncd.core.filter import Filter
+from syncd.core.workspace import Workspace
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.search import compile_filter
+
+Json = dict[str, Any]
+PAGE = 1000
+
+
+def list_users(
+    conn: Connection, workspace: str, where: Filter | None = None, state: str | None = None, limit: int | None = None
+) -> Iterator[Json]:
+    """Users by name, page by page; deleted ones only if `state` asks for them."""
+    u = t.users.c
+    query = select(u.id, u.user_name, u.user_name_key, u.status, u.modified_at).where(u.workspace == workspace)
+    query = query.where(u.status == state if state else u.status != "deleted")
+    if where is not None:
+        query = query.where(compile_filter(where, conn.dialect.name, u.search))  # type: ignore[arg-type]
+    query = query.order_by(u.user_name_key, u.id)
+    after: tuple[str, str] | None = None
+    shown = 0
+    while True:
+        page = query
+        if after is not None:
+            page = query.where((u.user_name_key > after[0]) | ((u.user_name_key == after[0]) & (u.id > after[1])))
+        rows = conn.execute(page.limit(PAGE)).all()
+        for row in rows:
+            if limit is not None and shown >= limit:
+                return
+            shown += 1
+            yield {"id": row.id, "userName": row.user_name, "status": row.status, "changed_at": row.modified_at}
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1].user_name_key, rows[-1].id)
+
+
+def list_groups(conn: Connection, workspace: str) -> list[Json]:
+    g, m, e, x = t.groups.c, t.memberships.c, t.effective_memberships.c, t.unresolved_members.c
+    direct = _counted(conn, m.group_id, (m.workspace == workspace) & (m.member == "user"))
+    nested = _counted(conn, m.group_id, (m.workspace == workspace) & (m.member == "group"))
+    effective = _counted(conn, e.group_id, e.workspace == workspace)
+    unresolved = _counted(conn, x.group_id, x.workspace == workspace)
+    rows = conn.execute(
+        select(g.id, g.display_name, g.source).where(g.workspace == workspace).order_by(g.display_key, g.source)
+    )
+    return [
+        {
+            **{"id": row.id, "display": row.display_name, "source": row.source, "users": direct.get(row.id, 0)},
+            **{"groups": nested.get(row.id, 0), "effective": effective.get(row.id, 0)},
+            "unresolved": unresolved.get(row.id, 0),
+        }
+        for row in rows
+    ]
+
+
+def _counted(conn: Connection, by: Any, where: Any) -> dict[str, int]:
+    return {row[0]: row[1] for row in conn.execute(select(by, func.count()).where(where).group_by(by))}
+
+
+def show_group(conn: Connection, workspace: str, id: str, limit: int = 1000) -> Json:
+    """One group with its direct members (up to `limit`), the groups it is in, and who could not be resolved."""
+    group = facts.load_groups(conn, workspace, [id])[id]
+    m, u, g, x = t.memberships.c, t.users.c, t.groups.c, t.unresolved_members.c
+    users = conn.execute(
+        select(u.id, u.user_name, u.status, m.origin)
+        .join_from(t.memberships, t.users, (u.workspace == m.workspace) & (u.id == m.member_id))
+        .where(m.workspace == workspace, m.group_id == id, m.member == "user")
+        .order_by(u.user_name_key)
+        .limit(limit)
+    )
+    nested = conn.execute(
+        select(g.id, g.display_name, m.origin)
+        .join_from(t.memberships, t.groups, (g.workspace == m.workspace) & (g.id == m.member_id))
+        .where(m.workspace == workspace, m.group_id == id, m.member == "group")
+        .order_by(g.display_key)
+    )
+    graph = facts.load_graph(conn, workspace, [id])
+    unresolved = conn.scalars(select(x.ref).where(x.workspace == workspace, x.group_id == id).order_by(x.ref))
+    return {
+        **{"id": id, "display": group.name, "source": group.source, "version": group.version},
+        "dn": group.link.dn if group.link else None,
+        "users": [{"id": r.id, "userName": r.user_name, "status": r.status, "origin": r.origin} for r in users],
+        "groups": [{"id": r.id, "display": r.display_name, "origin": r.origin} for r in nested],
+        "within": [graph.path_text(path) for above, path in sorted(graph.closure([id]).items()) if above != id],
+        "unresolved": list(unresolved),
+    }
+
+
+# -- seats ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    pool: str
+    kind: str
+    used: int
+    limit: int | None  # None: unlimited
+    waiting: int
+    requires: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> int:
+        return max(0, self.used - self.limit) if self.limit is not None else 0
+
+
+def seat_pools(conn: Connection, workspace: Workspace) -> tuple[PoolUse, ...]:
+    """Every configured pool, and those still in use that no longer are (kind `removed`)."""
+    p = t.seat_pools.c
+    rows = {
+        row.name: row for row in conn.execute(select(p.name, p.used, p.waiting).where(p.workspace == workspace.name))
+    }
+    found = [
+        PoolUse(
+            name,
+            pool.kind,
+            rows[name].used if name in rows else 0,
+            pool.limit,
+            rows[name].waiting if name in rows else 0,
+            pool.requires,
+        )
+        for name, pool in workspace.pools.items()
+    ]
+    left = [row for name, row in sorted(rows.items()) if name not in workspace.pools and (row.used or row.waiting)]
+    return (*found, *(PoolUse(row.name, "removed", row.used, None, row.waiting) for row in left))
+
+
+def seat_holders(conn: Connection, workspace: str, pool: str) -> Iterator[Json]:
+    """Who holds a seat, longest first; then who waits, in the order they will be served."""
+    s, u = t.seats.c, t.users.c
+    rows = conn.execute(
+        select(u.id, u.user_name, u.status, s.held, s.since, s.priority)
+        .join_from(t.seats, t.users, (u.workspace == s.workspace) & (u.id == s.user_id))
+        .where(s.workspace == workspace, s.pool == pool)
+        .order_by(s.held.desc(), s.priority, s.since, u.id)
+    )
+    for row in rows:
+        yield {
+            **{"id": row.id, "userName": row.user_name, "status": row.status, "held": row.held},
+            **{"since": row.since, "priority": row.priority},
+        }
+
+
+# -- the record and the whole ---------------------------------------------------------------------------------------------
+
+
+def activity(conn: Connection, workspace: str, since: datetime | None = None) -> Iterator[Json]:
+    """The record from `since` on, the oldest first, a page at a time: it may hold millions."""
+    a, p = t.activity.c, t.activity_payloads.c
+    query = (
+        select(t.activity, p.before, p.after)
+        .outerjoin_from(t.activity, t.activity_payloads, (p.workspace == a.workspace) & (p.activity_id == a.id))
+        .where(a.workspace == workspace)
+        .order_by(a.id)
+        .limit(PAGE)
+    )
+    if since is not None:
+        query = query.where(a.at >= since)
+    last = ""
+    while True:
+        rows = conn.execute(query.where(a.id > last)).all()
+        for row in rows:
+            yield {
+                **{"at": row.at, "door": row.door, "actor": row.actor, "action": row.action, "subject": row.subject},
+                **{"before": row.before, "after": row.after, "why": row.why, "source": row.source, "run": row.run_id},
+                **{"subject_id": row.subject_id, "id": row.id},
+            }
+        if len(rows) < PAGE:
+            return
+        last = rows[-1].id
+
+
+def overview(conn: Connection, workspace: Workspace) -> Json:
+    """How this workspace stands: users by status, groups, held items, and the last read and run of each source."""
+    u, g, h, r, s = t.users.c, t.groups.c, t.held.c, t.runs.c, t.source_states.c
+    name = workspace.name
+    runs: dict[str, Json] = {}
+    for row in conn.execute(
+        select(r.source, r.status, r.started_at, r.id)
+        .where(r.workspace == name, r.dry_run.is_(False))
+        .order_by(r.started_at.desc())
+        .limit(PAGE)
+    ):
+        runs.setdefault(row.source, {"run": row.id, "status": row.status, "at": row.started_at})
+    states = {row.source: row for row in conn.execute(select(t.source_states).where(s.workspace == name))}
+    sources = []
+    for source in sorted({*workspace.sources, *runs}):
+        known = states.get(source)
+        sources.append(
+            {
+                **{"source": source, "kind": workspace.source(source).kind, "last_run": runs.get(source)},
+                "last_complete_at": known.last_complete_at if known else None,
+                "users": known.last_users if known else None,
+            }
+        )
+    return {
+        "workspace": name,
+        "users": _counted(conn, u.status, u.workspace == name),
+        "groups": conn.scalar(select(func.count()).where(g.workspace == name)) or 0,
+        "held": conn.scalar(select(func.count()).where(h.workspace == name)) or 0,
+        "sources": sources,
+    }
