@@ -70,3 +70,52 @@ class Counts:
     @property
     def changes(self) -> int:
         return sum(self.by_kind[kind] for kind in KINDS if kind != "yield")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldItem:
+    """Losses of one kind that a guard holds. `digest` is what `syncd runs approve` takes; refusals have none."""
+
+    guard: str
+    kind: str
+    why: str
+    changes: int
+    digest: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    used: int
+    limit: int | None
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a plan or run came to. `changes` may be 100,000: a re-iterable stream, not a list."""
+
+    run: str
+    source: str
+    dry_run: bool
+    status: str  # clean | pending | applied | held | incomplete | failed
+    complete: bool
+    incomplete_because: tuple[str, ...]
+    digest: str
+    counts: dict[str, int]
+    held: tuple[HeldItem, ...]
+    set_aside: tuple[SetAside, ...]
+    changes: Iterable[Change]
+    seats_before: dict[str, PoolUse] = field(default_factory=dict)
+    seats_after: dict[str, PoolUse] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    took_s: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The worst wins: 4 held, 5 incomplete, 3 pending, 0 (design section 9)."""
+        if self.held:
+            return 4
+        if not self.complete:
+            return 5
+        return 3 if self.status == "pending" else 0

@@ -286,9 +286,18 @@ def hold(
 
 
 def apply(
-    conn: Connection, workspace: Workspace, actor: Actor, verdicts: Sequence[Verdict], now: datetime, ids: Ids
+    conn: Connection,
+    workspace: Workspace,
+    actor: Actor,
+    verdicts: Sequence[Verdict],
+    now: datetime,
+    ids: Ids,
+    count_losses: bool = True,
 ) -> None:
-    """Write what was decided in this same transaction: rows, counters, activity, outbox, the rolling window."""
+    """Write what was decided in this same transaction: rows, counters, activity, outbox.
+
+    `count_losses`: into the rolling window of the source; what a person approved is not counted against it.
+    """
     rows = Rows(workspace.name)
     totals: Counter[str] = Counter()
     pools: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -312,7 +321,7 @@ def apply(
             was = {each.group for each in before.memberships} if before else set()
             bumped |= was ^ {each.group for each in after.memberships}
         _unresolved(conn, workspace.name, verdict)
-        _record_changes(rows, workspace.name, actor, verdict, now, ids)
+        _record_changes(rows, actor, verdict, now, ids, count_losses)
     rows.write(conn)
     g = t.groups.c
     for batch in facts.batched(sorted(bumped - versioned)):
@@ -342,7 +351,7 @@ def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:
                 conn.execute(u.insert(), [{**key, "ref": ref} for ref in sorted(set(edit.unresolved))])
 
 
-def _record_changes(rows: Rows, workspace: str, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
+def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids, count_losses: bool) -> None:
     created = {change.subject_id for change in verdict.changes if change.kind == "create"}
     extra: dict[str, list[Any]] = defaultdict(list)
     by_subject: dict[str, list[str]] = defaultdict(list)
@@ -358,7 +367,7 @@ def _record_changes(rows: Rows, workspace: str, actor: Actor, verdict: Verdict, 
         elif change.subject_id in created:
             continue
         record(rows, actor, change.kind, change.subject, change.subject_id, change.why, change.before, after, now, ids)
-        if change.loss and not change.exempt:
+        if count_losses and change.loss and not change.exempt:
             lost[change.loss, change.subject_id] = None
     for kind, subject_id in lost:
         rows.insert(t.losses, source=actor.source, kind=kind, subject_id=subject_id, at=now, run_id=actor.run_id or "")

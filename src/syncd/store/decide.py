@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, distinct, exists, func, select
+from sqlalchemy import Connection, and_, distinct, exists, func, or_, select
 
 from syncd.core.access import OWNER
 from syncd.core.change import (
@@ -39,6 +39,7 @@ from syncd.errors import Mutability, PoolFull, Refused, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
 
+FIRST_RUN = "first_run_after_change"
 GUARDED = frozenset(
     {"deactivate", "suspend", "delete", "role"}
 )  # what may not happen to a protected account or last owner
@@ -56,6 +57,8 @@ class Draft:
     owners: Mapping[str, str] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     side_effect: bool = False  # only served from a waiting list
+    waits_for_approval: frozenset[str] = frozenset()  # kinds of loss that a guard held in an earlier plan
+    kept: bool = False  # a held loss is still wanted
 
     @property
     def why(self) -> str:
@@ -117,6 +120,8 @@ class Decision:
         self.displays: dict[tuple[str, str], str] = {}
         self.used: dict[str, int] | None = None
         self.owners_gone = 0
+        self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
+        self.released: set[str] = set()  # users of whom nothing that was held is wanted any more
 
     # -- the pipeline ------------------------------------------------------------------------------------------------
 
@@ -153,14 +158,7 @@ class Decision:
         if before is None and not edit.create:
             return set()  # gone meanwhile
         if edit.delete:
-            assert before is not None
-            verdict.groups.append((before, None))
-            self._empty(verdict, edit, current)
-            affected = set(self.graph.closure([edit.id]))
-            self.graph.names.pop(edit.id, None)
-            self.graph.parents.pop(edit.id, None)
-            current.pop(edit.id)
-            return affected
+            return self._delete_group(verdict, edit, before, current)
         start = before or Group(edit.id, edit.source, created_at=self.now)
         after = group_edited(start, edit, self.now)
         if "membership" in self.by_absence | self.retain:
@@ -189,16 +187,26 @@ class Decision:
             affected.add(edit.id)
         return affected
 
-    def _empty(self, verdict: Verdict, edit: GroupEdit, current: dict[str, Group]) -> None:
+    def _delete_group(
+        self, verdict: Verdict, edit: GroupEdit, before: Group | None, current: dict[str, Group]
+    ) -> set[str]:
         """A group that goes away takes its memberships along, those of users and those of groups inside it."""
+        assert before is not None
         m = t.memberships.c
         members = self.conn.scalars(
-            select(m.member_id).distinct().where(
-                m.workspace == self.workspace.name, m.group_id == edit.id, m.member == "user"
-            )
-        ).all()
-        leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in sorted(members))
-        inside = facts.groups_inside(self.conn, self.workspace.name, [edit.id])
+            select(m.member_id)
+            .distinct()
+            .where(m.workspace == self.workspace.name, m.group_id == edit.id, m.member == "user")
+        )
+        staying = sorted(set(members) - self.left.get(edit.id, set()))
+        inside = {
+            id
+            for id in facts.groups_inside(self.conn, self.workspace.name, [edit.id])
+            if edit.id in self.graph.parents.get(id, ())
+        }
+        if (staying or inside) and "membership" in self.by_absence | self.retain:
+            return set()  # its members' leaving is held, so the group stays
+        verdict.groups.append((before, None))
         for id, group in facts.load_groups(self.conn, self.workspace.name, inside, self.lock).items():
             start = current.get(id, group)
             after = group_edited(start, GroupEdit(id, edit.source, leave_all=(edit.id,)), self.now)
@@ -206,7 +214,13 @@ class Decision:
             current[id] = after
             verdict.groups.append((group, after))
             self.graph.parents[id] = {each.group for each in after.memberships}
+        leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)
+        affected = set(self.graph.closure([edit.id])) if staying or inside else set()
+        self.graph.names.pop(edit.id, None)
+        self.graph.parents.pop(edit.id, None)
+        current.pop(edit.id)
+        return affected
 
     def _touch(self, verdict: Verdict, ids: set[str]) -> None:
         named = {edit.id for edit in verdict.edits if isinstance(edit, UserEdit)}
@@ -222,7 +236,7 @@ class Decision:
             self.conn, self.workspace.name, wanted - self.overlay.keys(), self.workspace.precedence, self.lock
         )
         loaded |= {id: self.overlay[id] for id in wanted & self.overlay.keys()}
-        held = self._held_grants(loaded)
+        held = self._awaiting_approval(loaded)
         drafts: list[tuple[Verdict, list[Draft]]] = []
         seen: dict[str, Draft] = {}
         for verdict in verdicts:
@@ -235,7 +249,8 @@ class Decision:
                 if edit.id not in people:
                     # A user in two change groups of one batch: the second sees what the first decided.
                     earlier = seen.get(edit.id)
-                    people[edit.id] = Draft(edit.id, loaded.get(edit.id), retain=set(held.get(edit.id, ())))
+                    waits = frozenset(held.get(edit.id, ()))
+                    people[edit.id] = Draft(edit.id, loaded.get(edit.id), retain=set(waits), waits_for_approval=waits)
                     if earlier is not None:
                         people[edit.id].edits = [*earlier.edits]
                         earlier.edits = []
@@ -264,7 +279,9 @@ class Decision:
             for source in {edit.source for edit in draft.edits}:
                 after = self._kept_by_absence(before, after, source)
                 if losing:
+                    wanted = after
                     after = retained(before, after, source, frozenset(losing))
+                    draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
         after = replace(after, values=values)
         after = self._grants(draft, before, after, losing)
@@ -306,8 +323,11 @@ class Decision:
                 grants.append(grant)
             elif grant.id in ruled:
                 grants.append(replace(grant, why=ruled.pop(grant.id).why))
-            elif self.rules_changed or ("seat" if grant.kind == "seat" else "role") in losing:
+            elif self.rules_changed:
                 grants.append(grant)
+            elif ("seat" if grant.kind == "seat" else "role") in losing:
+                grants.append(grant)
+                draft.kept = True
         grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
         return replace(after, grants=tuple(sorted(grants, key=lambda each: each.id)))
 
@@ -331,6 +351,11 @@ class Decision:
                 draft.after = _unread(draft.after, self.source)
             changes += found
             verdict.users.append((draft.before, draft.after))
+            for each in draft.before.memberships if draft.before else ():
+                if each.group not in {kept.group for kept in draft.after.memberships}:
+                    self.left[each.group].add(draft.id)
+            if draft.waits_for_approval and not draft.kept:
+                self.released.add(draft.id)
             waits = any(not seat.held for seat in draft.after.seats)
             if not self.lock and (waits or draft.id in self.overlay or draft.side_effect):
                 self.overlay[draft.id] = draft.after
@@ -574,14 +599,17 @@ class Decision:
 
     # -- small things ------------------------------------------------------------------------------------------------------
 
-    def _held_grants(self, users: Mapping[str, User]) -> dict[str, set[str]]:
-        """Roles and seats a guard holds stay, whoever derives the user next, until someone decides."""
+    def _awaiting_approval(self, users: Mapping[str, User]) -> dict[str, set[str]]:
+        """Roles and seats a guard holds stay, whoever derives the user next, until someone decides; so does every loss
+        of a first run after a changed configuration. Other held losses are judged again by each run."""
         h = t.held.c
         found: dict[str, set[str]] = defaultdict(set)
         for ids in facts.batched(sorted(users)):
             for row in self.conn.execute(
                 select(h.subject_id, h.kind).where(
-                    h.workspace == self.workspace.name, h.subject_id.in_(ids), h.kind.in_(("role", "seat"))
+                    h.workspace == self.workspace.name,
+                    h.subject_id.in_(ids),
+                    or_(h.kind.in_(("role", "seat")), and_(h.guard == FIRST_RUN, h.source == self.source)),
                 )
             ):
                 if (row.subject_id, row.kind) not in self.approved:

@@ -1,0 +1,202 @@
+"""A directory entry as SCIM values, by the configured attributes. Pure: bytes in, values out.
+
+A template is an attribute name (`uid`), a list (the first that has a value), a text with braces (`"{givenName} {sn}"`,
+absent when a part is) or `{constant: x}`. A path may name the type of a multi-valued element (`emails.work`); all values of
+the attribute become elements of that type. A DN-valued target (`manager`) stays a reference until the run resolves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from syncd.core.resource import canonical_value
+from syncd.core.schema import GROUP, USER, Resolved, ResourceType, Type
+from syncd.core.snapshot import Entry
+from syncd.errors import ConfigError, InvalidValue
+from syncd.ldap.values import account_state
+
+Attributes = Mapping[str, tuple[bytes, ...]]
+Reader = Callable[[Attributes], tuple[str, ...]]
+
+MANAGER = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value"
+MEMBERS = ("member", "uniquemember")  # DN-valued
+MEMBER_UIDS = "memberuid"
+_ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
+_PART = re.compile(r"\{([A-Za-z][A-Za-z0-9;-]*)\}")
+_STATE = (
+    *("userAccountControl", "accountExpires", "nsAccountLock", "loginDisabled", "pwdAccountLockedTime", "shadowExpire"),
+    *("krbPrincipalExpiration", "loginExpirationTime", "pwdEndTime"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a template's value goes: a canonical path, and for `emails.work` the type of the element."""
+
+    path: str
+    resolved: Resolved
+    read: Reader
+    element_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedUser:
+    values: Mapping[str, Any]
+    manager: str | None  # a DN, not resolved yet
+    enabled: bool
+    ends_at: datetime | None
+    why: str | None  # what the entry says that switches the account off or dates it
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryMapping:
+    users: tuple[Target, ...]
+    groups: tuple[Target, ...]
+    wanted: tuple[str, ...]  # directory attributes to ask for
+    digest: str
+    manager: Reader | None = None
+    nested: bool = True  # groups may be members of groups
+
+    def user(self, entry: Entry) -> MappedUser:
+        """Raises InvalidValue naming the attribute: the entry is set aside, the rest goes on."""
+        values = _values(self.users, entry.attributes)
+        if not values.get("userName"):
+            raise InvalidValue("userName: none of its attributes has a value")
+        state = account_state(entry.attributes)
+        managers = self.manager(entry.attributes) if self.manager else ()
+        return MappedUser(values, managers[0] if managers else None, state.enabled, state.ends_at, state.why)
+
+    def group(self, entry: Entry) -> dict[str, Any]:
+        values = _values(self.groups, entry.attributes)
+        if not values.get("displayName"):
+            raise InvalidValue("displayName: the group has no name")
+        return values
+
+
+def compile_mapping(
+    attributes: Mapping[str, Any], groups: Mapping[str, Any] | None = None, nested: bool = True
+) -> DirectoryMapping:
+    """Raises ConfigError for a path that is no attribute, or a template that cannot be read."""
+    wanted: set[str] = {*_STATE, *MEMBERS, MEMBER_UIDS, "uid", "objectClass"}
+    manager: Reader | None = None
+    users: list[Target] = []
+    for path, template in attributes.items():
+        if path.lower() in ("manager", MANAGER.lower(), f"{_ENTERPRISE}manager".lower()):
+            manager = _reader(template, wanted)
+        else:
+            users.append(_target(path, _reader(template, wanted), USER))
+    named = [
+        _target(path, _reader(template, wanted), GROUP) for path, template in (groups or {"displayName": "cn"}).items()
+    ]
+    text = orjson.dumps([attributes, groups, nested], option=orjson.OPT_SORT_KEYS, default=str)
+    return DirectoryMapping(
+        tuple(users), tuple(named), tuple(sorted(wanted)), hashlib.sha256(text).hexdigest()[:32], manager, nested
+    )
+
+
+def entry_hash(entry: Entry) -> str:
+    """Equal for equal entries, whatever the order of attributes and values; the DN counts, so that a move is seen."""
+    digest = hashlib.blake2b(entry.dn.encode(), digest_size=16)
+    for name in sorted(entry.attributes):
+        values = entry.attributes[name]
+        digest.update(b"\0\0" + name.encode())
+        for value in sorted(values) if len(values) > 1 else values:
+            digest.update(b"\0%d:" % len(value) + value)
+    return digest.hexdigest()
+
+
+def _target(path: str, read: Reader, resource_type: ResourceType) -> Target:
+    resolved = resource_type.resolve(path) or resource_type.resolve(_ENTERPRISE + path)
+    if resolved is not None and not (resolved.parent is not None and resolved.parent.multi_valued):
+        return Target(resolved.path, resolved, read)
+    head, _, kind = path.partition(".")
+    parent = resource_type.resolve(head)
+    if parent is not None and parent.attribute.multi_valued and kind:
+        return Target(parent.path, parent, read, kind)
+    raise ConfigError(f"attributes.{path}: no such attribute of a {resource_type.name}")
+
+
+def _reader(template: Any, wanted: set[str]) -> Reader:
+    match template:
+        case {"constant": constant}:
+            fixed = (str(constant),)
+            return lambda attributes: fixed
+        case str() if "{" in template:
+            parts = _PART.split(template)
+            wanted.update(parts[1::2])
+            return lambda attributes: _filled(parts, attributes)
+        case str():
+            wanted.add(template)
+            name = template.lower()
+            return lambda attributes: _texts(name, attributes)
+        case Sequence():
+            readers = [_reader(each, wanted) for each in template]
+            return lambda attributes: next((found for read in readers if (found := read(attributes))), ())
+    raise ConfigError(f"attributes: {template!r} is neither a name, a list, a text with braces nor {{constant: x}}")
+
+
+def _texts(name: str, attributes: Attributes) -> tuple[str, ...]:
+    try:
+        return tuple(text for value in attributes.get(name, ()) if (text := value.decode().strip()))
+    except UnicodeDecodeError as exc:
+        raise InvalidValue(f"{name}: not UTF-8 text ({exc.reason} at byte {exc.start})") from exc
+
+
+def _filled(parts: list[str], attributes: Attributes) -> tuple[str, ...]:
+    out = []
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            out.append(part)
+            continue
+        found = _texts(part.lower(), attributes)
+        if not found:
+            return ()
+        out.append(found[0])
+    return ("".join(out),)
+
+
+def _values(targets: Sequence[Target], attributes: Attributes) -> dict[str, Any]:
+    lists: dict[str, list[Any]] = {}
+    values: dict[str, Any] = {}
+    resolved: dict[str, Resolved] = {}
+    for target in targets:
+        found = target.read(attributes)
+        if not found:
+            continue
+        resolved[target.path] = target.resolved
+        if target.resolved.attribute.multi_valued:
+            elements = lists.setdefault(target.path, [])
+            for text in found:
+                element: Any = text
+                if target.resolved.attribute.type is Type.COMPLEX:
+                    element = {"value": text, **({"type": target.element_type} if target.element_type else {})}
+                    if not elements and target.resolved.attribute.sub("primary") is not None:
+                        element["primary"] = True
+                elements.append(element)
+        else:
+            values.setdefault(target.path, found[0])
+    for path, value in (*values.items(), *lists.items()):
+        values[path] = canonical_value(resolved[path], value)
+    return {path: value for path, value in sorted(values.items()) if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who a group entry names: DNs and uids, as it names them."""
+
+    dns: tuple[str, ...] = ()
+    uids: tuple[str, ...] = field(default=())
+
+
+def members(entry: Entry) -> Members:
+    return Members(
+        tuple(text for name in MEMBERS for text in _texts(name, entry.attributes)),
+        _texts(MEMBER_UIDS, entry.attributes),
+    )
