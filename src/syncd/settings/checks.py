@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from syncd.core.access import BUILT_IN
 from syncd.core.actor import ADMIN_SOURCE
+from syncd.errors import SyncdError
 from syncd.ldap.config import is_loopback
+from syncd.reconcile.mapping import compile_mapping
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import Directory, Http, LdapSource, Missing, Rule, Source, Workspace
 
@@ -117,11 +119,24 @@ def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
             yield ("may_grant", number), _missing("role", role, known.roles)
     if isinstance(source, Directory):
         yield from _missing_ladder(source.missing)
-        for attribute, template in source.attributes.items():
-            if template.count("{") != template.count("}") or "{}" in template or not template.strip():
-                yield ("attributes", attribute), f"'{template}' is neither an attribute nor a template such as {{sn}}"
+        yield from _mapping(source)
     if isinstance(source, LdapSource):
         yield from _ldap(source)
+
+
+def _mapping(source: Directory) -> Iterator[Contradiction]:
+    none: Mapping[str, Any] = {}
+    users = [("attributes", name, {name: template}, none) for name, template in source.attributes.items()]
+    groups = [("group_attributes", name, none, {name: template}) for name, template in source.group_attributes.items()]
+    for key, name, of_user, of_group in users + groups:
+        try:
+            compile_mapping(of_user, of_group)
+        except SyncdError as exc:
+            yield (key, name), str(exc).removeprefix(f"attributes.{name}: ")
+    if "username" not in {name.lower() for name in source.attributes}:
+        yield ("attributes",), "lacks userName, which every user needs"
+    if "displayname" not in {name.lower() for name in source.group_attributes}:
+        yield ("group_attributes",), "lacks displayName, which every group needs"
 
 
 def _missing_ladder(missing: Missing) -> Iterator[Contradiction]:

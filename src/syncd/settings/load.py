@@ -76,7 +76,7 @@ def _report(faults: Iterable[Fault], path: Path) -> ConfigError:
 
 
 def _overridden(written: Mapping, env: Environment[str, str], faults: list[Fault]) -> Mapping:
-    given = _copy(written)
+    given: Mapping = tree.without(written, set())
     if database := env.get("SYNCD_DATABASE"):
         try:
             given["database"] = parse_database(database, Path.cwd())
@@ -89,17 +89,11 @@ def _overridden(written: Mapping, env: Environment[str, str], faults: list[Fault
         except ValueError as exc:
             faults.append(Fault(None, "SYNCD_BIND", str(exc)))
         else:
-            http = written.get("http")
-            given["http"] = _copy(http) if isinstance(http, Mapping) else Mapping(written.place, written.file)
-            given["http"]["bind"] = bind
+            if given.get("http") is None:
+                given["http"] = Mapping(given.place, given.file)
+            if isinstance(given["http"], Mapping):
+                given["http"]["bind"] = bind
     return given
-
-
-def _copy(mapping: Mapping) -> Mapping:
-    copy = Mapping(mapping.place, mapping.file)
-    copy.update(mapping)
-    copy.keys_at, copy.values_at = dict(mapping.keys_at), dict(mapping.values_at)
-    return copy
 
 
 def _parse(given: Mapping, surroundings: Surroundings, faults: list[Fault]) -> tuple[File, Mapping]:

@@ -23,6 +23,7 @@ from syncd.settings.values import (
     Condition,
     Cron,
     Database,
+    DirectoryTemplate,
     DNs,
     Duration,
     DurationOrNever,
@@ -35,13 +36,15 @@ from syncd.settings.values import (
     SecretEnv,
     SecretFile,
     Share,
+    Template,
     TimeZone,
     WebUrl,
     shown,
 )
 
 Names = tuple[Name, ...]
-INET_ORG_PERSON = {
+COMMON_NAME: dict[str, Template] = {"displayName": "cn"}
+INET_ORG_PERSON: dict[str, Template] = {
     "userName": "uid",
     "name.givenName": "givenName",
     "name.familyName": "sn",
@@ -226,8 +229,10 @@ class Connection(Block):
 class Directory(Connection):
     """A source that is read whole: LDAP or LDIF."""
 
-    attributes: dict[str, str] = Field(default_factory=lambda: dict(INET_ORG_PERSON))
-    """SCIM attribute: directory attribute, or a template such as "{givenName} {sn}"."""
+    attributes: dict[str, DirectoryTemplate] = Field(default_factory=lambda: dict(INET_ORG_PERSON))
+    """SCIM attribute of users: attribute, [first, else second], "{givenName} {sn}" or {constant: TEXT}."""
+    group_attributes: dict[str, DirectoryTemplate] = Field(default_factory=lambda: dict(COMMON_NAME))
+    """The same for groups."""
     canaries: tuple[DN, ...] = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
     schedule: Schedule = Schedule()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -259,6 +259,20 @@ def _adopt(value: str) -> str:
     return value if value in ("never", "ask") else _condition(value)
 
 
+def _template(value: object) -> Template:
+    match value:
+        case str() if re.fullmatch(r"[A-Za-z][A-Za-z0-9.;-]*|([^{}]*\{[A-Za-z][A-Za-z0-9;-]*\})+[^{}]*", value):
+            return value
+        case {"constant": str() as constant, **others} if not others:
+            return {"constant": constant}
+        case [str(), *_] as names:
+            return tuple(str(_template(name)) for name in names)
+    raise ValueError(
+        f'{shown(value)} is not an attribute, a list of them (the first that has a value counts), a text such as "{{sn}}, '
+        '{givenName}", or {constant: TEXT}'
+    )
+
+
 def _one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -272,6 +286,20 @@ def _named(pattern: str, example: str) -> Callable[[str], str]:
     return check
 
 
+Template: TypeAlias = str | tuple[str, ...] | dict[str, str]
+DirectoryTemplate = Annotated[
+    Template,
+    PlainValidator(_template),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "object", "properties": {"constant": {"type": "string"}}, "additionalProperties": False},
+            ]
+        }
+    ),
+]
 Duration = Annotated[timedelta, PlainValidator(_duration), AfterValidator(_positive), _written("^[0-9]+[smhd]$", "2h")]
 DurationOrNever = Annotated[
     timedelta | None, PlainValidator(_duration_or_never), _written("^([0-9]+[smhd]|never)$", "14d, or never")
