@@ -258,6 +258,11 @@ def test_no_right_to_see_the_key(new_slapd: Callable[..., Slapd]) -> None:
     assert "no entry shows objectGUID, entryUUID" in because(config(server.url))
 
 
+def test_a_root_dse_that_may_not_be_read(new_slapd: Callable[..., Slapd]) -> None:
+    certificate = read(config(new_slapd(globals='access to dn.base="" by * none').url))[2]
+    assert certificate.complete and certificate.server_identity == "unknown server"
+
+
 def test_nothing_is_readable(new_slapd: Callable[..., Slapd]) -> None:
     server = new_slapd(access="access to attrs=userPassword by anonymous auth\naccess to * by * none")
     assert because(config(server.url)).startswith("users: the base ou=people,dc=example,dc=org does not exist or is")

@@ -32,5 +32,8 @@ class Secret:
     def __hash__(self) -> int:
         return hash(Secret)
 
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a secret is not pickled; hand on the file it came from")

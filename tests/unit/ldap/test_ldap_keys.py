@@ -1,5 +1,7 @@
 """Stable keys, names of attributes, and members that Active Directory hands out in ranges."""
 
+import copy
+import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -67,10 +69,12 @@ class Directory:
 
     url = "ldap://127.0.0.1"
 
-    def __init__(self, members: int, broken_from: int | None = None) -> None:
+    def __init__(self, members: int, broken_from: int | None = None, paging: bool = True) -> None:
         self.members = tuple(f"cn=u{n},dc=x".encode() for n in range(members))
         self.broken_from = broken_from
         self.closed = False
+        self.paging = paging
+        self.sizes: set[int | None] = set()
 
     def search(
         self,
@@ -83,12 +87,14 @@ class Directory:
     ) -> Page:
         key = {"objectGUID": (bytes(15) + bytes([len(base)]),)}
         if base == "":
-            return page({"supportedControl": (client.PAGED_RESULTS.encode(),)})
+            return page({"supportedControl": (client.PAGED_RESULTS.encode() if self.paging else b"1.1.1",)})
         if attributes and ";range=" in attributes[0]:
             start = int(attributes[0].partition("=")[2].partition("-")[0])
             if start == self.broken_from:
                 return page()
             return page(self._range(start))
+        if scope == "subtree":
+            self.sizes.add(size)
         if filter_text == "(member=*)":
             return page({**key, "member": (), **self._range(0)}, dn="cn=g,dc=x")
         return page(key, dn="cn=u,dc=x")
@@ -130,6 +136,12 @@ def test_a_range_that_does_not_come_makes_the_read_incomplete() -> None:
     )
 
 
+def test_a_server_without_paging_is_read_in_one_piece() -> None:
+    unpaged, paged = Directory(3, paging=False), Directory(3)
+    assert read(unpaged)[1].complete and read(paged)[1].complete
+    assert (unpaged.sizes, paged.sizes) == ({None}, {500})
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -159,4 +171,7 @@ def test_a_secret_is_never_shown() -> None:
         "hunter2"
         not in f"{secret} {secret!r} {secret:>20} {[secret]} {LdapConfig('a', (), SearchConfig(()), bind_password=secret)}"
     )
+    assert copy.deepcopy(secret) is secret
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
     assert secret.reveal() == "hunter2" and secret == Secret("hunter2") != Secret("hunter3") and not Secret("")
