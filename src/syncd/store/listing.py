@@ -105,7 +105,7 @@ def show_group(conn: Connection, workspace: str, id: str, limit: int = 1000) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolReport:
     pool: str
     kind: str
     used: int
@@ -118,14 +118,14 @@ class PoolUse:
         return max(0, self.used - self.limit) if self.limit is not None else 0
 
 
-def seat_pools(conn: Connection, workspace: Workspace) -> tuple[PoolUse, ...]:
+def seat_pools(conn: Connection, workspace: Workspace) -> tuple[PoolReport, ...]:
     """Every configured pool, and those still in use that no longer are (kind `removed`)."""
     p = t.seat_pools.c
     rows = {
         row.name: row for row in conn.execute(select(p.name, p.used, p.waiting).where(p.workspace == workspace.name))
     }
     found = [
-        PoolUse(
+        PoolReport(
             name,
             pool.kind,
             rows[name].used if name in rows else 0,
@@ -136,7 +136,7 @@ def seat_pools(conn: Connection, workspace: Workspace) -> tuple[PoolUse, ...]:
         for name, pool in workspace.pools.items()
     ]
     left = [row for name, row in sorted(rows.items()) if name not in workspace.pools and (row.used or row.waiting)]
-    return (*found, *(PoolUse(row.name, "removed", row.used, None, row.waiting) for row in left))
+    return (*found, *(PoolReport(row.name, "removed", row.used, None, row.waiting) for row in left))
 
 
 def seat_holders(conn: Connection, workspace: str, pool: str) -> Iterator[Json]:

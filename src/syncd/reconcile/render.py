@@ -1,0 +1,249 @@
+"""A report for programs (one JSON object, streamed) and for people (tables, losses first). Pure: nothing is printed here.
+
+Text of a directory goes to a terminal only through `plain`: control characters in a name must not move the cursor or hide
+a line. Tables show at most so many rows of each sort and say how many more there are; `--json` shows all.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from syncd.core.change import Change
+from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
+
+ROWS = 40
+_NOTHING = ("read", "yield", "set_aside")  # counts that are no change
+_STYLE = {
+    "clean": "green",
+    "applied": "green",
+    "pending": "yellow",
+    "held": "bold red",
+    "incomplete": "bold red",
+    "failed": "bold red",
+}
+
+
+def plain(text: object) -> str:
+    """The text with control and direction characters made visible, on one line."""
+    return "".join(
+        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else f"\\u{ord(char):04x}"
+        for char in str(text)
+    )
+
+
+# -- for programs -----------------------------------------------------------------------------------------------------------
+
+
+def to_json(report: Report) -> Iterator[bytes]:
+    """The object of design section 9 in pieces: everything but the changes at once, then change by change."""
+    head: dict[str, Any] = {
+        "run": report.run,
+        "source": report.source,
+        "dry_run": report.dry_run,
+        "status": report.status,
+        "complete": report.complete,
+        "incomplete_because": list(report.incomplete_because),
+        "digest": report.digest,
+        "counts": {kind: report.counts.get(kind, 0) for kind in COUNTED},
+        "held": [_held_json(item) for item in report.held],
+        "set_aside": [{"entry": each.entry, "why": each.why} for each in report.set_aside],
+    }
+    yield orjson.dumps(head)[:-1] + b',"changes":['
+    for number, change in enumerate(report.changes):
+        yield (b",\n" if number else b"\n") + orjson.dumps(change_json(change))
+    yield b"]}\n"
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    return {
+        **{"kind": change.kind, "subject": change.subject, "before": change.before, "after": change.after},
+        "why": change.why,
+    }
+
+
+def failed(source: str, dry_run: bool, because: str) -> Report:
+    """What a program gets if there was no run to report on, such as when the source cannot be reached."""
+    counts = dict.fromkeys(COUNTED, 0)
+    return Report("", source, dry_run, "failed", False, (because,), "", counts, (), (), ())
+
+
+def _held_json(item: HeldItem) -> dict[str, Any]:
+    return {
+        **{"guard": item.guard, "kind": item.kind, "why": item.why, "changes": item.changes, "digest": item.digest},
+        "subjects": list(item.subjects),
+    }
+
+
+# -- for people -------------------------------------------------------------------------------------------------------------
+
+
+def for_people(report: Report, rows: int = ROWS) -> RenderableType:
+    """What, who, why; losses first; seats before -> after; what is held and what to do about it; the end line."""
+    parts: list[RenderableType] = []
+    if report.incomplete_because:
+        parts.append(_lines("The read is incomplete, so nothing is taken away by absence", report.incomplete_because))
+    changes = _changes(report.changes, report.dry_run, rows)
+    if changes is not None:
+        parts.append(changes)
+    if report.set_aside:
+        aside = table("set aside", "why", title=f"Set aside: {len(report.set_aside):,} entries, the rest goes on")
+        fill(aside, ((each.entry, each.why) for each in report.set_aside[:rows]), len(report.set_aside) - rows)
+        parts.append(aside)
+    seats = seats_table(report.seats_before, report.seats_after)
+    if seats is not None:
+        parts.append(seats)
+    if report.held:
+        parts.append(_held(report))
+    parts += [Text(plain(note)) for note in report.notes]
+    parts.append(end_line(report))
+    return Group(*parts)
+
+
+def changes_table(changes: Iterable[Change], rows: int = ROWS) -> RenderableType | None:
+    """The changes of one command, as those of a plan are shown; None if there is none."""
+    return _changes(changes, False, rows, titled=False)
+
+
+def _changes(changes: Iterable[Change], dry_run: bool, rows: int, titled: bool = True) -> RenderableType | None:
+    losses: list[Change] = []
+    others: list[Change] = []
+    lost = other = 0
+    for change in changes:
+        if change.loss is not None or change.kind == "group_delete":
+            lost += 1
+            if len(losses) < rows:
+                losses.append(change)
+        else:
+            other += 1
+            if len(others) < rows:
+                others.append(change)
+    found: list[RenderableType] = []
+    verb = "Would take away" if dry_run else "Takes away"
+    if losses:
+        taken = table("what", "who", "change", "why", title=f"{verb}: {lost:,}" if titled else None)
+        fill(taken, map(_row, losses), lost - len(losses), style="red")
+        found.append(taken)
+    verb = "Would change" if dry_run else "Changes"
+    if others:
+        made = table("what", "who", "change", "why", title=f"{verb}: {other:,}" if titled else None)
+        fill(made, map(_row, others), other - len(others))
+        found.append(made)
+    return Group(*found) if found else None
+
+
+def _row(change: Change) -> tuple[str, str, str, str]:
+    return (change.kind.replace("_", " "), change.subject, difference(change), change.why)
+
+
+def difference(change: Change) -> str:
+    """`title: Analyst -> Lead`, `active -> inactive`, `+ role admin`: short, for one line of a table."""
+    before, after = change.before, change.after
+    match before, after:
+        case dict(), dict():
+            return "; ".join(f"{_path(key)}: {short(before.get(key))} -> {short(after.get(key))}" for key in after)
+        case None, dict():
+            return "; ".join(f"{_path(key)}: {short(value)}" for key, value in after.items() if key != "schemas")
+        case dict(), None:
+            return ""
+        case None, _:
+            return f"+ {short(after)}"
+        case _, None:
+            return f"- {short(before)}"
+    return f"{short(before)} -> {short(after)}"
+
+
+def _path(path: str) -> str:
+    return path.rpartition(":")[2]  # an extension's URN says nothing to a person
+
+
+def short(value: Any, most: int = 60) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case {"value": inner, **_others}:
+            return short(inner, most)
+        case list() | tuple():
+            text = ", ".join(short(each, most) for each in value)
+        case dict():
+            text = ", ".join(f"{key} {short(each, most)}" for key, each in value.items())
+        case bool():
+            text = str(value).lower()
+        case _:
+            text = str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def seats_table(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> RenderableType | None:
+    """Every pool that moves; None if none does."""
+    pools = [pool for pool in sorted({*before, *after}) if before.get(pool) != after.get(pool)]
+    if not pools:
+        return None
+    none = PoolUse(0, None, 0)
+    shown = table("pool", "seats", "of", "waiting", title="Seats before -> after")
+    for pool in pools:
+        old, new = before.get(pool, none), after.get(pool, none)
+        full = new.limit is not None and new.used >= new.limit
+        shown.add_row(
+            plain(pool),
+            f"{old.used:,} -> {new.used:,}",
+            "unlimited" if new.limit is None else f"{new.limit:,}",
+            f"{old.waiting:,} -> {new.waiting:,}" if old.waiting or new.waiting else "",
+            style="yellow" if full else None,
+        )
+    return shown
+
+
+def _held(report: Report) -> RenderableType:
+    shown = table("guard", "of what", "why", "who", "digest", title="Held: nothing of this is done")
+    for item in report.held:
+        names = ", ".join(item.subjects[:5]) + (f", ... {len(item.subjects) - 5:,} more" * (len(item.subjects) > 5))
+        cells = (item.guard, item.kind, item.why, names, item.digest[:12])
+        shown.add_row(*map(plain, cells), style="red")
+    if not any(item.digest for item in report.held):
+        return shown
+    what = "`syncd runs approve DIGEST` applies them, `syncd runs discard DIGEST` forgets them"
+    if report.dry_run:
+        what = f"`syncd sync {report.source}` stores them; then {what}"
+    return Group(shown, Text(plain(what)))
+
+
+def end_line(report: Report) -> Text:
+    """One line with the counts that are not 0 and the time taken."""
+    counted = [f"{kind.replace('_', ' ')} {n:,}" for kind, n in report.counts.items() if n or kind == "read"]
+    if not any(n for kind, n in report.counts.items() if kind not in _NOTHING):
+        counted.append("no change")
+    line = Text(plain(f"{report.source}: "))
+    line.append(report.status, style=_STYLE.get(report.status, ""))
+    tail = f" · {' · '.join(counted)} · {report.took_s:.1f} s"
+    if report.digest:
+        tail += f" · digest {report.digest[:12]}"
+    if report.run:
+        tail += f" · run {report.run}"
+    line.append(plain(tail))
+    return line
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def fill(shown: Table, rows: Iterable[Sequence[object]], more: int = 0, style: str | None = None) -> None:
+    for row in rows:
+        shown.add_row(*(Text(plain(cell)) for cell in row), style=style)
+    if more > 0:
+        shown.add_row(Text(f"... {more:,} more (--json shows all)"), style="dim")
+
+
+def _lines(heading: str, lines: Iterable[str]) -> RenderableType:
+    return Group(Text(heading, style="bold red"), *(Text(f"  {plain(line)}") for line in lines))
