@@ -66,6 +66,7 @@ def test_is_under_is_not_fooled_by_an_escaped_comma() -> None:
     assert dn.is_under("uid=a,ou=People,dc=x", "OU=people, DC=x")
     assert dn.is_under("dc=x", "dc=x") and dn.is_under("dc=x", "")
     assert not dn.is_under("cn=a\\,dc=x", "dc=x")
+    assert not dn.is_under("uid=a,my-ou=people,dc=x", "ou=people,dc=x")
     assert not dn.is_under("cn=a\\\\\\,dc=x", "dc=x")
     assert dn.is_under("cn=a\\\\,dc=x", "dc=x")
     assert not dn.is_under("dc=x", "ou=people,dc=x")

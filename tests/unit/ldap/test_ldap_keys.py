@@ -69,11 +69,14 @@ class Directory:
 
     url = "ldap://127.0.0.1"
 
-    def __init__(self, members: int, broken_from: int | None = None, paging: bool = True) -> None:
+    def __init__(
+        self, members: int, broken_from: int | None = None, paging: bool = True, repeats: bool = False
+    ) -> None:
         self.members = tuple(f"cn=u{n},dc=x".encode() for n in range(members))
         self.broken_from = broken_from
         self.closed = False
         self.paging = paging
+        self.repeats = repeats
         self.sizes: set[int | None] = set()
 
     def search(
@@ -92,7 +95,7 @@ class Directory:
             start = int(attributes[0].partition("=")[2].partition("-")[0])
             if start == self.broken_from:
                 return page()
-            return page(self._range(start))
+            return page(self._range(0 if self.repeats else start))
         if scope == "subtree":
             self.sizes.add(size)
         if filter_text == "(member=*)":
@@ -134,6 +137,10 @@ def test_a_range_that_does_not_come_makes_the_read_incomplete() -> None:
     assert len(found) == 1 and certificate.because == (
         "groups: member of cn=g,dc=x: the values from 4,500 on did not come: success (0) after 1 entries",
     )
+
+
+def test_a_server_that_repeats_the_first_range_is_not_believed() -> None:
+    assert "the values from 1,500 on did not come" in read(Directory(2000, repeats=True))[1].because[0]
 
 
 def test_a_server_without_paging_is_read_in_one_piece() -> None:
