@@ -143,6 +143,7 @@ class Decision:
         if not edits:
             return
         current = facts.load_groups(self.conn, self.workspace.name, [edit.id for edit in edits], self.lock)
+        announce(self.graph, edits)
         self._extend({*(edit.id for edit in edits), *(group for edit in edits for group in edit.join)})
         for verdict in verdicts:
             affected: set[str] = set()
@@ -410,7 +411,7 @@ class Decision:
             if holder is not None:
                 self.displays[key] = holder
         holder = self.displays.get(key)
-        if holder is not None and holder != group.id and holder in self.graph.names | {holder: None}:
+        if holder is not None and holder != group.id:
             return Uniqueness(f"a group named {group.name!r} of source {group.source} exists already")
         self.displays[key] = group.id
         return None
@@ -622,6 +623,14 @@ class Decision:
 
     def _name_of(self, group: str) -> str:
         return self.graph.names[group].display if group in self.graph.names else group
+
+
+def announce(graph: Graph, edits: Iterable[GroupEdit]) -> None:
+    """The names of groups about to be created: a group may join one that comes later in the plan."""
+    for edit in edits:
+        if edit.create and edit.link is not None and edit.id not in graph.names:
+            name = Group(edit.id, edit.source, values=edit.link.values).name
+            graph.names[edit.id] = GroupName(edit.id, name, edit.source, edit.link.key, edit.link.dn)
 
 
 def _unread(user: User, source: str) -> User:

@@ -7,7 +7,7 @@ run resumes them. An item whose subject changed since is dropped and planned aga
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from syncd.errors import Conflict, NotFound
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.commit import RULES, Ids, apply, judge_losses, record, record_one, upsert
-from syncd.store.decide import FIRST_RUN, Decision, Verdict
+from syncd.store.decide import FIRST_RUN, Decision, Verdict, announce
 from syncd.store.engine import Database
 from syncd.store.facts import Rows
 from syncd.store.spool import Spool
@@ -65,6 +65,16 @@ class Decided:
     def changes(self) -> Iterator[Change]:
         for item in self.items:
             yield from item.changes
+
+
+class Numbered:
+    """Items with their ordinals, iterated as often as wanted."""
+
+    def __init__(self, items: Spool[Item]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[tuple[int, Item]]:
+        return iter(enumerate(self._items))
 
 
 class Changes:
@@ -123,6 +133,8 @@ def _pass(
 ) -> Decided:
     decided = Decided(set_aside=list(plan.set_aside))
     defer: set[str] = set()
+    graph = facts.load_graph(conn, workspace.name, None)
+    announce(graph, _groups_of(plan.groups))
     decision = Decision(
         conn,
         workspace,
@@ -130,7 +142,7 @@ def _pass(
         now,
         incomplete=plan.certificate is not None and not plan.certificate.complete,
         retain=retain,
-        graph=facts.load_graph(conn, workspace.name, None),
+        graph=graph,
         defer=defer,
         rules_changed=plan.source != RULES and rules_differ(conn, workspace),
         run_id=run_id,
@@ -149,6 +161,15 @@ def _pass(
         used, waiting = deltas[pool]
         decided.seats_after[pool] = PoolUse(use.used + used, use.limit, use.waiting + waiting)
     return decided
+
+
+def _groups_of(groups: Iterable[ChangeGroup]) -> Iterator[GroupEdit]:
+    """The group edits a plan starts with."""
+    for edits in groups:
+        for edit in edits:
+            if isinstance(edit, UserEdit):
+                return
+            yield edit
 
 
 def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: int) -> Iterator[list[ChangeGroup]]:
@@ -404,6 +425,7 @@ def apply_items(
     with database.reading() as conn:
         graph = facts.load_graph(conn, workspace.name, None)
         changed = actor.source != RULES and rules_differ(conn, workspace)
+    announce(graph, _groups_of(item.edits for _, item in items))
     dropped, done = 0, 0
     late: list[SetAside] = []
     for batch in facts.batched(items, size):
@@ -670,3 +692,15 @@ def shown_losses(conn: Connection, workspace: str, source: str, digest: str) -> 
         raise NotFound(f"no plan of source {source} with digest {digest!r}: run `syncd plan {source}` first")
     packed = found.losses or b""
     return {packed[at : at + 8] for at in range(0, len(packed), 8)}
+
+
+def failed(conn: Connection, workspace: str, run_id: str, message: str, now: datetime) -> None:
+    """A run that stopped. One that had begun to apply stays `applying`, to be finished by the next run."""
+    r = t.runs.c
+    where = (r.workspace == workspace, r.id == run_id, r.status != "applying")
+    conn.execute(update(t.runs).where(*where).values(status="failed", finished_at=now, message=message))
+
+
+def user_values(conn: Connection, workspace: Workspace, id: str) -> Mapping[str, Any] | None:
+    user = facts.load_users(conn, workspace.name, [id], workspace.precedence).get(id)
+    return user.values if user else None

@@ -1,0 +1,226 @@
+"""What a read says against what the store linked: the edits of a plan, in the order that seats and names need. Pure.
+
+Groups first (created, renamed, nested), then users: those who go, those who change, those who come; emptied groups last.
+An unchanged entry costs one comparison of hashes. An entry that is missing climbs its ladder only on a complete read; an
+entry that was set aside counts as present; a renamed or moved entry keeps its key and is an update.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
+from syncd.core.lifecycle import Ladder, climb
+from syncd.core.snapshot import Entry
+from syncd.core.state import STAGES, Link
+from syncd.errors import InvalidValue
+from syncd.ldap import dn
+from syncd.reconcile.mapping import MANAGER, MappedUser, Members
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What the store holds of one entry of this source: enough to see that nothing changed."""
+
+    id: str
+    entry_hash: str
+    mapping_digest: str
+    dn_key: str | None
+    absent: bool  # missing, or at a rung of the ladder
+
+
+@dataclass(slots=True)
+class Seen:
+    """Directory names of everything read, and of what was linked before: how members and managers are resolved."""
+
+    by_dn: dict[str, tuple[str, str]] = field(default_factory=dict)  # normalised DN -> ("user" | "group", id)
+    by_uid: dict[str, str] = field(default_factory=dict)  # folded uid -> user id
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        try:
+            return self.by_dn.get(dn.normalize(name))
+        except InvalidValue:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRead:
+    """A group entry of this read; its members are sets of ids by now."""
+
+    id: str
+    key: str
+    dn: str
+    values: Mapping[str, Any]
+    entry_hash: str
+    users: frozenset[str]
+    groups: frozenset[str]
+    unresolved: tuple[str, ...]
+
+
+def resolve(members: Members, seen: Seen, nested: bool) -> tuple[set[str], set[str], list[str]]:
+    """User ids, group ids and the names nobody answers to (outside the bases, or dangling)."""
+    users: set[str] = set()
+    groups: set[str] = set()
+    unresolved: list[str] = []
+    for name in members.dns:
+        found = seen.find(name)
+        match found:
+            case ("user", id):
+                users.add(id)
+            case ("group", id):
+                if nested:
+                    groups.add(id)
+            case _:
+                unresolved.append(name)
+    for uid in members.uids:
+        user = seen.by_uid.get(uid.casefold())
+        if user is None:
+            unresolved.append(uid)
+        else:
+            users.add(user)
+    return users, groups, unresolved
+
+
+def user_edit(
+    source: str,
+    id: str,
+    entry: Entry,
+    mapped: MappedUser,
+    hashed: str,
+    digest: str,
+    seen: Seen,
+    linked: Linked | None,
+    adopt: bool,
+) -> UserEdit:
+    """The whole new state of one entry's link."""
+    values = dict(mapped.values)
+    if mapped.manager:
+        manager = seen.find(mapped.manager)
+        if manager is not None and manager[0] == "user":
+            values[MANAGER] = manager[1]
+        else:
+            hashed = ""  # look again next time: the manager may be read then
+    link = Link(
+        source,
+        entry.key,
+        enabled=mapped.enabled,
+        dn=entry.dn,
+        dn_key=dn.normalize(entry.dn),
+        values=values,
+        entry_hash=hashed,
+        mapping_digest=digest,
+        ends_at=mapped.ends_at,
+    )
+    why = mapped.why or (f"read from {source}" if linked is None else f"changed in {source}")
+    if linked is not None and linked.absent:
+        why = f"found again in {source}"
+    return UserEdit(id, source, create=linked is None and not adopt, adopt=adopt, link=link, why=why)
+
+
+def missing_edit(source: str, id: str, link: Link, ladder: Ladder, now: datetime) -> UserEdit:
+    climbed = climb(link, ladder, now)
+    since = climbed.missing_since or now
+    reads = "complete read" if climbed.missing_reads == 1 else "complete reads"
+    return UserEdit(
+        id,
+        source,
+        link=climbed,
+        why=f"not in {source} since {since:%Y-%m-%d} ({climbed.missing_reads} {reads})",
+    )
+
+
+def group_gone(link: Link, ladder: Ladder, now: datetime) -> tuple[Link, bool]:
+    """A missing group's link after this read, and whether the group goes: when a missing user would be suspended."""
+    climbed = climb(link, ladder, now)
+    return climbed, climbed.stage is not None and STAGES.index(climbed.stage) >= STAGES.index("suspended")
+
+
+def group_edits(
+    source: str,
+    read: Iterable[GroupRead],
+    linked: Mapping[str, Linked],
+    inside: Mapping[str, frozenset[str]],
+    outside: Mapping[str, tuple[str, ...]],
+    doomed: Mapping[str, str],
+    digest: str,
+) -> Iterator[ChangeGroup]:
+    """Groups created, changed and nested. Members that are users come with the users.
+
+    `inside`: group id -> ids of groups this source put in it; `outside`: group id -> its unresolved members as stored;
+    `doomed`: group id -> why it goes: it is taken out of the nesting here, and deleted when its users have left it.
+    """
+    reads = list(read)
+    parents: dict[str, set[str]] = defaultdict(set)  # child -> parents, as this source states it
+    for group in reads:
+        for child in group.groups - {group.id}:
+            if group.id not in doomed and child not in doomed:
+                parents[child].add(group.id)
+    before: dict[str, set[str]] = defaultdict(set)
+    for parent, children in inside.items():
+        for child in children:
+            before[child].add(parent)
+    read_ids = {group.id for group in reads}
+    for group in reads:
+        old = linked.get(group.key)
+        join = tuple(sorted(parents[group.id] - before[group.id]))
+        leave = tuple(sorted(before[group.id] - parents[group.id]))
+        changed = old is None or old.entry_hash != group.entry_hash or old.mapping_digest != digest or old.absent
+        unresolved = tuple(sorted(set(group.unresolved)))
+        moved = unresolved != outside.get(group.id, ())
+        if not (changed or join or leave or moved):
+            continue
+        link = Link(
+            source,
+            group.key,
+            dn=group.dn,
+            dn_key=dn.normalize(group.dn),
+            values=group.values,
+            entry_hash=group.entry_hash,
+            mapping_digest=digest,
+        )
+        yield (
+            GroupEdit(
+                group.id,
+                source,
+                create=old is None,
+                link=link if changed else None,
+                join=join,
+                leave=leave,
+                unresolved=unresolved if moved else None,
+                why=f"read from {source}" if old is None else f"changed in {source}",
+            ),
+        )
+    for id, why in sorted(doomed.items()):
+        if id not in read_ids and before[id]:
+            yield (GroupEdit(id, source, leave=tuple(sorted(before[id])), why=why),)
+        for child in sorted(inside.get(id, frozenset()) - read_ids - doomed.keys()):
+            yield (GroupEdit(child, source, leave=(id,), why=why),)
+
+
+def membership_moves(
+    read: Iterable[GroupRead], current: Callable[[str], frozenset[str]], doomed: Iterable[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """user id -> groups to join, user id -> groups to leave, for the memberships this source states.
+
+    `current(group id)` gives the users this source put in it. A group that was not read keeps its members, unless doomed.
+    """
+    joins: dict[str, list[str]] = defaultdict(list)
+    leaves: dict[str, list[str]] = defaultdict(list)
+    for group in read:
+        now_in = current(group.id)
+        for user in group.users - now_in:
+            joins[user].append(group.id)
+        for user in now_in - group.users:
+            leaves[user].append(group.id)
+    for id in doomed:
+        for user in current(id):
+            leaves[user].append(id)
+    return joins, leaves
+
+
+def with_moves(edit: UserEdit, joins: Mapping[str, list[str]], leaves: Mapping[str, list[str]]) -> UserEdit:
+    return replace(edit, join=tuple(sorted(joins.get(edit.id, ()))), leave=tuple(sorted(leaves.get(edit.id, ()))))
