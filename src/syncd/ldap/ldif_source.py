@@ -50,11 +50,8 @@ class LdifSource:
     """A source of kind `ldif`."""
 
     def __init__(self, config: LdifConfig) -> None:
+        self.name = config.name
         self.config = config
-
-    @property
-    def name(self) -> str:
-        return self.config.name
 
     def read(self, now: datetime) -> LdifReading:
         """Raises SourceUnreachable if the file cannot be opened."""

@@ -37,12 +37,9 @@ class LdapSource:
     """A source of kind `ldap`. `attributes_wanted` are those the mapping reads, in any case."""
 
     def __init__(self, config: LdapConfig, attributes_wanted: tuple[str, ...] = ()) -> None:
+        self.name = config.name
         self.config = config
         self.attributes_wanted = attributes_wanted
-
-    @property
-    def name(self) -> str:
-        return self.config.name
 
     def read(self, now: datetime) -> LdapReading:
         """Connect and bind; the reading asks for entries as it is iterated. Raises SourceUnreachable, ConfigError."""
