@@ -1,0 +1,261 @@
+"""What SCIM reads: stored documents with what is spliced into them. Nothing here writes.
+
+A reader is one connection: (workspace, source). Everything asks for the workspace first. A user whose link of this very
+source has the stage `deleted` does not exist for it, though another source may still vouch for her. Pages are ordered by
+id, so that they neither overlap nor skip. What is spliced in (groups, members, managers) costs one statement a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from syncd.core.filter import Filter
+from syncd.core.state import Link
+from syncd.store import read_queries as queries
+from syncd.store import tables as t
+from syncd.store.facts import link_of
+from syncd.store.read_queries import GROUP_KEYS, USER_KEYS, Reader, pins
+from syncd.store.search import Columns, compile_filter
+
+__all__ = ["GROUP_KEYS", "USER_KEYS", "GroupOf", "Member", "Page", "Reader", "Stored", "get_group", "get_user"]
+__all__ += ["kinds_of", "links", "list_groups", "list_users", "pins", "stated_members", "user_named"]
+
+# The document is JSON without blanks, so within a text these quotes would be escaped.
+_MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOf:
+    """A group a user belongs to."""
+
+    id: str
+    display: str
+    direct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user or a nested group that belongs to a group, directly."""
+
+    id: str
+    kind: str  # "user" | "group"
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource as it is stored, and what its document leaves out. () also stands for what was not asked for."""
+
+    id: str
+    document: bytes
+    version: int
+    created_at: datetime
+    modified_at: datetime
+    external_id: str | None  # as this connection named it
+    source: str = ""  # a group's owner
+    manager: str | None = None  # the manager's id, if it is a user of this workspace
+    groups: tuple[GroupOf, ...] = ()
+    members: tuple[Member, ...] = ()
+
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    total: int
+    rows: tuple[Row, ...]
+
+
+# -- users ----------------------------------------------------------------------------------------------------------------
+
+
+def get_user(conn: Connection, reader: Reader, id: str, groups: bool = True, lock: bool = False) -> Stored | None:
+    """One user this connection can see. `lock`: her row, before anything of her is read (PostgreSQL)."""
+    if lock and conn.dialect.name == "postgresql":
+        _lock(conn, t.users, reader.workspace, id)
+    row = conn.execute(queries.user_by_id(), queries.of(reader) | {"id": id}).first()
+    return None if row is None else _with_spliced(conn, reader, [_stored(row)], groups)[0]
+
+
+def list_users(
+    conn: Connection, reader: Reader, filter: Filter | None, start: int, count: int, groups: bool = True
+) -> Page[Stored]:
+    """`start` is 1-based. Raises InvalidFilter for what cannot be searched."""
+    u = t.users.c
+    where: list[ColumnElement[bool]] = []
+    if filter is not None:
+        where.append(_matching(conn, filter, u.search, queries.user_columns(reader)))
+        where.extend(queries.by_external_id(filter, reader, "user", u.id))
+    page = _page(conn, reader, queries.all_users().where(*where), "user", filter, USER_KEYS, start, count)
+    return replace(page, rows=tuple(_with_spliced(conn, reader, page.rows, groups)))
+
+
+def user_named(conn: Connection, workspace: str, user_name_key: str) -> str | None:
+    """The id of the user of this name, whoever may see her."""
+    u = t.users.c
+    return conn.scalar(
+        select(u.id).where(u.workspace == workspace, u.user_name_key == user_name_key, u.status != "deleted")
+    )
+
+
+def links(conn: Connection, workspace: str, resource: str, id: str) -> tuple[Link, ...]:
+    """Every link of one user or group, by source and key."""
+    k = t.links.c
+    query = select(t.links).where(k.workspace == workspace, k.resource == resource, k.resource_id == id)
+    return tuple(link_of(row) for row in conn.execute(query.order_by(k.source, k.key)))
+
+
+# -- groups ---------------------------------------------------------------------------------------------------------------
+
+
+def get_group(conn: Connection, reader: Reader, id: str, members: bool = True, lock: bool = False) -> Stored | None:
+    """One group, whichever source owns it."""
+    if lock and conn.dialect.name == "postgresql":
+        _lock(conn, t.groups, reader.workspace, id)
+    row = conn.execute(queries.group_by_id(), queries.of(reader) | {"id": id}).first()
+    return None if row is None else _with_members(conn, reader, [_stored(row)], members)[0]
+
+
+def list_groups(
+    conn: Connection, reader: Reader, filter: Filter | None, start: int, count: int, members: bool = True
+) -> Page[Stored]:
+    """`start` is 1-based. Raises InvalidFilter for what cannot be searched."""
+    g = t.groups.c
+    where: list[ColumnElement[bool]] = []
+    if filter is not None:
+        where.append(_matching(conn, filter, g.search, queries.group_columns(reader)))
+        where.extend(queries.by_external_id(filter, reader, "group", g.id))
+    page = _page(conn, reader, queries.all_groups().where(*where), "group", filter, GROUP_KEYS, start, count)
+    return replace(page, rows=tuple(_with_members(conn, reader, page.rows, members)))
+
+
+def kinds_of(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, str]:
+    """Which of these ids are users or groups this connection can see: id -> "user" or "group"."""
+    u, g = t.users.c, t.groups.c
+    wanted = queries.in_list(conn, ids)
+    users = select(u.id).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
+    found = dict.fromkeys(conn.scalars(users, queries.of(reader)), "user")
+    groups = select(g.id).where(g.workspace == reader.workspace, g.id.in_(wanted))
+    return found | dict.fromkeys(conn.scalars(groups), "group")
+
+
+def stated_members(
+    conn: Connection, reader: Reader, group: str, among: Iterable[str] | None = None, but: Iterable[str] = ()
+) -> dict[str, str]:
+    """Members this source stated: id -> "user" or "group". Only those of `among`, if given; none of `but`."""
+    m = t.memberships.c
+    query = select(m.member_id, m.member).where(
+        m.workspace == reader.workspace,
+        m.group_id == group,
+        m.member.in_(("user", "group")),
+        m.origin == reader.source,
+    )
+    if among is not None:
+        query = query.where(m.member_id.in_(queries.in_list(conn, among)))
+    if excluded := list(but):
+        query = query.where(m.member_id.not_in(queries.in_list(conn, excluded)))
+    return {row.member_id: row.member for row in conn.execute(query)}
+
+
+# -- pages ----------------------------------------------------------------------------------------------------------------
+
+
+def _matching(conn: Connection, filter: Filter, search: ColumnElement[Any], columns: Columns) -> ColumnElement[bool]:
+    return compile_filter(filter, "sqlite" if conn.dialect.name == "sqlite" else "postgresql", search, columns)
+
+
+def _page(
+    conn: Connection,
+    reader: Reader,
+    query: Select[Any],
+    resource: str,
+    filter: Filter | None,
+    keys: frozenset[str],
+    start: int,
+    count: int,
+) -> Page[Stored]:
+    bound = queries.of(reader)
+    if filter is not None and pins(filter, keys):
+        found = [_stored(row) for row in conn.execute(query, bound)]
+        return Page(len(found), tuple(found[start - 1 : start - 1 + count]))
+    rows = conn.execute(query.limit(count).offset(start - 1), bound).all() if count else []
+    if len(rows) < count and (rows or start == 1):
+        total = start - 1 + len(rows)  # the last page: everything before it was counted by its number
+    elif filter is None:
+        total = _total(conn, reader, resource)
+    else:
+        total = conn.scalar(query.with_only_columns(func.count()).order_by(None), bound) or 0
+    return Page(total, tuple(_stored(row) for row in rows))
+
+
+def _total(conn: Connection, reader: Reader, resource: str) -> int:
+    c, k, u = t.totals.c, t.links.c, t.users.c
+    total = conn.scalar(select(c.count).where(c.workspace == reader.workspace, c.resource == resource)) or 0
+    if resource != "user":
+        return total
+    hidden = (
+        select(func.count(func.distinct(u.id)))
+        .select_from(t.links.join(t.users, and_(u.workspace == k.workspace, u.id == k.resource_id)))
+        .where(k.workspace == reader.workspace, k.source == reader.source, k.resource == "user", k.stage == "deleted")
+        .where(u.status != "deleted")
+    )
+    return total - (conn.scalar(hidden) or 0)
+
+
+# -- what is spliced in ---------------------------------------------------------------------------------------------------
+
+
+def _with_spliced(conn: Connection, reader: Reader, rows: Sequence[Stored], groups: bool) -> list[Stored]:
+    of = _groups_of(conn, reader, [row.id for row in rows]) if groups and rows else {}
+    named = {row.id: orjson.loads(found[1]) for row in rows if (found := _MANAGER.search(row.document))}
+    known = _present(conn, reader, named.values()) if named else frozenset()
+    if not of and not known:
+        return list(rows)
+    return [
+        replace(row, groups=of.get(row.id, ()), manager=manager if (manager := named.get(row.id)) in known else None)
+        for row in rows
+    ]
+
+
+def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[str]:
+    u = t.users.c
+    query = select(u.id).where(
+        u.workspace == reader.workspace, u.id.in_(queries.in_list(conn, ids)), *queries.visible()
+    )
+    return frozenset(conn.scalars(query, queries.of(reader)))
+
+
+def _groups_of(conn: Connection, reader: Reader, users: list[str]) -> dict[str, tuple[GroupOf, ...]]:
+    found: dict[str, list[GroupOf]] = defaultdict(list)
+    for row in conn.execute(queries.groups_of_users(), {"workspace": reader.workspace, "users": users}):
+        found[row.user_id].append(GroupOf(row.group_id, row.display_name, bool(row.direct)))
+    return {user: tuple(groups) for user, groups in found.items()}
+
+
+def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], members: bool) -> list[Stored]:
+    if not members or not rows:
+        return list(rows)
+    found: dict[str, list[Member]] = defaultdict(list)
+    bound = queries.of(reader) | {"groups": [row.id for row in rows]}
+    for row in conn.execute(queries.members_of_groups(), bound):
+        found[row.group_id].append(Member(row.member_id, row.member, row.display))
+    return [replace(row, members=tuple(found.get(row.id, ()))) for row in rows]
+
+
+def _stored(row: Any) -> Stored:
+    return Stored(
+        row.id, row.document, row.version, row.created_at, row.modified_at, row.external_id, source=row.source
+    )
+
+
+def _lock(conn: Connection, table: Any, workspace: str, id: str) -> None:
+    conn.execute(select(table.c.id).where(table.c.workspace == workspace, table.c.id == id).with_for_update())

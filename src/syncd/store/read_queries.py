@@ -1,0 +1,263 @@
+"""The statements behind store/read.py, and which columns a SCIM filter reads.
+
+Every statement takes its workspace and the reader's source as the parameters `workspace` and `source`, so that it is built
+and compiled once. A filter on a column uses that column's index: a unique key is found, never searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from syncd.core.filter import And, Bound, Condition, Filter, Op
+from syncd.store import tables as t
+from syncd.store.search import Columns, Rows
+
+USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
+GROUP_KEYS: Final = frozenset({"id", "externalId"})
+
+_WORKSPACE: Final = bindparam("workspace", type_=Text())
+_SOURCE: Final = bindparam("source", type_=Text())
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads. `users_url` and `groups_url` end in a slash; an id follows (for filters on references)."""
+
+    workspace: str
+    source: str
+    users_url: str = ""
+    groups_url: str = ""
+
+
+def of(reader: Reader) -> dict[str, Any]:
+    """The parameters every statement takes."""
+    return {"workspace": reader.workspace, "source": reader.source}
+
+
+def _own_link(resource: str, id: ColumnElement[str]) -> ColumnElement[bool]:
+    k = t.links.c
+    return and_(
+        k.workspace == _WORKSPACE,
+        k.resource == resource,
+        k.resource_id == id,
+        k.source == _SOURCE,
+    )
+
+
+def _external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
+    """A link without an externalId has the resource's id for its key (core/state.py)."""
+    key = select(func.min(t.links.c.key)).where(_own_link(resource, id)).correlate(t.users, t.groups)
+    return func.nullif(key.scalar_subquery(), id, type_=Text())
+
+
+def visible() -> tuple[ColumnElement[bool], ...]:
+    u = t.users.c
+    gone = select(literal(1)).select_from(t.links).where(_own_link("user", u.id), t.links.c.stage == "deleted")
+    return (u.status != "deleted", ~exists(gone.correlate(t.users)))
+
+
+@cache
+def all_users() -> Select[Any]:
+    u = t.users.c
+    return (
+        select(
+            *(u.id, u.document, u.version, u.created_at, u.modified_at),
+            _external_id("user", u.id).label("external_id"),
+            literal("").label("source"),
+        )
+        .where(u.workspace == _WORKSPACE, *visible())
+        .order_by(u.id)
+    )
+
+
+@cache
+def user_by_id() -> Select[Any]:
+    return all_users().where(t.users.c.id == bindparam("id", type_=Text()))
+
+
+@cache
+def all_groups() -> Select[Any]:
+    g = t.groups.c
+    return (
+        select(
+            *(g.id, g.document, g.version, g.created_at, g.modified_at, g.source),
+            _external_id("group", g.id).label("external_id"),
+        )
+        .where(g.workspace == _WORKSPACE)
+        .order_by(g.id)
+    )
+
+
+@cache
+def group_by_id() -> Select[Any]:
+    return all_groups().where(t.groups.c.id == bindparam("id", type_=Text()))
+
+
+def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
+    """A list of any length as one parameter."""
+    wanted = literal(orjson.dumps(sorted(set(ids))).decode(), Text())
+    if conn.dialect.name == "sqlite":
+        return select(func.json_each(wanted).table_valued("value").c.value)
+    return select(func.jsonb_array_elements_text(cast(wanted, JSONB)).table_valued("value").c.value)
+
+
+@cache
+def groups_of_users() -> Select[Any]:
+    e, g, m = t.effective_memberships.c, t.groups.c, t.memberships.c
+    direct = exists().where(
+        m.workspace == e.workspace, m.group_id == e.group_id, m.member == "user", m.member_id == e.user_id
+    )
+    return (
+        select(e.user_id, e.group_id, g.display_name, direct.label("direct"))
+        .join(t.groups, and_(g.workspace == e.workspace, g.id == e.group_id))
+        .where(
+            e.workspace == _WORKSPACE,
+            e.user_id.in_(bindparam("users", expanding=True, type_=Text())),
+        )
+        .order_by(e.user_id, e.group_id)
+    )
+
+
+@cache
+def members_of_groups() -> Select[Any]:
+    m, u, g = t.memberships.c, t.users.c, t.groups.alias("nested").c
+    shared = (
+        m.workspace == _WORKSPACE,
+        m.group_id.in_(bindparam("groups", expanding=True, type_=Text())),
+    )
+    users = (
+        select(m.group_id, m.member, m.member_id, u.user_name.label("display"))
+        .join(t.users, and_(u.workspace == m.workspace, u.id == m.member_id))
+        .where(*shared, m.member == "user", *visible())
+    )
+    nested = (
+        select(m.group_id, m.member, m.member_id, g.display_name.label("display"))
+        .join_from(t.memberships, g.id.table, and_(g.workspace == m.workspace, g.id == m.member_id))
+        .where(*shared, m.member == "group")
+    )
+    both = users.union(nested)  # one row however many sources state the membership
+    return both.order_by(both.selected_columns.group_id, both.selected_columns.member_id)  # type: ignore[return-value]
+
+
+# -- filters --------------------------------------------------------------------------------------------------------------
+
+
+def pins(filter: Filter, keys: frozenset[str]) -> bool:
+    """Whether a filter asks for one value of a unique key, so that at most one resource matches."""
+    return bool(keys & _equals(filter.bound).keys())
+
+
+def _equals(bound: Bound) -> dict[str, Any]:
+    match bound:
+        case Condition(op=Op.EQ):
+            return {bound.attribute.path: bound.value}
+        case And():
+            return {path: value for term in bound.terms for path, value in _equals(term).items()}
+        case _:
+            return {}
+
+
+def by_external_id(
+    filter: Filter, reader: Reader, resource: str, id: ColumnElement[str]
+) -> tuple[ColumnElement[bool], ...]:
+    """What `externalId eq "x"` implies, said so that the links' own key finds it."""
+    value = _equals(filter.bound).get("externalId")
+    if value is None:
+        return ()
+    k = t.links.alias()
+    owner = select(k.c.resource_id).where(
+        k.c.workspace == reader.workspace,
+        k.c.source == reader.source,
+        k.c.resource == resource,
+        k.c.key == value,
+    )
+    return (id.in_(owner),)
+
+
+def _meta_columns(table: Any, name: str, url: str) -> dict[str, ColumnElement[Any]]:
+    return {
+        "id": table.c.id,
+        "meta": literal(name),
+        "meta.resourceType": literal(name),
+        "meta.created": table.c.created_at,
+        "meta.lastModified": table.c.modified_at,
+        "meta.version": func.concat('W/"', cast(table.c.version, Text), '"', type_=Text()),
+        "meta.location": func.concat(url, table.c.id, type_=Text()),
+    }
+
+
+def user_columns(reader: Reader) -> Columns:
+    u = t.users.c
+    e, g, m = t.effective_memberships.alias(), t.groups.alias(), t.memberships.alias()
+    direct = exists().where(
+        m.c.workspace == e.c.workspace,
+        m.c.group_id == e.c.group_id,
+        m.c.member == "user",
+        m.c.member_id == e.c.user_id,
+    )
+    return {
+        **_meta_columns(t.users, "User", reader.users_url),
+        "userName": u.user_name_key,
+        "externalId": _external_id("user", u.id),
+        "groups": Rows(
+            e.join(g, and_(g.c.workspace == e.c.workspace, g.c.id == e.c.group_id)),
+            and_(e.c.workspace == u.workspace, e.c.user_id == u.id),
+            {
+                "value": e.c.group_id,
+                "display": g.c.display_key,
+                "$ref": func.concat(reader.groups_url, e.c.group_id, type_=Text()),
+                "type": case((direct, "direct"), else_="indirect"),
+            },
+        ),
+    }
+
+
+def group_columns(reader: Reader) -> Columns:
+    own = t.groups.c
+    m, u, g = t.memberships.alias(), t.users.alias(), t.groups.alias()
+    table = m.outerjoin(
+        u, and_(m.c.member == "user", u.c.workspace == m.c.workspace, u.c.id == m.c.member_id, u.c.status != "deleted")
+    ).outerjoin(g, and_(m.c.member == "group", g.c.workspace == m.c.workspace, g.c.id == m.c.member_id))
+    url = case((m.c.member == "user", reader.users_url), else_=reader.groups_url)
+    return {
+        **_meta_columns(t.groups, "Group", reader.groups_url),
+        "displayName": own.display_key,
+        "externalId": _external_id("group", own.id),
+        "members": Rows(
+            table,
+            # Both kinds are named so that the primary key leads to one member, whatever the size of the group.
+            and_(
+                m.c.workspace == own.workspace,
+                m.c.group_id == own.id,
+                m.c.member.in_(("user", "group")),
+                or_(u.c.id.is_not(None), g.c.id.is_not(None)),
+            ),
+            {
+                "value": m.c.member_id,
+                "type": m.c.member,
+                "display": func.coalesce(u.c.user_name_key, g.c.display_key),
+                "$ref": func.concat(url, m.c.member_id, type_=Text()),
+            },
+        ),
+    }
