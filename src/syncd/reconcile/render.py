@@ -7,6 +7,7 @@ a line. Tables show at most so many rows of each sort and say how many more ther
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -113,30 +114,41 @@ def changes_table(changes: Iterable[Change], rows: int = ROWS) -> RenderableType
 
 
 def _changes(changes: Iterable[Change], dry_run: bool, rows: int, titled: bool = True) -> RenderableType | None:
-    losses: list[Change] = []
-    others: list[Change] = []
-    lost = other = 0
+    """Losses first and in full up to `rows` of a kind; of each other kind a few, for the many new ones say little."""
+    losses, others = _Sorted(rows), _Sorted(max(1, rows // 4))
     for change in changes:
-        if change.loss is not None or change.kind == "group_delete":
-            lost += 1
-            if len(losses) < rows:
-                losses.append(change)
-        else:
-            other += 1
-            if len(others) < rows:
-                others.append(change)
+        taken_away = change.loss is not None or change.kind == "group_delete"
+        (losses if taken_away else others).add(change)
     found: list[RenderableType] = []
-    verb = "Would take away" if dry_run else "Takes away"
-    if losses:
-        taken = table("what", "who", "change", "why", title=f"{verb}: {lost:,}" if titled else None)
-        fill(taken, map(_row, losses), lost - len(losses), style="red")
-        found.append(taken)
-    verb = "Would change" if dry_run else "Changes"
-    if others:
-        made = table("what", "who", "change", "why", title=f"{verb}: {other:,}" if titled else None)
-        fill(made, map(_row, others), other - len(others))
-        found.append(made)
+    for sort, verb, style in (
+        (losses, "Would take away" if dry_run else "Took away", "red"),
+        (others, "Would change" if dry_run else "Changed", None),
+    ):
+        if sort.total:
+            shown = table("what", "who", "change", "why", title=f"{verb}: {sort.total:,}" if titled else None)
+            for kind, kept in sort.kept.items():
+                fill(shown, map(_row, kept), sort.seen[kind] - len(kept), style)
+            found.append(shown)
     return Group(*found) if found else None
+
+
+class _Sorted:
+    """Changes by kind, the first few of each, counted."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.kept: dict[str, list[Change]] = {}
+        self.seen: Counter[str] = Counter()
+
+    def add(self, change: Change) -> None:
+        self.seen[change.kind] += 1
+        kept = self.kept.setdefault(change.kind, [])
+        if len(kept) < self.most:
+            kept.append(change)
+
+    @property
+    def total(self) -> int:
+        return self.seen.total()
 
 
 def _row(change: Change) -> tuple[str, str, str, str]:

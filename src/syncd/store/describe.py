@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from sqlalchemy import Connection, func, select
@@ -26,6 +26,7 @@ from syncd.store import tables as t
 from syncd.store.search import compile_filter
 
 Json = dict[str, Any]
+Conn: TypeAlias = Connection  # for callers that hand a connection on and speak no SQL
 
 
 # -- finding ----------------------------------------------------------------------------------------------------------------

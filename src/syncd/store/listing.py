@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, distinct, func, select
 
 from syncd.core.filter import Filter
 from syncd.core.workspace import Workspace
@@ -155,11 +155,23 @@ def seat_holders(conn: Connection, workspace: str, pool: str) -> Iterator[Json]:
         }
 
 
+def role_holders(conn: Connection, workspace: str) -> dict[str, int]:
+    """Role -> how many undeleted users hold it, however they came by it."""
+    g, u = t.grants.c, t.users.c
+    rows = conn.execute(
+        select(g.value, func.count(distinct(g.user_id)))
+        .join_from(t.grants, t.users, (u.workspace == g.workspace) & (u.id == g.user_id))
+        .where(g.workspace == workspace, g.kind == "role", u.status != "deleted")
+        .group_by(g.value)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 # -- the record and the whole ---------------------------------------------------------------------------------------------
 
 
-def activity(conn: Connection, workspace: str, since: datetime | None = None) -> Iterator[Json]:
-    """The record from `since` on, the oldest first, a page at a time: it may hold millions."""
+def activity(conn: Connection, workspace: str, since: datetime | None = None, run: str | None = None) -> Iterator[Json]:
+    """The record from `since` on, or of one run, the oldest first, a page at a time: it may hold millions."""
     a, p = t.activity.c, t.activity_payloads.c
     query = (
         select(t.activity, p.before, p.after)
@@ -170,6 +182,8 @@ def activity(conn: Connection, workspace: str, since: datetime | None = None) ->
     )
     if since is not None:
         query = query.where(a.at >= since)
+    if run is not None:
+        query = query.where(a.run_id == run)
     last = ""
     while True:
         rows = conn.execute(query.where(a.id > last)).all()
@@ -214,3 +228,15 @@ def overview(conn: Connection, workspace: Workspace) -> Json:
         "held": conn.scalar(select(func.count()).where(h.workspace == name)) or 0,
         "sources": sources,
     }
+
+
+def row_counts(conn: Connection) -> dict[str, int]:
+    """Rows of every table, over all workspaces."""
+    return {table.name: conn.scalar(select(func.count()).select_from(table)) or 0 for table in t.metadata.sorted_tables}
+
+
+def due_users(conn: Connection, workspace: str, now: datetime, limit: int = 200) -> list[str]:
+    """Users whose status, or a grant of whom, changes by a date that has come; the longest overdue first."""
+    u = t.users.c
+    query = select(u.id).where(u.workspace == workspace, u.next_status_at <= now).order_by(u.next_status_at)
+    return list(conn.scalars(query.limit(limit)))

@@ -1,0 +1,219 @@
+"""`syncd group`, `syncd seat` and `syncd role`: what there is, who has it, and direct grants by hand.
+
+What a rule or source gives is not taken away here: the answer says where it comes from, so that it is changed there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from syncd.app import no_such
+from syncd.cli.session import Session, act, print_json, session, show, show_rows
+from syncd.cli.users import AsJson, Reason, Who, Yes, finish, grant
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import Edit, UserEdit
+from syncd.errors import Conflict, UsageError
+from syncd.reconcile.render import fill, table
+from syncd.store import describe, listing
+
+group = typer.Typer(help="Groups and their members.", no_args_is_help=True)
+seat = typer.Typer(help="Seats: used, limit, waiting; assign and release.", no_args_is_help=True)
+role = typer.Typer(help="Roles: what they permit, who has them; grant and revoke.", no_args_is_help=True)
+Pool = Annotated[str, typer.Argument(metavar="POOL")]
+RoleName = Annotated[str, typer.Argument(metavar="ROLE")]
+Expires = Annotated[str | None, typer.Option(help="When it ends by itself: 90d, or a date.")]
+
+
+def register(cli: typer.Typer) -> None:
+    cli.add_typer(group, name="group")
+    cli.add_typer(seat, name="seat")
+    cli.add_typer(role, name="role")
+
+
+# -- groups ---------------------------------------------------------------------------------------------------------------
+
+
+@group.command("list")
+def list_groups(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Groups with the number of their members: direct, nested groups, and all users in effect."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = listing.list_groups(conn, current.workspace.name)
+    if as_json:
+        print_json(found)
+        return
+    columns = ("display", "source", "users", "groups", "effective", "unresolved", "id")
+    show_rows(columns, ([each[column] for column in columns] for each in found), "no groups")
+
+
+@group.command("show")
+def show_group(
+    ctx: typer.Context,
+    which: Annotated[str, typer.Argument(metavar="GROUP", help="An id or a name.")],
+    as_json: AsJson = False,
+) -> None:
+    """One group: members, groups in it and above it, and members that could not be resolved."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        id = describe.find_group(conn, current.workspace.name, which)
+        found = listing.show_group(conn, current.workspace.name, id)
+    if as_json:
+        print_json(found)
+        return
+    members = table("member", "what", "as stated by", title=f"{found['display']} (source {found['source']}, {id})")
+    fill(members, ((each["display"], "group", each["origin"]) for each in found["groups"]))
+    fill(members, ((each["userName"], each["status"], each["origin"]) for each in found["users"]))
+    fill(members, ((each, "not resolved", found["source"]) for each in found["unresolved"]))
+    fill(members, ((each, "is within", "") for each in found["within"]))
+    show(members)
+
+
+# -- seats -------------------------------------------------------------------------------------------------------------------
+
+
+@seat.command("list")
+def list_seats(
+    ctx: typer.Context,
+    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="Who holds and waits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every pool with its numbers; or who holds a seat in one, and who waits in which order."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        if pool is None:
+            pools = listing.seat_pools(conn, current.workspace)
+            if as_json:
+                print_json(
+                    [
+                        {
+                            **{"pool": each.pool, "kind": each.kind, "used": each.used, "limit": each.limit},
+                            **{"waiting": each.waiting, "over": each.over, "requires": list(each.requires)},
+                        }
+                        for each in pools
+                    ]
+                )
+                return
+            columns = ("pool", "kind", "used", "limit", "waiting", "over", "requires")
+            rows = (
+                (u.pool, u.kind, u.used, "unlimited" if u.limit is None else u.limit, u.waiting, u.over, u.requires)
+                for u in pools
+            )
+            show_rows(columns, rows, "no seat pools are configured")
+            return
+        holders = list(listing.seat_holders(conn, current.workspace.name, _pool(current, pool)))
+    if as_json:
+        print_json(holders)
+        return
+    place = 0
+    rows_ = []
+    for each in holders:
+        place += not each["held"]
+        seen = "holds" if each["held"] else f"waits, number {place}"
+        rows_.append((each["userName"], seen, each["since"], each["priority"], each["status"]))
+    show_rows(("user", "seat", "since", "priority", "status"), rows_, f"nobody holds or waits for a seat in {pool}")
+
+
+@seat.command()
+def assign(
+    ctx: typer.Context, who: Who, pool: Pool, expires: Expires = None, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Give a user a seat, or a place on the waiting list if the pool is full."""
+    _grant(ctx, who, "seat", pool, expires, reason, as_json)
+
+
+@seat.command()
+def release(
+    ctx: typer.Context, who: Who, pool: Pool, reason: Reason = "", yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Take back a seat that was assigned by hand."""
+    _revoke(ctx, who, "seat", _pool(session(ctx), pool, removed=True), reason, yes, as_json)
+
+
+def _pool(current: Session, pool: str, removed: bool = False) -> str:
+    if pool not in current.workspace.pools and not removed:
+        raise UsageError(no_such("seat pool", pool, current.workspace.pools, "see `syncd seat list`"))
+    return pool
+
+
+# -- roles -------------------------------------------------------------------------------------------------------------------
+
+
+@role.command("list")
+def list_roles(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Roles with what they permit and how many users hold them."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        holding = listing.role_holders(conn, current.workspace.name)
+    found = [
+        {
+            **{"role": each.name, "permissions": sorted(each.permissions), "privileged": each.privileged},
+            **{"users": holding.get(each.name, 0), "where": each.where or "built in"},
+        }
+        for each in current.workspace.roles.values()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    columns = ("role", "users", "privileged", "permissions", "where")
+    show_rows(columns, ([each[column] for column in columns] for each in found), "no roles")
+
+
+@role.command("grant")
+def grant_role(
+    ctx: typer.Context, who: Who, name: RoleName, expires: Expires = None, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Give a user a role by hand, beside what rules give."""
+    _grant(ctx, who, "role", name, expires, reason, as_json)
+
+
+@role.command("revoke")
+def revoke_role(
+    ctx: typer.Context, who: Who, name: RoleName, reason: Reason = "", yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Take back a role that was given by hand."""
+    _revoke(ctx, who, "role", name, reason, yes, as_json)
+
+
+# -- both ------------------------------------------------------------------------------------------------------------------
+
+
+def _grant(
+    ctx: typer.Context, who: str, kind: str, value: str, expires: str | None, reason: str, as_json: bool
+) -> None:
+    current = session(ctx)
+    made = grant(current, kind, value, reason, expires)
+    _edit(current, who, lambda id: UserEdit(id, ADMIN_SOURCE, grant=(made,), why=reason or "by hand"), as_json)
+
+
+def _revoke(ctx: typer.Context, who: str, kind: str, value: str, reason: str, yes: bool, as_json: bool) -> None:
+    current = session(ctx)
+
+    def build(conn: describe.Conn) -> Sequence[Edit]:
+        id = describe.find_user(conn, current.workspace.name, who)
+        known = describe.user_facts(conn, current.workspace, id)
+        own = [each for each in known.grants if (each.kind, each.value) == (kind, value)]
+        direct = tuple(each.id for each in own if each.origin == "direct")
+        if not direct:
+            others = ", ".join(sorted({f"{each.origin} {each.name}" for each in own}))
+            hint = f"it comes from {others}: change that" if others else "she does not have it"
+            raise Conflict(f"{known.name} was not given {kind} {value!r} by hand; {hint} (`syncd explain`)")
+        found[:] = [id]
+        return [UserEdit(id, ADMIN_SOURCE, revoke=direct, why=reason or "taken back by hand")]
+
+    found: list[str] = []
+    outcome = act(current, build, "Do this?", yes)
+    finish(current, outcome, found[0], as_json)
+
+
+def _edit(current: Session, who: str, edit: Callable[[str], UserEdit], as_json: bool) -> None:
+    found: list[str] = []
+
+    def build(conn: describe.Conn) -> Sequence[Edit]:
+        found[:] = [describe.find_user(conn, current.workspace.name, who)]
+        return [edit(found[0])]
+
+    outcome = act(current, build)
+    finish(current, outcome, found[0], as_json)

@@ -1,0 +1,170 @@
+"""`syncd check`: is the configuration sane, the database there, every source readable; and what is doubtful.
+
+Each finding is ok, a warning (for a person to judge) or a problem with its exit code; the worst wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from syncd.app import App, Directory
+from syncd.core.access import Role
+from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse_filter
+from syncd.core.rules import Rule
+from syncd.core.schema import RULE_USER
+from syncd.core.workspace import Workspace
+from syncd.errors import IncompleteRead, SyncdError
+from syncd.ldap.config import is_loopback
+from syncd.ldap.ldif_source import LdifSource
+from syncd.ldap.source import LdapSource
+from syncd.store.engine import Database
+from syncd.store.migrate import revision
+
+WORST_FIRST = (78, 75, 1, 4, 5, 3, 0)
+_PINNED = frozenset({"source", "value", "externalid", "dn"})  # what tells one group from another of the same name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    about: str
+    text: str
+    level: str = "ok"  # "ok" | "warning" | "problem"
+    exit_code: int = 0
+
+
+def worst(findings: list[Finding]) -> int:
+    return min((each.exit_code for each in findings), key=WORST_FIRST.index, default=0)
+
+
+def check(app: App) -> Iterator[Finding]:
+    """Findings as they come: reading a directory may take a while."""
+    settings = app.settings
+    sources = sum(len(part.sources) for part in app.workspaces.values())
+    yield Finding("config", f"{settings.path}: {len(app.workspaces)} workspaces, {sources} sources")
+    if not (settings.http.bind.loopback or settings.http.tls):
+        proxies = ", ".join(settings.http.trusted_proxies)
+        yield Finding("http", f"{settings.http.bind} has no TLS of its own: {proxies} must end it", "warning")
+    yield _database(settings.database)
+    for name, workspace in app.workspaces.items():
+        prefix = "" if name == "default" else f"{name}: "
+        for rule in workspace.rules:
+            yield from _rule(prefix, rule, workspace)
+        for source, directory in app.directories[name].items():
+            yield from _directory(f"{prefix}source {source}", directory, app.clock())
+
+
+def _database(url: str) -> Finding:
+    try:
+        database = Database(url)
+        try:
+            known = revision(database)
+        finally:
+            database.close()
+    except SyncdError as exc:
+        return Finding("database", str(exc), "problem", exc.exit_code)
+    if not known.up_to_date:
+        needed = f"this release needs {known.head}: run `syncd db upgrade`"
+        return Finding("database", f"at revision {known.current or 'none'}, {needed}", "problem", 1)
+    return Finding("database", f"{database.display} at revision {known.current}")
+
+
+# -- rules -----------------------------------------------------------------------------------------------------------------
+
+
+def _rule(prefix: str, rule: Rule, workspace: Workspace) -> Iterator[Finding]:
+    privileged = [role for role in rule.roles if workspace.roles[role].privileged]
+    privileged += [each for each in rule.permissions if Role("", frozenset({each})).privileged]
+    if privileged and named_only(parse_filter(rule.when, RULE_USER).bound):
+        yield Finding(
+            f"{prefix}rule {rule.name}",
+            f"gives {', '.join(privileged)} by a group's name alone: any source with a group of that name would; "
+            'write groups[source eq "..." and display eq "..."]',
+            "warning",
+        )
+
+
+def named_only(bound: Bound) -> bool:
+    """True if a group is asked for by display name without anything that says which source's it is."""
+    match bound:
+        case And() | Or():
+            return any(named_only(term) for term in bound.terms)
+        case Not():
+            return named_only(bound.term)
+        case Element() if bound.attribute.top == "groups":
+            return _by_name(bound.term) and not _pinned(bound.term)
+        case _:
+            return False
+
+
+def _by_name(term: Bound) -> bool:
+    match term:
+        case And() | Or():
+            return any(map(_by_name, term.terms))
+        case Not():
+            return _by_name(term.term)
+        case Condition():
+            return term.keys[-1:] == ("display",)
+        case _:
+            return False
+
+
+def _pinned(term: Bound) -> bool:
+    match term:
+        case And():
+            return any(map(_pinned, term.terms))
+        case Or():
+            return all(map(_pinned, term.terms))
+        case Condition():
+            return term.op is Op.EQ and bool(_PINNED & set(term.keys[-1:]))
+        case _:
+            return False
+
+
+# -- sources ---------------------------------------------------------------------------------------------------------------
+
+
+def _directory(about: str, directory: Directory, now: datetime) -> Iterator[Finding]:
+    source = directory.source
+    try:
+        if isinstance(source, LdapSource):
+            yield from _ldap(about, source)
+        else:
+            yield from _ldif(about, source, now)
+    except SyncdError as exc:
+        yield Finding(about, str(exc), "problem", exc.exit_code)
+
+
+def _ldap(about: str, source: LdapSource) -> Iterator[Finding]:
+    config = source.config
+    found = source.probe()
+    server = f"{found.vendor} {found.version or ''}".strip()
+    yield Finding(about, f"{found.url}: {server}, bound as {found.bound_as}, {found.tls_version or 'no TLS'}")
+    for base in found.bases:
+        count = f"{base.entries:,}{' or more' if base.more else ''}"
+        yield Finding(about, f"{base.part}: {count} entries below {base.base}, key {found.key_attribute or 'none'}")
+    for url in config.urls:
+        parts = urlsplit(url)
+        if parts.scheme == "ldap" and not config.starttls and not is_loopback(parts.hostname or ""):
+            yield Finding(about, f"{url}: what is read travels in clear; use ldaps:// or starttls: true", "warning")
+    for warning in found.warnings:
+        yield Finding(about, warning, "warning")
+    for problem in found.problems:
+        yield Finding(about, f"a read would be incomplete: {problem}", "problem", IncompleteRead.exit_code)
+
+
+def _ldif(about: str, source: LdifSource, now: datetime) -> Iterator[Finding]:
+    reading = source.read(now)
+    for _ in reading:
+        pass
+    proof = reading.certificate()
+    read = f"{proof.users_read:,} users, {proof.groups_read:,} groups, key {proof.key_attribute or 'none'}"
+    yield Finding(about, f"{source.config.path}: {read}")
+    if proof.asserted_by:
+        yield Finding(about, f"nothing in the file shows that it is whole; {proof.asserted_by} says so", "warning")
+    if proof.set_aside:
+        yield Finding(about, f"{proof.set_aside:,} entries would be set aside", "warning")
+    for because in proof.because:
+        yield Finding(about, f"a read would be incomplete: {because}", "problem", IncompleteRead.exit_code)

@@ -1,0 +1,115 @@
+"""One user as text for people: what store/describe.py returns, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from syncd.cli.session import cell, when
+from syncd.reconcile.render import fill, plain, table
+
+Json = dict[str, Any]
+
+
+def brief(user: Json) -> RenderableType:
+    """Who this is, and access by name."""
+    shown = table("", "")
+    fill(shown, ((name, cell(value)) for name, value in _facts(user) if value not in (None, "", [])))
+    shown.show_header = False
+    return Group(_headline(user), shown)
+
+
+def whole(user: Json) -> RenderableType:
+    """Every grant with its reason; what is held, waited for and scheduled."""
+    parts: list[RenderableType] = [_headline(user)]
+    access = [("role", each) for each in user["roles"]]
+    access += [("permission", each) for each in user["permissions"] if each["role"] is None]
+    access += [("data scope", {**each, "value": f"{each['kind']}={each['value']}"}) for each in user["data_scopes"]]
+    access += [("seat", each) for each in user["seats"]]
+    access += [("seat", more) for each in user["seats"] for more in each["also"]]
+    shown = table("what", "which", "why", "since", "run", title="Access")
+    fill(shown, ((kind, *_grant(each)) for kind, each in access))
+    parts.append(shown if access else Text("no access: nothing grants any"))
+    through = {each["role"] for each in user["permissions"] if each["role"]}
+    if through:
+        roles = table("role", "permits", title="What the roles permit")
+        fill(roles, ((role, ", ".join(_permitted(user, role))) for role in sorted(through)))
+        parts.append(roles)
+    if user["groups"]:
+        groups = table("group", "source", "how", title="Groups")
+        fill(groups, ((each["display"], each["source"], _how(each)) for each in user["groups"]))
+        parts.append(groups)
+    links = table("source", "says", "entry", "since", title="Where this comes from")
+    fill(
+        links, ((each["source"], _says(each), each["dn"] or each["key"], when(each["since"])) for each in user["links"])
+    )
+    parts.append(links)
+    if user["scheduled"]:
+        coming = table("when", "what", "because", title="Scheduled next")
+        fill(coming, ((when(each["at"]) or "open", each["what"], each["because"]) for each in user["scheduled"]))
+        parts.append(coming)
+    if user["held"]:
+        held = table("held", "by", "why", "digest", title="Held until an admin decides (`syncd runs approve DIGEST`)")
+        fill(held, ((each["kind"], each["guard"], each["why"], each["digest"][:12]) for each in user["held"]))
+        parts.append(held)
+    return Group(*parts)
+
+
+def _headline(user: Json) -> Text:
+    name = f" ({user['displayName']})" if user["displayName"] else ""
+    line = Text(plain(f"{user['userName']}{name}: "))
+    line.append(user["status"], style="green" if user["status"] == "active" else "bold yellow")
+    if user["suspended"]:
+        line.append(plain(f" · held by an admin: {user['suspended_because']}"))
+    if user["status"] in ("suspended", "inactive", "deleted"):
+        line.append(" · no access and no seat while this lasts")
+    return line
+
+
+def _facts(user: Json) -> Iterator[tuple[str, Any]]:
+    yield "id", user["id"]
+    for path, value in user["values"].items():
+        yield path.rpartition(":")[2], _text(value)
+    yield "roles", sorted({each["value"] for each in user["roles"]})
+    yield "data scopes", [f"{each['kind']}={each['value']}" for each in user["data_scopes"]]
+    yield "seats", [each["value"] for each in user["seats"]]
+    yield "waiting for", [f"{each['value']} ({each['position']} of {each['queue']})" for each in user["waiting"]]
+    yield "groups", [each["display"] for each in user["groups"]]
+    yield "sources", [each["source"] for each in user["links"]]
+    yield "created", user["created_at"]
+    yield "version", user["version"]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(each) for each in value)
+    return str(value.get("value", value)) if isinstance(value, dict) else str(value)
+
+
+def _grant(each: Json) -> tuple[str, str, str, str]:
+    why = each["why"] if each["origin"] == "rule" else f"{each['origin']} by {each['name']}"
+    if each["origin"] != "rule" and each["why"]:
+        why += f": {each['why']}"
+    if each.get("expires"):
+        why += f" (until {when(each['expires'])})"
+    return each["value"], why or f"rule {each['name']}", when(each["since"]), each["run"] or ""
+
+
+def _permitted(user: Json, role: str) -> Iterable[str]:
+    return sorted({each["value"] for each in user["permissions"] if each["role"] == role})
+
+
+def _how(group: Json) -> str:
+    return "member" if group["type"] == "direct" else f"through {group['path']}"
+
+
+def _says(link: Json) -> str:
+    said = "enabled" if link["enabled"] else "disabled"
+    if link["stage"]:
+        said = f"{link['stage']} (missing since {when(link['missing_since'])}, {link['missing_reads']} reads)"
+    if link["ends_at"]:
+        said += f", ends {when(link['ends_at'])}"
+    return said if link["authoritative"] else f"{said} (not authoritative)"

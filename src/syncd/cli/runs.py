@@ -1,0 +1,246 @@
+"""`syncd plan`, `sync` and `runs`: what a source would change, doing it, and what was held.
+
+`plan` and `sync` are one function with another last step, as they are one path below. Their exit code is that of the
+report; progress goes to stderr, the report to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from syncd.app import RULES
+from syncd.cli.session import (
+    Session,
+    confirmed,
+    console,
+    print_json,
+    say,
+    session,
+    show,
+    show_rows,
+    steps,
+    when,
+)
+from syncd.cli.users import AsJson, Yes
+from syncd.core.actor import Actor
+from syncd.core.filter import parse_filter
+from syncd.core.plan import Report
+from syncd.core.schema import USER
+from syncd.errors import SourceUnreachable
+from syncd.reconcile import render, run
+from syncd.store import listing
+from syncd.store import runs as store
+
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's name, or `rules`.")]
+Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
+Rows = Annotated[int, typer.Option(min=1, help="Rows of each table at most.")]
+Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="8 digits or more.")]
+
+runs = typer.Typer(help="Past runs, and what is held until somebody decides.", no_args_is_help=True)
+
+
+def register(cli: typer.Typer) -> None:
+    cli.command()(plan)
+    cli.command()(sync)
+    cli.add_typer(runs, name="runs")
+
+
+def plan(
+    ctx: typer.Context, source: SourceName, only: Only = None, as_json: AsJson = False, rows: Rows = render.ROWS
+) -> None:
+    """What a run would do: read, compare, judge; nothing is written. Exit 3: changes pending, 4: some would be held."""
+    _run(session(ctx), source, True, None, only, as_json, rows)
+
+
+def sync(
+    ctx: typer.Context,
+    source: SourceName,
+    plan: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Refuse if it would take away what that plan did not show.")
+    ] = None,
+    only: Only = None,
+    as_json: AsJson = False,
+    rows: Rows = render.ROWS,
+) -> None:
+    """Read a source and apply what it states. What a guard holds waits for `syncd runs approve`."""
+    _run(session(ctx), source, False, plan, only, as_json, rows)
+
+
+def _run(
+    current: Session, source: str, dry_run: bool, digest: str | None, only: str | None, as_json: bool, rows: int
+) -> None:
+    if only is not None:
+        parse_filter(only, USER)  # refused before anything is read
+    try:
+        report = reconcile(current, source, dry_run, digest, only)
+    except SourceUnreachable as exc:
+        if as_json:
+            _stream(render.failed(source, dry_run, str(exc)))
+        raise
+    if as_json:
+        _stream(report)
+    else:
+        show(render.for_people(report, rows))
+    raise typer.Exit(report.exit_code)
+
+
+def reconcile(
+    current: Session, source: str, dry_run: bool, digest: str | None = None, only: str | None = None
+) -> Report:
+    """One run of a directory or of the rule set, with its progress on stderr."""
+    app, workspace = current.app, current.workspace
+    directory = None if source == RULES else app.directory(workspace.name, source)
+    actor = Actor("run", source, workspace.name, source=source)
+    with steps() as progress:
+        if directory is None:
+            return run.rederive(
+                current.database, workspace, actor, app.clock, app.ids, dry_run=dry_run, plan=digest, progress=progress
+            )
+        return run.reconcile(
+            current.database,
+            workspace,
+            directory.source,
+            directory.mapping,
+            actor,
+            app.clock,
+            app.ids,
+            dry_run=dry_run,
+            plan=digest,
+            only=only,
+            progress=progress,
+        )
+
+
+def _stream(report: Report) -> None:
+    for piece in render.to_json(report):
+        sys.stdout.write(piece.decode())
+
+
+@runs.command("list")
+def list_(
+    ctx: typer.Context,
+    source: Annotated[str | None, typer.Option(help="Only runs of this source.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """The last runs, and below them everything that is held."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = store.list_runs(conn, current.workspace.name, limit, source)
+        held = [each for each in store.list_held(conn, current.workspace.name) if source in (None, each.source)]
+    if as_json:
+        print_json({"runs": [_run_json(each) for each in found], "held": [_held_json(each) for each in held]})
+        return
+    lines = (
+        (each.started_at, each.source, "plan" if each.dry_run else "sync", each.status, _counted(each.counts), each.id)
+        for each in found
+    )
+    show_rows(("started", "source", "what", "status", "counts", "run"), lines, "no runs yet")
+    if held:
+        waiting = render.table("source", "of what", "who", "since", "why", "digest", title="Held")
+        render.fill(
+            waiting,
+            ((h.source, h.kind, _names(h.subjects), when(h.since), h.why, h.digest[:12]) for h in held),
+            style="red",
+        )
+        show(waiting)
+        say("`syncd runs approve DIGEST` applies held items, `syncd runs discard DIGEST` forgets them")
+
+
+@runs.command("show")
+def show_(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="RUN")],
+    as_json: AsJson = False,
+    rows: Rows = render.ROWS,
+) -> None:
+    """One run: its counts, what was held, what was set aside, and what it changed."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = store.show_run(conn, current.workspace.name, id)
+        changes = listing.activity(conn, current.workspace.name, run=found.id)
+        done = list(changes) if as_json else [each for _, each in zip(range(rows + 1), changes, strict=False)]
+    if as_json:
+        aside = [{"entry": each.entry, "why": each.why} for each in found.set_aside]
+        print_json({**_run_json(found), "set_aside": aside, "activity": done})
+        return
+    facts = render.table("", "")
+    facts.show_header = False
+    render.fill(
+        facts,
+        [
+            *(("run", found.id), ("source", found.source), ("what", "plan" if found.dry_run else "sync")),
+            *(("status", found.status), ("started", when(found.started_at)), ("finished", when(found.finished_at))),
+            *(("by", found.actor), ("digest", found.digest or ""), ("counts", _counted(found.counts))),
+            *(("incomplete", why) for why in found.incomplete_because),
+            *(("held", f"{each['kind']}: {each.get('why', '')}") for each in found.held),
+            *((("message", found.message),) if found.message else ()),
+        ],
+    )
+    show(facts)
+    if found.set_aside:
+        aside_table = render.table("set aside", "why")
+        render.fill(aside_table, ((e.entry, e.why) for e in found.set_aside[:rows]), len(found.set_aside) - rows)
+        show(aside_table)
+    if done:
+        made = render.table("what", "who", "why")
+        render.fill(made, ((each["action"], each["subject"], each["why"]) for each in done[:rows]))
+        show(made)
+        if len(done) > rows:
+            say(f"more than {rows} changes: `syncd runs show {found.id} --json` shows all")
+
+
+@runs.command()
+def approve(ctx: typer.Context, digest: Digest, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Apply held items, each judged again on today's facts."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        rows = store.held_rows(conn, current.workspace.name, digest)
+    if not yes and sys.stdin.isatty():
+        asked = render.table("of what", "who", "why")
+        render.fill(asked, ((each.kind, each.subject, each.why) for each in rows[:20]), len(rows) - 20)
+        console(stderr=True).print(asked)
+    confirmed(f"Apply {len(rows)} held items?", yes)
+    app = current.app
+    report = run.approve(current.database, current.workspace, digest, current.actor, app.clock, app.ids)
+    if as_json:
+        _stream(report)
+    else:
+        show(render.for_people(report))
+    raise typer.Exit(report.exit_code)
+
+
+@runs.command()
+def discard(ctx: typer.Context, digest: Digest) -> None:
+    """Forget held items. Nothing was done; the next run that still wants them holds them anew."""
+    current = session(ctx)
+    app = current.app
+    gone = run.discard(current.database, current.workspace, digest, current.actor, app.clock, app.ids)
+    say(f"{gone} held items discarded")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in counts.items() if n)
+
+
+def _names(subjects: tuple[str, ...]) -> str:
+    return ", ".join(subjects[:3]) + (f" and {len(subjects) - 3:,} more" if len(subjects) > 3 else "")
+
+
+def _run_json(row: store.RunRow) -> dict[str, Any]:
+    return {
+        **{"run": row.id, "source": row.source, "dry_run": row.dry_run, "status": row.status, "actor": row.actor},
+        **{"started_at": row.started_at, "finished_at": row.finished_at, "digest": row.digest},
+        **{"complete": row.complete, "incomplete_because": list(row.incomplete_because), "counts": row.counts},
+        **{"held": list(row.held), "message": row.message},
+    }
+
+
+def _held_json(each: store.HeldSummary) -> dict[str, Any]:
+    return {
+        **{"source": each.source, "kind": each.kind, "guard": each.guard, "why": each.why, "digest": each.digest},
+        **{"since": each.since, "run": each.run_id, "changes": len(each.subjects), "subjects": list(each.subjects)},
+    }

@@ -1,0 +1,111 @@
+"""`syncd token ...`: what a connection or program authenticates with. Its text is shown once, alone on stdout."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from syncd.app import RULES, SCIM, no_such
+from syncd.cli.session import Session, confirmed, moment, print_json, say, session, show_rows, when
+from syncd.cli.users import AsJson, Yes
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.errors import UsageError
+from syncd.store import tokens as store
+from syncd.store.tokens import Token
+
+token = typer.Typer(help="Tokens: create, list, rotate, revoke.", no_args_is_help=True)
+Which = Annotated[str, typer.Argument(metavar="TOKEN", help="A name or an id.")]
+
+
+def register(cli: typer.Typer) -> None:
+    cli.add_typer(token, name="token")
+
+
+@token.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Option(help="Stands in the activity record.")],
+    source: Annotated[str, typer.Option(help="The connection whose facts it states.")] = SCIM,
+    allow: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(store.PERMISSIONS)}; may be repeated. Default: all.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="90d, or a date. Default: never.")] = None,
+) -> None:
+    """Make a token and print it, this once."""
+    current = session(ctx)
+    pushing = _pushing(current)
+    if source not in pushing:
+        raise UsageError(no_such("connection", source, pushing, f"one of {', '.join(pushing)}, or configure it"))
+    now = current.now()
+    until = moment(expires, now, ahead=True) if expires else None
+    wanted = [each for text in allow or ["*"] for each in text.replace(",", " ").split()]
+    made, text = current.database.write_now(
+        lambda conn: store.create(conn, current.actor, name, now, current.app.ids, source, wanted, until)
+    )
+    say(f"token {made.name} ({made.id}) of source {made.source}; it is shown this once")
+    print(text)
+
+
+def _pushing(current: Session) -> list[str]:
+    """Sources a token may speak for: connections, and people. A directory states its own facts."""
+    configured = [name for name, policy in current.workspace.sources.items() if policy.kind in ("scim", "local")]
+    return [name for name in dict.fromkeys([SCIM, *configured, ADMIN_SOURCE]) if name != RULES]
+
+
+@token.command("list")
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Every token with what it may do; never its text."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = store.listed(conn, current.workspace.name)
+    if as_json:
+        print_json([_described(each, _state(each, current)) for each in found])
+        return
+    rows = ((t.name, t.id, t.source, t.allow, _state(t, current), t.expires_at, t.last_used_at) for t in found)
+    show_rows(("name", "id", "source", "may", "state", "expires", "last used"), rows, "no tokens")
+
+
+def _state(each: Token, current: Session) -> str:
+    if each.revoked_at is not None:
+        return "revoked"
+    return "live" if each.live(current.now()) else "expired"
+
+
+def _described(each: Token, state: str) -> dict[str, object]:
+    return {
+        **{"id": each.id, "name": each.name, "source": each.source, "allow": list(each.allow), "state": state},
+        **{"created_at": each.created_at, "expires_at": each.expires_at, "revoked_at": each.revoked_at},
+        "last_used_at": each.last_used_at,
+    }
+
+
+@token.command()
+def revoke(ctx: typer.Context, which: Which, yes: Yes = False) -> None:
+    """End a token, or all of that name, at once."""
+    current = session(ctx)
+    confirmed(f"Whoever uses token {which} is refused from now on. Revoke it?", yes)
+    database = current.database
+    gone = database.write_now(lambda conn: store.revoke(conn, current.actor, which, current.now(), current.app.ids))
+    for each in gone:
+        say(f"token {each.name} ({each.id}) is revoked")
+
+
+@token.command()
+def rotate(
+    ctx: typer.Context,
+    which: Which,
+    grace: Annotated[str, typer.Option(help="How long the old one still works.")] = "7d",
+) -> None:
+    """A new token like the old one, printed this once; the old one ends after `--grace`."""
+    current = session(ctx)
+    now = current.now()
+    span = moment(grace, now, ahead=True) - now
+    if span < timedelta(0):
+        raise UsageError(f"--grace {grace}: that is in the past")
+    made, text = current.database.write_now(
+        lambda conn: store.rotate(conn, current.actor, which, now, current.app.ids, span)
+    )
+    say(f"token {made.name} ({made.id}); the one before works until {when(now + span)} UTC")
+    print(text)

@@ -1,0 +1,269 @@
+"""`syncd user ...` and `syncd explain`: people, and why each has what she has.
+
+deactivate is not suspend is not delete: a suspension is an admin's hold and lifts none of what sources say; deactivate
+states `disabled` for the source `local`; a deletion can be restored for some days.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from syncd.app import no_such
+from syncd.cli import explaining
+from syncd.cli.session import (
+    Session,
+    act,
+    json_line,
+    moment,
+    print_json,
+    report,
+    say,
+    session,
+    show,
+    show_rows,
+)
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import Edit, UserEdit
+from syncd.core.filter import parse_filter
+from syncd.core.resource import canonical_value
+from syncd.core.schema import USER
+from syncd.core.state import Grant, Link, User
+from syncd.errors import Conflict, InvalidValue, UsageError
+from syncd.store import describe, listing
+from syncd.store.commit import Outcome
+
+STATES = ("active", "pending", "locked", "suspended", "inactive", "deleted")
+Who = Annotated[str, typer.Argument(metavar="USER", help="An id, a userName or an e-mail address.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Reason = Annotated[str, typer.Option("--reason", help="Stands in the activity record.")]
+
+user = typer.Typer(help="People: create, show, suspend, deactivate, delete and the ways back.", no_args_is_help=True)
+
+
+def register(cli: typer.Typer) -> None:
+    cli.add_typer(user, name="user")
+    cli.command()(explain)
+
+
+def explain(ctx: typer.Context, who: Who, as_json: AsJson = False) -> None:
+    """Every role, permission, data scope and seat of a user, each with its reason; and what is scheduled next."""
+    found = _read(session(ctx), who)
+    if as_json:
+        print_json(found)
+    else:
+        show(explaining.whole(found))
+
+
+@user.command("show")
+def show_(ctx: typer.Context, who: Who, as_json: AsJson = False) -> None:
+    """Who this is, with status, access, groups and links."""
+    found = _read(session(ctx), who)
+    if as_json:
+        print_json(found)
+    else:
+        show(explaining.brief(found))
+
+
+@user.command("list")
+def list_(
+    ctx: typer.Context,
+    where: Annotated[str | None, typer.Option("--filter", help='SCIM filter, such as title co "lead".')] = None,
+    status: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
+) -> None:
+    """Users by name."""
+    if status is not None and status not in STATES:
+        raise UsageError(no_such("status", status, STATES, f"one of {', '.join(STATES)}"))
+    condition = parse_filter(where, USER) if where else None
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = listing.list_users(conn, current.workspace.name, condition, status, limit)
+        if as_json:
+            for each in found:
+                sys.stdout.write(json_line(each) + "\n")
+        else:
+            rows = ((each["userName"], each["status"], each["changed_at"], each["id"]) for each in found)
+            show_rows(("user", "status", "changed", "id"), rows, "no users")
+
+
+@user.command()
+def create(
+    ctx: typer.Context,
+    user_name: Annotated[str, typer.Argument(metavar="USERNAME")],
+    role: Annotated[list[str] | None, typer.Option(help="A role to grant; may be repeated.")] = None,
+    seat: Annotated[list[str] | None, typer.Option(help="A seat to grant; may be repeated.")] = None,
+    email: Annotated[str | None, typer.Option()] = None,
+    display_name: Annotated[str | None, typer.Option()] = None,
+    given_name: Annotated[str | None, typer.Option()] = None,
+    family_name: Annotated[str | None, typer.Option()] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Any attribute.")] = None,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a user by hand. It belongs to the source `local`; no directory takes it away."""
+    current = session(ctx)
+    named = {
+        **{"userName": user_name, "displayName": display_name, "name.givenName": given_name},
+        "name.familyName": family_name,
+        "emails": [{"value": email, "type": "work", "primary": True}] if email else None,
+        **dict(_assignment(each) for each in attribute or ()),
+    }
+    values = dict(_value(path, value) for path, value in named.items() if value is not None)
+    id = current.app.ids()
+    why = reason or "created at the command line"
+    grants = [grant(current, "role", each, reason) for each in role or ()]
+    grants += [grant(current, "seat", each, reason) for each in seat or ()]
+    link = Link(ADMIN_SOURCE, id, values=values)
+    edit = UserEdit(id, ADMIN_SOURCE, create=True, link=link, grant=tuple(grants), why=why)
+    finish(current, act(current, lambda _: [edit]), id, as_json)
+
+
+@user.command()
+def suspend(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
+    """An admin's hold: she keeps everything but access and seats, until `unsuspend`."""
+    why = reason or "suspended at the command line"
+    _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"suspended": why}, why=why), as_json, yes)
+
+
+@user.command()
+def unsuspend(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Lift an admin's hold."""
+    why = reason or "hold lifted at the command line"
+    _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"suspended": None}, why=why), as_json)
+
+
+@user.command()
+def deactivate(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
+    """State that she is disabled, whatever other sources say, until `reactivate`."""
+    _change(ctx, who, _enabled(False, reason or "deactivated at the command line"), as_json, yes)
+
+
+@user.command()
+def reactivate(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Take back `deactivate`. What other sources say of her stays."""
+    outcome = _change(ctx, who, _enabled(True, reason or "reactivated at the command line"), as_json)
+    for each in outcome.users.values():
+        disabling = [link.source for link in each.links if not link.enabled]
+        if each.status == "inactive" and disabling:
+            say(f"{each.name} is still inactive: source {', '.join(disabling)} says disabled; enable her there")
+
+
+def _enabled(enabled: bool, why: str) -> Callable[[str, User], UserEdit | None]:
+    def edit(id: str, known: User) -> UserEdit | None:
+        link = known.link(ADMIN_SOURCE)
+        if link is None and enabled:
+            return None
+        link = replace(link, enabled=enabled) if link else Link(ADMIN_SOURCE, id, enabled=enabled)
+        if enabled and not link.values:  # it said nothing but that
+            return UserEdit(id, ADMIN_SOURCE, drop_link=link.key, why=why)
+        return UserEdit(id, ADMIN_SOURCE, link=link, why=why)
+
+    return edit
+
+
+@user.command()
+def delete(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a user. It can be undone with `restore` for some days, then it is final."""
+    now = session(ctx).now()
+    why = reason or "deleted at the command line"
+    _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"deleted_at": now}, why=why), as_json, yes)
+
+
+@user.command()
+def restore(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Undo a deletion, if her userName is still free. The last deleted of that name is restored."""
+    current = session(ctx)
+    now, days = current.now(), current.workspace.undo_days
+    why = reason or "restored at the command line"
+
+    def edit(id: str, known: User) -> UserEdit:
+        if known.deleted_at is not None and (now - known.deleted_at).days >= days:
+            raise Conflict(f"{known.name} was deleted on {known.deleted_at:%Y-%m-%d}: after {days} days that is final")
+        if known.deleted_at is None and known.status == "deleted":
+            raise Conflict(f"{known.name} is deleted because its directory entry is gone: it is restored when that is")
+        return UserEdit(id, ADMIN_SOURCE, facts={"deleted_at": None}, why=why)
+
+    _change(ctx, who, edit, as_json, deleted=True)
+
+
+# -- shared with access.py ---------------------------------------------------------------------------------------------------
+
+
+def grant(current: Session, kind: str, value: str, reason: str, expires: str | None = None) -> Grant:
+    """A direct grant by whoever types. Raises UsageError for a role or pool that is not configured."""
+    known = current.workspace.roles if kind == "role" else current.workspace.pools
+    what = "role" if kind == "role" else "seat pool"
+    if value not in known:
+        raise UsageError(no_such(what, value, known, f"see `syncd {kind} list`"))
+    until = moment(expires, current.now(), ahead=True) if expires else None
+    if until is not None and until <= current.now():
+        raise UsageError(f"--expires {expires}: that is in the past")
+    return Grant(kind, value, "direct", current.actor.name, why=reason, created_at=current.now(), expires_at=until)
+
+
+def _change(
+    ctx: typer.Context,
+    who: str,
+    edit: Callable[[str, User], Edit | None],
+    as_json: bool = False,
+    yes: bool | None = None,
+    deleted: bool = False,
+) -> Outcome:
+    """One edit of one existing user. `yes` None: nothing is taken away, so nothing is asked."""
+    current = session(ctx)
+    found: list[str] = []
+
+    def build(conn: describe.Conn) -> Sequence[Edit]:
+        id = describe.find_user(conn, current.workspace.name, who, deleted)
+        known = describe.user_facts(conn, current.workspace, id)
+        if known.status == "deleted" and not deleted:
+            raise Conflict(f"{known.name} is deleted: `syncd user restore` brings her back")
+        found[:] = [id]
+        made = edit(id, known)
+        return [made] if made is not None else []
+
+    outcome = act(current, build, None if yes is None else "Do this?", bool(yes))
+    finish(current, outcome, found[0], as_json)
+    return outcome
+
+
+def finish(current: Session, outcome: Outcome, id: str, as_json: bool) -> None:
+    if as_json:
+        print_json(_described(current, id))
+    else:
+        report(outcome)
+
+
+def _read(current: Session, who: str) -> dict[str, Any]:
+    with current.database.reading() as conn:
+        id = describe.find_user(conn, current.workspace.name, who)
+        return describe.explain(conn, current.workspace, id, current.now())
+
+
+def _described(current: Session, id: str) -> dict[str, Any]:
+    with current.database.reading() as conn:
+        return describe.explain(conn, current.workspace, id, current.now())
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {text!r} is not PATH=VALUE, such as --set title=Analyst")
+    return path.strip(), value
+
+
+def _value(path: str, value: Any) -> tuple[str, Any]:
+    resolved = USER.resolve(path)
+    if resolved is None or (resolved.parent is not None and resolved.parent.multi_valued):
+        raise UsageError(no_such("attribute", path, USER.paths, "names are those of SCIM, such as name.givenName"))
+    try:
+        return resolved.path, canonical_value(resolved, value)
+    except InvalidValue as exc:
+        raise UsageError(str(exc)) from exc
