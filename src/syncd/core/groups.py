@@ -28,14 +28,17 @@ class Graph:
     names: dict[str, GroupName] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
 
-    def closure(self, direct: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Every group above `direct`, each with the shortest path of ids from a direct group up to it."""
+    def closure(self, direct: Iterable[str], barred: frozenset[str] = frozenset()) -> dict[str, tuple[str, ...]]:
+        """Every group above `direct`, each with the shortest path of ids from a direct group up to it.
+
+        `barred`: sources whose groups are neither counted nor passed through.
+        """
         paths: dict[str, tuple[str, ...]] = {}
         level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in sorted(set(direct))]
         while level:
             above: list[tuple[str, tuple[str, ...]]] = []
             for group, path in level:
-                if group in paths:
+                if group in paths or (barred and group in self.names and self.names[group].source in barred):
                     continue
                 paths[group] = path
                 above += [(parent, (*path, parent)) for parent in sorted(self.parents.get(group, ()))]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from syncd.core.access import Role
 from syncd.core.actor import ADMIN_SOURCE
-from syncd.core.groups import Graph
+from syncd.core.groups import Graph, GroupName
 from syncd.core.resource import search_part, search_view
 from syncd.core.schema import RULE_USER
 from syncd.core.state import Grant, User
@@ -72,38 +73,45 @@ class Refusal:
 
 def view(user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph) -> dict[str, Any]:
     """What conditions read: attributes, effective groups (direct and indirect), the sources that state the user."""
+    seen = search_view(user.values, RULE_USER, source=sorted({link.source for link in user.links}))
+    return _with_groups(seen, user, sorted(paths), graph)
+
+
+def _with_groups(seen: dict[str, Any], user: User, groups: Iterable[str], graph: Graph) -> dict[str, Any]:
     direct = {membership.group for membership in user.memberships}
-    groups = [
-        {
-            "value": group,
-            "display": graph.names[group].display,
-            "type": "direct" if group in direct else "indirect",
-            "source": graph.names[group].source,
-            **({"externalId": graph.names[group].external_id} if graph.names[group].external_id else {}),
-            **({"dn": graph.names[group].dn} if graph.names[group].dn else {}),
-        }
-        for group in sorted(paths)
-        if group in graph.names
-    ]
-    extra: dict[str, Any] = {"source": search_part("source", sorted({link.source for link in user.links}), RULE_USER)}
-    if groups:
-        extra["groups"] = search_part("groups", groups, RULE_USER)
-    return search_view(user.values, RULE_USER, **extra)
+    elements = [_element(graph.names[id], id in direct) for id in groups if id in graph.names]
+    return {**seen, "groups": elements} if elements else seen
+
+
+@lru_cache(maxsize=65_536)
+def _element(group: GroupName, direct: bool) -> dict[str, Any]:
+    """One group as a condition sees it; the same for every member, so made once."""
+    element = {
+        "value": group.id,
+        "display": group.display,
+        "type": "direct" if direct else "indirect",
+        "source": group.source,
+        "externalId": group.external_id,
+        "dn": group.dn,
+    }
+    part: list[dict[str, Any]] = search_part("groups", [element], RULE_USER)
+    return part[0]
 
 
 def evaluate(
     rules: Iterable[Rule], user: User, owners: Mapping[str, str], graph: Graph, may: MayGrant
 ) -> tuple[dict[tuple[str, str, str, str], Grant], list[Refusal]]:
     """The grants the rules give this user, keyed by Grant.id, and those refused by `may_grant`."""
-    paths = graph.closure(membership.group for membership in user.memberships)
-    whole = view(user, paths, graph)
     grants: dict[tuple[str, str, str, str], Grant] = {}
     refusals: list[Refusal] = []
+    paths = graph.closure(membership.group for membership in user.memberships)
+    whole = view(user, paths, graph)
     narrowed: dict[frozenset[str], dict[str, Any]] = {}
     sources = {link.source for link in user.links} | {each.origin for each in user.memberships}
     for rule in rules:
         if not rule.matches(whole):
             continue
+        why = _why(rule, user, whole, paths, graph)
         for kind, value in rule.grants():
             barred = frozenset(source for source in sources if not may.allowed(kind, value, source))
             if barred:
@@ -112,7 +120,7 @@ def evaluate(
                 if not rule.matches(narrowed[barred]):
                     refusals.append(Refusal(rule.name, kind, value, tuple(sorted(barred))))
                     continue
-            grant = Grant(kind, value, "rule", rule.name, why=_why(rule, user, paths, graph))
+            grant = Grant(kind, value, "rule", rule.name, why=why)
             grants[grant.id] = grant
     return grants, refusals
 
@@ -122,28 +130,20 @@ def _without(user: User, owners: Mapping[str, str], graph: Graph, barred: frozen
     kept = User(
         user.id,
         links=tuple(link for link in user.links if link.source not in barred),
-        memberships=tuple(
-            each
-            for each in user.memberships
-            if each.origin not in barred and each.group in graph.names and graph.names[each.group].source not in barred
-        ),
+        memberships=tuple(each for each in user.memberships if each.origin not in barred),
         values={path: value for path, value in user.values.items() if owners.get(path) not in barred},
     )
-    trusted = Graph(
-        {id: name for id, name in graph.names.items() if name.source not in barred},
-        graph.parents,
-    )
-    return view(kept, trusted.closure(each.group for each in kept.memberships), trusted)
+    return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph)
 
 
-def _why(rule: Rule, user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph) -> str:
-    """The rule, and for a rule about groups the nesting path of each group without which it would not match."""
+def _why(rule: Rule, user: User, whole: dict[str, Any], paths: Mapping[str, tuple[str, ...]], graph: Graph) -> str:
+    """The rule, and for a rule about groups the nesting path of each group that alone makes it match."""
     if not rule.reads_groups:
         return f"rule {rule.name}: {rule.when}"
+    bare = {name: part for name, part in whole.items() if name != "groups"}
     deciding = [
-        path
+        graph.path_text(path)
         for group, path in sorted(paths.items())
-        if group in graph.names and rule.matches(view(user, {group: path}, graph))
+        if rule.matches(_with_groups(bare, user, (group,), graph))
     ]
-    through = "; ".join(graph.path_text(path) for path in deciding)
-    return f"rule {rule.name} through {through}" if through else f"rule {rule.name}: {rule.when}"
+    return f"rule {rule.name} through {'; '.join(deciding)}" if deciding else f"rule {rule.name}: {rule.when}"

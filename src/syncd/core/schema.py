@@ -73,11 +73,15 @@ class Attribute:
     reference_types: tuple[str, ...] = ()
     sub_attributes: tuple[Attribute, ...] = ()
     description: str = ""
+    _subs: dict[str, Attribute] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in self.sub_attributes:
+            self._subs[each.name] = self._subs[each.name.lower()] = each
 
     def sub(self, name: str) -> Attribute | None:
         """The sub-attribute of that name, whatever its case."""
-        wanted = name.lower()
-        return next((a for a in self.sub_attributes if a.name.lower() == wanted), None)
+        return self._subs.get(name) or self._subs.get(name.lower())
 
     def to_scim(self) -> dict[str, Any]:
         """As `/Schemas` shows it. Keys without a meaning for the type are left out, never null (Entra's validator)."""
@@ -141,16 +145,19 @@ class Resolved:
     attribute: Attribute
     parent: Attribute | None = None
     extension: str | None = None
+    search_keys: tuple[str, ...] = field(
+        init=False, compare=False
+    )  # where the search view keeps it: ("name", "givenname")
+
+    def __post_init__(self) -> None:
+        own = self.attribute.name.lower()
+        keys = (self.path.lower(),) if self.parent is None else (self.top.lower(), own)
+        object.__setattr__(self, "search_keys", keys)
 
     @property
     def top(self) -> str:
         """Canonical path of the top-level attribute: `name` for `name.givenName`."""
         return self.path if self.parent is None else self.path[: -len(self.attribute.name) - 1]
-
-    @property
-    def search_keys(self) -> tuple[str, ...]:
-        """Where the search view (core/resource.py) keeps it: `("name", "givenname")`."""
-        return (self.path.lower(),) if self.parent is None else (self.top.lower(), self.attribute.name.lower())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,14 +174,14 @@ class ResourceType:
     def __post_init__(self) -> None:
         for attribute in self.attributes:
             for at, resolved in _spellings(attribute, "", None):
-                self._paths[at.lower()] = resolved
+                self._paths[at] = self._paths[at.lower()] = resolved
                 self._paths[f"{self.schema.id}:{at}".lower()] = resolved
         for schema, _ in self.extensions:
             whole = Attribute(schema.id, Type.COMPLEX, sub_attributes=schema.attributes, description=schema.description)
             self._paths[schema.id.lower()] = Resolved(schema.id, whole, extension=schema.id)
             for attribute in schema.attributes:
                 for at, resolved in _spellings(attribute, f"{schema.id}:", schema.id):
-                    self._paths[at.lower()] = resolved
+                    self._paths[at] = self._paths[at.lower()] = resolved
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
@@ -183,7 +190,7 @@ class ResourceType:
 
     def resolve(self, path: str) -> Resolved | None:
         """The attribute a path names, in any case, with or without the core schema's URN; None if there is none."""
-        return self._paths.get(path.lower())
+        return self._paths.get(path) or self._paths.get(path.lower())
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -44,6 +44,9 @@ class Workspace:
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
     precedence: Precedence = field(default_factory=Precedence)
     undo_days: int = 14  # a deletion can be undone this long
+    may_grant: MayGrant = field(init=False, compare=False)
+    pool_order: tuple[Pool, ...] = field(init=False, compare=False)
+    rules_digest: str = field(init=False, compare=False)  # what rules grant and to whom; a change is a plan of its own
 
     def source(self, name: str) -> SourcePolicy:
         return self.sources.get(name) or SourcePolicy(name, "local" if name == ADMIN_SOURCE else "scim")
@@ -51,17 +54,10 @@ class Workspace:
     def authoritative(self, name: str) -> bool:
         return self.source(name).authoritative
 
-    @property
-    def may_grant(self) -> MayGrant:
-        return MayGrant(self.roles, {name: source.may_grant for name, source in self.sources.items()})
-
-    @property
-    def pool_order(self) -> tuple[Pool, ...]:
-        return in_order(self.pools)
-
-    @property
-    def rules_digest(self) -> str:
-        """Of what rules grant and to whom; a change of it is a plan of its own (`syncd plan rules`)."""
-        text = repr(sorted((rule.name, rule.when, rule.grants()) for rule in self.rules))
-        granted = repr(sorted((name, sorted(source.may_grant or ())) for name, source in self.sources.items()))
-        return hashlib.sha256(f"{text}\n{granted}".encode()).hexdigest()
+    def __post_init__(self) -> None:
+        granted = {name: source.may_grant for name, source in self.sources.items()}
+        rules = repr(sorted((rule.name, rule.when, rule.grants()) for rule in self.rules))
+        limits = repr(sorted((name, sorted(roles or ())) for name, roles in granted.items()))
+        object.__setattr__(self, "may_grant", MayGrant(self.roles, granted))
+        object.__setattr__(self, "pool_order", in_order(self.pools))
+        object.__setattr__(self, "rules_digest", hashlib.sha256(f"{rules}\n{limits}".encode()).hexdigest())
