@@ -7,7 +7,7 @@ order, so that it can be summed while the plan streams by.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,7 @@ class Report:
     changes: Iterable[Change]
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)  # userNames of the ids that changed values (managers) hold
     notes: tuple[str, ...] = ()
     took_s: float = 0.0
 

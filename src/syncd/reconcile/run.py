@@ -29,7 +29,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, InvalidValue, SyncdError
 from syncd.ldap import dn
 from syncd.reconcile import diff
-from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members
+from syncd.reconcile.mapping import MANAGER, DirectoryMapping, MappedUser, entry_hash, members
 from syncd.store import linked, runs
 from syncd.store.commit import RULES, upsert
 from syncd.store.engine import Database
@@ -248,6 +248,7 @@ class _Run:
             runs.Changes(decided),
             decided.seats_before,
             decided.seats_after,
+            self._names(decided),
         )
         with self.database.writing() as conn:
             runs.end(
@@ -267,6 +268,24 @@ class _Run:
                 self._remember(conn, certificate)
                 runs.release(conn, self.workspace.name, self.source, self.fence)
         return report
+
+    def _names(self, decided: runs.Decided) -> dict[str, str]:
+        """userNames of the managers that changed values name by id, so that people can read the plan."""
+        wanted = {
+            each[MANAGER]
+            for change in decided.changes()
+            if change.kind == "update"
+            for each in (change.before, change.after)
+            if isinstance(each, Mapping) and each.get(MANAGER)
+        }
+        if not wanted:
+            return {}
+        with self.database.reading() as conn:
+            known = runs.user_names(conn, self.workspace.name, wanted)
+        coming = {
+            each.subject_id: each.subject for each in decided.changes() if each.subject_id in wanted - known.keys()
+        }
+        return known | coming
 
     def _remember(self, conn: Any, certificate: Certificate) -> None:
         """What the next run compares with. Only a complete read of everything moves it."""

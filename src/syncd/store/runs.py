@@ -704,3 +704,12 @@ def failed(conn: Connection, workspace: str, run_id: str, message: str, now: dat
 def user_values(conn: Connection, workspace: Workspace, id: str) -> Mapping[str, Any] | None:
     user = facts.load_users(conn, workspace.name, [id], workspace.precedence).get(id)
     return user.values if user else None
+
+
+def user_names(conn: Connection, workspace: str, ids: Iterable[str]) -> dict[str, str]:
+    u = t.users.c
+    return {
+        row.id: row.user_name
+        for batch in facts.batched(sorted(ids))
+        for row in conn.execute(select(u.id, u.user_name).where(u.workspace == workspace, u.id.in_(batch)))
+    }
