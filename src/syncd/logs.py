@@ -1,27 +1,40 @@
-"""Logs: an event and key-values on stderr, one line each; a table's colours on a terminal, JSON otherwise.
+"""Logs: an event in the past tense and key-values, one line each. No values of attributes, no secrets, no DNs at info.
 
-Commands that a person runs print their own results, so only what went wrong is logged there.
+For people on a terminal, or JSON for a collector; both on stderr, since stdout belongs to commands. Set up once, by whoever
+composes the process.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal, TextIO
 
+import orjson
 import structlog
 
 
-def configure(level: Literal["info", "error"] = "info") -> None:
-    shown = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+def configure(form: Literal["json", "console"] = "console", level: str = "info", stream: TextIO | None = None) -> None:
+    """`level`: debug, info, warning or error. Libraries that use the standard logger are heard from warnings on."""
+    out = stream or sys.stderr
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp]
+    if form == "json":
+        last: list[Any] = [
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if shown else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if level == "info" else logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False)]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.WARNING, stream=out, force=True)
+
+
+def _json(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()

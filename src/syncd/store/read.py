@@ -26,7 +26,7 @@ from syncd.store.read_queries import GROUP_KEYS, USER_KEYS, Reader, pins
 from syncd.store.search import Columns, compile_filter
 
 __all__ = ["GROUP_KEYS", "USER_KEYS", "GroupOf", "Member", "Page", "Reader", "Stored", "get_group", "get_user"]
-__all__ += ["kinds_of", "links", "list_groups", "list_users", "pins", "stated_members", "user_named"]
+__all__ += ["Connection", "kinds_of", "links", "list_groups", "list_users", "pins", "stated_members", "user_named"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')

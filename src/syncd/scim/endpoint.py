@@ -1,0 +1,210 @@
+"""The HTTP edge of SCIM: one Endpoint for each path, which translates and does nothing else.
+
+Every method of an endpoint is declared with the permission it needs; what is not declared is refused (405), and a request
+without an actor is refused before anything else (401), however it came here. Every answer, errors included, is
+`application/scim+json` (RFC 7644 section 3.8). Input never causes a 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from syncd.auth import ACTOR
+from syncd.core.actor import Actor
+from syncd.core.workspace import Workspace
+from syncd.errors import Forbidden, NotFound, Retryable, StaleVersion, SyncdError, TooLarge, Unauthorized
+from syncd.scim.discovery import MAX_PAYLOAD_BYTES
+from syncd.scim.messages import ListQuery, error_body, parse_query
+from syncd.scim.render import Shown, etag
+from syncd.store.engine import Database
+from syncd.store.read import Connection, Reader, Stored
+
+T = TypeVar("T")
+MEDIA_TYPE: Final = "application/scim+json"
+PREFIX: Final = "/scim/v2"
+ROUTE: Final = "syncd.route"  # and where an endpoint leaves its template, for the log
+TOLERANCES: Final = "syncd.tolerances"
+
+
+class MethodNotAllowed(SyncdError):
+    status = 405
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class UnsupportedMedia(SyncdError):
+    status = 415
+
+
+class NotOffered(SyncdError):
+    """Part of the standard that this server does not have, and says so in its configuration."""
+
+    status = 501
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the endpoints are given. `base_url` is the public URL of the SCIM endpoint, without a trailing slash."""
+
+    database: Database
+    workspaces: Mapping[str, Workspace]
+    clock: Callable[[], datetime]
+    ids: Callable[[], str]
+    base_url: str
+
+    async def scan(self, work: Callable[[Connection], T]) -> T:
+        """A read that may walk over many rows: beside the loop on SQLite, so that others need not wait for it."""
+        if self.database.dialect != "sqlite":
+            return await self.database.read(work)
+
+        def beside() -> T:
+            with self.database.reading() as conn:
+                return work(conn)
+
+        return await asyncio.to_thread(beside)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated, permitted request."""
+
+    context: Context
+    request: Request
+    actor: Actor
+    workspace: Workspace
+
+    @property
+    def id(self) -> str:
+        """The id in the path. Raises NotFound for what no id can be and no database can look for."""
+        id = str(self.request.path_params["id"])
+        if "\0" in id:
+            raise NotFound("there is no such resource")
+        return id
+
+    @property
+    def reader(self) -> Reader:
+        base = self.context.base_url
+        return Reader(self.actor.workspace, self.actor.source, f"{base}/Users/", f"{base}/Groups/")
+
+    def query(self) -> ListQuery:
+        return parse_query(self.request.query_params.multi_items())
+
+    async def body(self) -> bytes:
+        """Raises UnsupportedMedia, or TooLarge before more than the limit was read."""
+        media = self.request.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip().lower()
+        if media != "application/json" and not media.endswith("+json"):
+            raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
+        too_large = TooLarge(f"the body is larger than {MAX_PAYLOAD_BYTES} bytes: send several smaller requests")
+        length = self.request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > MAX_PAYLOAD_BYTES:
+            raise too_large
+        body = bytearray()
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > MAX_PAYLOAD_BYTES:
+                raise too_large
+        return bytes(body)
+
+    def tolerated(self, names: frozenset[str]) -> None:
+        """Leave for the log which non-standard forms this request took."""
+        if names:
+            self.request.scope[TOLERANCES] = sorted(names)
+
+    def must_match(self, stored: Stored) -> None:
+        """If-Match (RFC 7644 section 3.14). Raises StaleVersion."""
+        wanted = self.request.headers.get("if-match")
+        if wanted is not None and not _names(wanted, stored.version):
+            raise StaleVersion(f"the resource is at version {etag(stored.version)}: read it again, then change it")
+
+    def unchanged(self, stored: Stored) -> bool:
+        """If-None-Match: the client has this version already."""
+        known = self.request.headers.get("if-none-match")
+        return known is not None and _names(known, stored.version)
+
+
+def _names(header: str, version: int) -> bool:
+    """Whether a list of entity tags names the version; weak and strong are the same here (RFC 7232 section 2.3.2)."""
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+    return "*" in tags or str(version) in tags
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+AUTHENTICATED: Final = ""  # the permission of what every token may ask: what this server can do
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    permission: str
+    handle: Handler
+
+
+class Endpoint:
+    """An ASGI application for one path. Without methods there is nothing there (404)."""
+
+    def __init__(self, context: Context, template: str, **methods: Method) -> None:
+        self.context, self.template = context, template
+        self.methods = dict(methods)
+        if "GET" in methods:
+            self.methods["HEAD"] = methods["GET"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = self.template
+        request = Request(scope, receive)
+        try:
+            response = await self._handle(request)
+        except SyncdError as exc:
+            response = error(exc)
+        except ClientDisconnect:
+            return
+        if request.method == "HEAD":
+            response.body = b""
+        await response(scope, receive, send)
+
+    async def _handle(self, request: Request) -> Response:
+        actor = request.scope.get(ACTOR)
+        if not isinstance(actor, Actor):
+            raise Unauthorized("send a token: Authorization: Bearer syncd_...")
+        if not self.methods:
+            raise NotFound("there is nothing at this path; see /scim/v2/ResourceTypes")
+        method = self.methods.get(request.method)
+        if method is None:
+            allow = ", ".join(sorted(self.methods))
+            raise MethodNotAllowed(f"{request.method} is not possible here, only {allow}", allow)
+        if method.permission != AUTHENTICATED and not actor.may(method.permission):
+            raise Forbidden(f"this token lacks the permission {method.permission}")
+        return await method.handle(Call(self.context, request, actor, self.context.workspaces[actor.workspace]))
+
+
+def error(exc: SyncdError) -> Response:
+    """The Error message (RFC 7644 section 3.12) with the headers its status calls for."""
+    headers = {}
+    match exc:
+        case Retryable():
+            headers["Retry-After"] = str(exc.retry_after_s)
+        case MethodNotAllowed():
+            headers["Allow"] = exc.allow
+        case Unauthorized():
+            headers["WWW-Authenticate"] = 'Bearer realm="syncd"'
+        case _:
+            pass
+    return Response(error_body(exc.status, exc.detail, exc.scim_type), exc.status, headers, MEDIA_TYPE)
+
+
+def answer(body: bytes, stored: Stored, location: str, status: int = 200) -> Response:
+    """A resource, with where it is and which version it has."""
+    headers = {"ETag": etag(stored.version), "Location" if status == 201 else "Content-Location": location}
+    return Response(body, status, headers, MEDIA_TYPE)
+
+
+def selected(query: ListQuery) -> Shown:
+    return Shown(query.attributes, query.excluded)

@@ -1,0 +1,248 @@
+"""Groups over SCIM. A connection writes only groups of its own source; those of others it can read.
+
+Members join and leave as deltas: a PATCH costs what it names, whatever the size of the group, and the members themselves
+are never loaded for it. A connection takes away only memberships it stated. A member that does not exist is refused by its
+id. PUT without `members` keeps them: only an explicit empty list empties a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from syncd.core.change import Edit, GroupEdit, UserEdit
+from syncd.core.filter import parse_filter
+from syncd.core.resource import shown as readable
+from syncd.core.schema import CORE_GROUP, GROUP
+from syncd.core.state import Link
+from syncd.errors import InvalidValue, NotFound, Refused
+from syncd.scim import render
+from syncd.scim.dialects import document_in_rfc_form, patch_in_rfc_form
+from syncd.scim.discovery import MAX_RESULTS
+from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
+from syncd.scim.members import split_members
+from syncd.scim.messages import (
+    ListQuery,
+    list_response,
+    parse_patch,
+    parse_resource,
+    parse_search_request,
+    require_schema,
+)
+from syncd.scim.patch import apply_patch
+from syncd.scim.render import Shown
+from syncd.scim.statements import Difference, Membership, Statement, difference, membership, stated
+from syncd.scim.users import DEFAULT_COUNT
+from syncd.store import read
+from syncd.store.commit import Outcome, commit
+from syncd.store.read import Connection, Stored
+
+_KEPT = Membership({})
+
+
+async def get(call: Call) -> Response:
+    shown = selected(call.query())
+    members = shown.wants("members", GROUP)
+    id, reader, base = call.id, call.reader, call.context.base_url
+
+    def work(conn: Connection) -> tuple[Stored, bytes]:
+        stored = read.get_group(conn, reader, id, members=members)
+        if stored is None:
+            raise _no_such(id)
+        return stored, b"" if call.unchanged(stored) else render.group(stored, base, shown)
+
+    # Nobody knows how many members there are.
+    stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
+    if call.unchanged(stored):
+        return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
+    return answer(body, stored, _location(call, id))
+
+
+async def list_(call: Call) -> Response:
+    return await _list(call, call.query())
+
+
+async def search(call: Call) -> Response:
+    """POST to `/.search` (RFC 7644 section 3.4.3)."""
+    return await _list(call, parse_search_request(await call.body()))
+
+
+async def _list(call: Call, query: ListQuery) -> Response:
+    shown, reader, base = selected(query), call.reader, call.context.base_url
+    count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
+    filter = None if query.filter is None else parse_filter(query.filter, GROUP)
+    members = shown.wants("members", GROUP)
+
+    def work(conn: Connection) -> bytes:
+        page = read.list_groups(conn, reader, filter, query.start_index, count, members=members)
+        return list_response(page.total, query.start_index, [render.group(row, base, shown) for row in page.rows])
+
+    near = not members and (filter is None or read.pins(filter, read.GROUP_KEYS))
+    body = await (call.context.database.read(work) if near else call.context.scan(work))
+    return Response(body, media_type=MEDIA_TYPE)
+
+
+async def create(call: Call) -> Response:
+    said, shown = await _document(call), selected(call.query())
+    source, context = call.actor.source, call.context
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        id = context.ids()
+        link = said.link(source, id, None)
+        edits = [
+            GroupEdit(id, source, create=True, link=link, why=_why(call)),
+            *_member_edits(conn, call, id, Membership(dict.fromkeys(said.members or (), True))),
+        ]
+        return _write(conn, call, edits, id, None, shown)
+
+    outcome, stored = await context.database.write(work)
+    outcome.check()
+    assert stored is not None
+    return answer(render.group(stored, context.base_url, shown), stored, _location(call, stored.id), 201)
+
+
+async def replace_(call: Call) -> Response:
+    said, shown, id = await _document(call), selected(call.query()), call.id
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, own = _found(conn, call, id)
+        wanted = _KEPT if said.members is None else Membership(dict.fromkeys(said.members, True), whole=True)
+        return _state(conn, call, stored, own, said, wanted, shown)
+
+    outcome, stored = await call.context.database.write(work)
+    outcome.check()
+    assert stored is not None
+    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
+
+
+async def patch(call: Call) -> Response:
+    """204 unless attributes are asked for: Entra wants it so, and it spares rendering the members of a large group."""
+    operations, shown, id = parse_patch(await call.body()), selected(call.query()), call.id
+    silent = Shown(excluded=("members",)) if shown.all else shown
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, own = _found(conn, call, id)
+        document = orjson.loads(render.group(stored, call.context.base_url))
+        formed, used = patch_in_rfc_form(operations, document, GROUP)
+        call.tolerated(used)
+        others, member_edits = split_members(formed)
+        said = difference(document, apply_patch(document, others, GROUP), others, GROUP)
+        return _state(conn, call, stored, own, said, membership(member_edits), silent)
+
+    outcome, stored = await call.context.database.write(work)
+    outcome.check()
+    assert stored is not None
+    if shown.all:
+        return Response(status_code=204, headers={"ETag": render.etag(stored.version)})
+    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
+
+
+async def delete(call: Call) -> Response:
+    id = call.id
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, _ = _found(conn, call, id)
+        return _write(conn, call, [GroupEdit(id, call.actor.source, delete=True, why=_why(call))], id, stored, None)
+
+    outcome, _ = await call.context.database.write(work)
+    outcome.check()
+    return Response(status_code=204)
+
+
+# -- what a request comes to ------------------------------------------------------------------------------------------------
+
+
+async def _document(call: Call) -> Statement:
+    document, used = document_in_rfc_form(parse_resource(await call.body()), GROUP)
+    require_schema(document, CORE_GROUP)
+    call.tolerated(used)
+    return stated(document, GROUP)
+
+
+def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Link | None]:
+    """The group without members, its row locked, and its link; refused if another source owns it."""
+    stored = read.get_group(conn, call.reader, id, members=False, lock=True)
+    if stored is None:
+        raise _no_such(id)
+    if stored.source != call.actor.source:
+        raise Refused(
+            f"this group belongs to source {stored.source}: change it there, this connection may only read it"
+        )
+    call.must_match(stored)
+    links = read.links(conn, call.workspace.name, "group", id)
+    return stored, next((link for link in links if link.source == call.actor.source), None)
+
+
+def _state(
+    conn: Connection,
+    call: Call,
+    stored: Stored,
+    own: Link | None,
+    said: Statement | Difference,
+    wanted: Membership,
+    shown: Shown,
+) -> tuple[Outcome, Stored | None]:
+    source = call.actor.source
+    link = said.link(source, stored.id, own)
+    edits: list[Edit] = []
+    if link != own:
+        edits.append(GroupEdit(stored.id, source, link=link, why=_why(call)))
+    edits += _member_edits(conn, call, stored.id, wanted)
+    return _write(conn, call, edits, stored.id, stored, shown)
+
+
+def _member_edits(conn: Connection, call: Call, group: str, wanted: Membership) -> list[Edit]:
+    """Only for those whose membership changes: who is in stays in, who is out stays out."""
+    reader, joining = call.reader, wanted.joining
+    if not wanted.wanted and not wanted.whole:
+        return []
+    kinds = read.kinds_of(conn, reader, joining) if joining else {}
+    unknown = sorted(joining - kinds.keys())
+    if unknown:
+        listed = ", ".join(map(readable, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise InvalidValue(f"members: there is no user or group {listed}; nothing was changed")
+    if group in joining:
+        raise InvalidValue(f"members: group {group} cannot be a member of itself")
+    there = read.stated_members(conn, reader, group, among=wanted.wanted) if wanted.wanted else {}
+    gone = (
+        read.stated_members(conn, reader, group, but=joining)
+        if wanted.whole
+        else {id: kind for id, kind in there.items() if id in wanted.leaving}
+    )
+    return [
+        *(_member(call, id, kinds[id], join=(group,)) for id in sorted(joining - there.keys())),
+        *(_member(call, id, kind, leave=(group,)) for id, kind in sorted(gone.items())),
+    ]
+
+
+def _member(call: Call, id: str, kind: str, **change: Any) -> Edit:
+    return (UserEdit if kind == "user" else GroupEdit)(id, call.actor.source, why=_why(call), **change)
+
+
+def _write(
+    conn: Connection, call: Call, edits: Sequence[Edit], id: str, stored: Stored | None, shown: Shown | None
+) -> tuple[Outcome, Stored | None]:
+    """`shown` None: nothing is to be read again, because it is gone."""
+    context = call.context
+    outcome = Outcome()
+    if edits:
+        expect = None if stored is None else {stored.id: stored.version}
+        outcome = commit(conn, call.workspace, call.actor, edits, context.clock(), context.ids, expect=expect)
+    if outcome.error is not None or shown is None:
+        return outcome, None
+    return outcome, read.get_group(conn, call.reader, id, members=shown.wants("members", GROUP))
+
+
+def _why(call: Call) -> str:
+    return f"{call.request.method} by connection {call.actor.name}"
+
+
+def _location(call: Call, id: str) -> str:
+    return f"{call.context.base_url}/Groups/{id}"
+
+
+def _no_such(id: str) -> NotFound:
+    return NotFound(f"there is no group {id[:64]}")

@@ -1,0 +1,101 @@
+"""Every path under /scim, each with its methods and the permission each method needs.
+
+What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. Bulk, `/Me` and a search over all
+types answer 501, as ServiceProviderConfig says (RFC 7644 sections 3.7, 3.11, 3.4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from syncd.errors import Forbidden, NotFound
+from syncd.scim import discovery, groups, users
+from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Endpoint, Handler, Method, NotOffered
+from syncd.scim.messages import list_response
+
+
+def scim_routes(context: Context) -> list[Route]:
+    """The routes, for an application that has authenticated the request before (auth.Authenticated)."""
+
+    def at(path: str, **methods: Method) -> Route:
+        return Route(PREFIX + path, Endpoint(context, PREFIX + path, **methods))
+
+    def reading(handle: Handler) -> dict[str, Method]:
+        return {"GET": Method(AUTHENTICATED, handle)}
+
+    def missing(path: str, why: str) -> Route:
+        method = Method(AUTHENTICATED, _not_offered(why))
+        return at(path, GET=method, POST=method, PUT=method, PATCH=method, DELETE=method)
+
+    routes = []
+    for name, kind, module in (("/Users", "users", users), ("/Groups", "groups", groups)):
+        can_read, can_write = f"{kind}:read", f"{kind}:write"
+        routes += [
+            at(name, GET=Method(can_read, module.list_), POST=Method(can_write, module.create)),
+            at(f"{name}/.search", POST=Method(can_read, module.search)),
+            at(
+                f"{name}/{{id}}",
+                GET=Method(can_read, module.get),
+                PUT=Method(can_write, module.replace_),
+                PATCH=Method(can_write, module.patch),
+                DELETE=Method(can_write, module.delete),
+            ),
+        ]
+    return [
+        *routes,
+        at("/ServiceProviderConfig", **reading(_one(discovery.service_provider_config))),
+        at("/ResourceTypes", **reading(_all(discovery.resource_types))),
+        at("/ResourceTypes/{id}", **reading(_named(discovery.resource_type))),
+        at("/Schemas", **reading(_all(discovery.schemas))),
+        at("/Schemas/{id}", **reading(_named(discovery.schema))),
+        missing("/Me", "a token belongs to a connection, not to a person: ask for /Users/{id}"),
+        missing("/Bulk", "bulk is not offered, see /ServiceProviderConfig: send single requests"),
+        missing("/.search", "search one type at a time: /Users/.search or /Groups/.search"),
+        Route("/scim", Endpoint(context, "/scim")),
+        Route("/scim/{rest:path}", Endpoint(context, "/scim/{rest}")),
+    ]
+
+
+def _one(make: Callable[[str], dict[str, Any]]) -> Handler:
+    async def handle(call: Call) -> Response:
+        _refuse_filter(call)
+        return Response(orjson.dumps(make(call.context.base_url)), media_type=MEDIA_TYPE)
+
+    return handle
+
+
+def _all(make: Callable[[str], list[dict[str, Any]]]) -> Handler:
+    async def handle(call: Call) -> Response:
+        _refuse_filter(call)
+        found = [orjson.dumps(each) for each in make(call.context.base_url)]
+        return Response(list_response(len(found), 1, found), media_type=MEDIA_TYPE)
+
+    return handle
+
+
+def _named(make: Callable[[str, str], dict[str, Any] | None]) -> Handler:
+    async def handle(call: Call) -> Response:
+        found = make(call.id, call.context.base_url)
+        if found is None:
+            raise NotFound(f"there is no {call.id[:100]} here")
+        return Response(orjson.dumps(found), media_type=MEDIA_TYPE)
+
+    return handle
+
+
+def _refuse_filter(call: Call) -> None:
+    """RFC 7644 section 4: a filter on discovery is answered 403; sorting and paging are ignored."""
+    if any(name.lower() == "filter" for name in call.request.query_params):
+        raise Forbidden("filter is not possible here: the whole list is short")
+
+
+def _not_offered(why: str) -> Handler:
+    async def handle(call: Call) -> Response:
+        raise NotOffered(why)
+
+    return handle

@@ -1,0 +1,171 @@
+"""What a request states about a resource: pure, from what is stored and what was sent to the facts of one connection.
+
+A connection states facts under its own source only: the values on its link, `enabled` there (`active`), and the link's key
+(`externalId`). What it repeats of others' values by PUT becomes its own statement too; by PATCH only what it changes does.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from syncd.core.resource import canonical, flatten
+from syncd.core.schema import Mutability, ResourceType
+from syncd.core.state import Link
+from syncd.errors import InvalidValue
+from syncd.scim.members import MemberEdit
+from syncd.scim.messages import Operation
+
+_OF_THE_LINK: Final = frozenset({"externalId", "active", "members"})  # stated, but never values
+_INDEXED: Final = ("userName", "externalId", "displayName")
+_INDEXED_BYTES: Final = 800  # PostgreSQL's index takes 2,704 bytes, and folding may make a text longer
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The writable part of a document. `external_id` and `active` None: not said."""
+
+    values: Mapping[str, Any]
+    external_id: str | None = None
+    active: bool | None = None
+    members: tuple[str, ...] | None = None  # of a group; () empties it
+
+    def link(self, source: str, id: str, own: Link | None) -> Link:
+        """This connection's link after a whole document was stated."""
+        start = own or Link(source, id)
+        key = self.external_id or start.key
+        return replace(
+            start,
+            key=key,
+            values=dict(self.values),
+            enabled=start.enabled if self.active is None else self.active,
+        )
+
+
+def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statement:
+    """Of the body of a POST or PUT, in RFC form. Raises InvalidValue, InvalidSyntax."""
+    values = canonical(document, resource_type)
+    members = values.get("members")
+    if members is None and any(key.lower() == "members" for key in document):
+        members = []
+    return Statement(
+        _values(values, resource_type),
+        _external_id(values.get("externalId")),
+        values.get("active"),
+        None if members is None else tuple(dict.fromkeys(_member_id(each) for each in members)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a PATCH changed, seen against what is shown. `external_id` "" takes it away, None leaves it."""
+
+    changed: Mapping[str, Any]
+    removed: frozenset[str]
+    external_id: str | None = None
+    active: bool | None = None
+
+    def link(self, source: str, id: str, own: Link | None) -> Link:
+        """This connection's link after the change; an equal one if the connection has nothing new to say."""
+        start = own or Link(source, id)
+        kept = {path: value for path, value in start.values.items() if path not in self.removed}
+        return replace(
+            start,
+            key=start.key if self.external_id is None else self.external_id or id,
+            values={**kept, **self.changed},
+            enabled=start.enabled if self.active is None else self.active,
+        )
+
+
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any], operations: Sequence[Operation], resource_type: ResourceType
+) -> Difference:
+    """Between two documents. `active` counts as stated whenever an operation names it, even if nothing changes by it:
+    another source may say the same today and something else tomorrow."""
+    old, new = flatten(before, resource_type), flatten(after, resource_type)
+    was, now = _values(old, resource_type), _values(new, resource_type)
+    external_id = None
+    if old.get("externalId") != new.get("externalId"):
+        external_id = _external_id(new.get("externalId")) or ""
+    return Difference(
+        {path: value for path, value in now.items() if path not in was or was[path] != value},
+        frozenset(was.keys() - now.keys()),
+        external_id,
+        new.get("active") if _names_active(operations, resource_type) else None,
+    )
+
+
+def _names_active(operations: Iterable[Operation], resource_type: ResourceType) -> bool:
+    names = (
+        name
+        for operation in operations
+        for name in ([operation.path] if operation.path else operation.value)
+        if isinstance(operation.value, Mapping) or operation.path
+    )
+    return any((found := resource_type.resolve(name.strip())) is not None and found.path == "active" for name in names)
+
+
+def _values(values: Mapping[str, Any], resource_type: ResourceType) -> dict[str, Any]:
+    """Values that a link keeps: writable, and not facts of the link itself."""
+    kept: dict[str, Any] = {}
+    for path, value in values.items():
+        at = resource_type.resolve(path)
+        if at is None or at.top in _OF_THE_LINK:
+            continue
+        if Mutability.READ_ONLY in (at.attribute.mutability, at.parent and at.parent.mutability):
+            continue
+        if path in _INDEXED:
+            _short(path, value)
+        kept[path] = value
+    return kept
+
+
+def _external_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    _short("externalId", value)
+    return unicodedata.normalize("NFC", value)  # as filters compare it
+
+
+def _short(path: str, value: str) -> None:
+    if len(value.encode()) > _INDEXED_BYTES:
+        raise InvalidValue(f"{path} is longer than {_INDEXED_BYTES} bytes, which no directory's is")
+
+
+# -- members ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Where a group's members end up. `whole`: who is not named in `wanted` leaves; else only who is wanted False."""
+
+    wanted: Mapping[str, bool]
+    whole: bool = False
+
+    @property
+    def joining(self) -> frozenset[str]:
+        return frozenset(id for id, wanted in self.wanted.items() if wanted)
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        return frozenset(id for id, wanted in self.wanted.items() if not wanted)
+
+
+def membership(edits: Sequence[MemberEdit]) -> Membership:
+    """What the edits come to, applied in their order."""
+    wanted: dict[str, bool] = {}
+    whole = False
+    for edit in edits:
+        if edit.kind in ("replace", "clear"):
+            wanted, whole = {}, True
+        wanted |= dict.fromkeys(edit.ids, edit.kind != "remove")
+    return Membership(wanted, whole)
+
+
+def _member_id(member: Any) -> str:
+    id = member.get("value") if isinstance(member, Mapping) else member
+    if not isinstance(id, str) or not id:
+        raise InvalidValue('a member has no id: each member is an object such as {"value": "<id>"}')
+    return id

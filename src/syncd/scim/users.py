@@ -1,0 +1,223 @@
+"""Users over SCIM: a request becomes an edit of what this connection states, the door decides, the answer shows the result.
+
+A connection may deactivate a user it did not create, as design says of `active`; stating values or an externalId of such a
+user is an adoption, which the source's policy allows or not. After DELETE the user does not exist for this connection: she
+is really deleted unless another source still vouches for her.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import UserEdit
+from syncd.core.filter import parse_filter
+from syncd.core.resource import fold
+from syncd.core.schema import CORE_USER, USER
+from syncd.core.state import Link
+from syncd.errors import NotFound, Refused, Uniqueness
+from syncd.scim import render
+from syncd.scim.dialects import document_in_rfc_form, patch_in_rfc_form
+from syncd.scim.discovery import MAX_RESULTS
+from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
+from syncd.scim.messages import (
+    ListQuery,
+    list_response,
+    parse_patch,
+    parse_resource,
+    parse_search_request,
+    require_schema,
+)
+from syncd.scim.patch import apply_patch
+from syncd.scim.statements import Difference, Statement, difference, stated
+from syncd.store import facts, read
+from syncd.store.commit import Outcome, commit
+from syncd.store.read import Connection, Stored
+
+DEFAULT_COUNT = 100
+FAR = 5000  # a page that starts beyond this is a walk over many rows
+
+
+async def get(call: Call) -> Response:
+    shown = selected(call.query())
+    groups = shown.wants("groups", USER)
+    id, reader = call.id, call.reader
+    stored = await call.context.database.read(lambda conn: read.get_user(conn, reader, id, groups=groups))
+    if stored is None:
+        raise _no_such(id)
+    if call.unchanged(stored):
+        return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
+    return answer(render.user(stored, call.context.base_url, shown), stored, _location(call, stored))
+
+
+async def list_(call: Call) -> Response:
+    return await _list(call, call.query())
+
+
+async def search(call: Call) -> Response:
+    """POST to `/.search` (RFC 7644 section 3.4.3)."""
+    return await _list(call, parse_search_request(await call.body()))
+
+
+async def _list(call: Call, query: ListQuery) -> Response:
+    shown, reader, base = selected(query), call.reader, call.context.base_url
+    count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
+    filter = None if query.filter is None else parse_filter(query.filter, USER)
+    groups = shown.wants("groups", USER)
+
+    def work(conn: Connection) -> bytes:
+        page = read.list_users(conn, reader, filter, query.start_index, count, groups=groups)
+        return list_response(page.total, query.start_index, [render.user(row, base, shown) for row in page.rows])
+
+    near = query.start_index < FAR if filter is None else read.pins(filter, read.USER_KEYS)
+    body = await (call.context.database.read(work) if near else call.context.scan(work))
+    return Response(body, media_type=MEDIA_TYPE)
+
+
+async def create(call: Call) -> Response:
+    said, query = await _document(call), call.query()
+    context, policy = call.context, call.workspace.source(call.actor.source)
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        taken = read.user_named(conn, call.workspace.name, fold(str(said.values["userName"])))
+        if taken is not None and policy.adopt != "never":
+            own = _own(read.links(conn, call.workspace.name, "user", taken), call.actor.source)
+            if own is None or own.stage == "deleted" or not own.values:
+                fresh = said.link(call.actor.source, taken, None)
+                return _write(conn, call, _edit(call, taken, fresh, own, adopt=True), None)
+        id = context.ids()
+        link = said.link(call.actor.source, id, None)
+        return _write(conn, call, UserEdit(id, call.actor.source, create=True, link=link, why=_why(call)), None)
+
+    outcome, stored = await context.database.write(work)
+    outcome.check()
+    assert stored is not None
+    return answer(render.user(stored, context.base_url, selected(query)), stored, _location(call, stored), 201)
+
+
+async def replace_(call: Call) -> Response:
+    said, query, id = await _document(call), call.query(), call.id
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, links = _found(conn, call, id)
+        return _state(conn, call, stored, links, said)
+
+    return await _answered(call, work, query)
+
+
+async def patch(call: Call) -> Response:
+    operations, query, id = parse_patch(await call.body()), call.query(), call.id
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, links = _found(conn, call, id)
+        document = orjson.loads(render.user(stored, call.context.base_url))
+        formed, used = patch_in_rfc_form(operations, document, USER)
+        call.tolerated(used)
+        after = apply_patch(document, formed, USER)
+        return _state(conn, call, stored, links, difference(document, after, formed, USER))
+
+    return await _answered(call, work, query)
+
+
+async def delete(call: Call) -> Response:
+    id = call.id
+
+    def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        stored, links = _found(conn, call, id)
+        return _write(conn, call, _deletion(conn, call, id, links), stored, gone=True)
+
+    outcome, _ = await call.context.database.write(work)
+    outcome.check()
+    return Response(status_code=204)
+
+
+# -- what a request comes to ------------------------------------------------------------------------------------------------
+
+
+async def _document(call: Call) -> Statement:
+    document, used = document_in_rfc_form(parse_resource(await call.body()), USER)
+    require_schema(document, CORE_USER)
+    call.tolerated(used)
+    return stated(document, USER)
+
+
+def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, tuple[Link, ...]]:
+    """The user as this connection sees her, her row locked, and all her links."""
+    stored = read.get_user(conn, call.reader, id, lock=True)
+    if stored is None:
+        raise _no_such(id)
+    call.must_match(stored)
+    return stored, read.links(conn, call.workspace.name, "user", id)
+
+
+def _state(
+    conn: Connection, call: Call, stored: Stored, links: tuple[Link, ...], said: Statement | Difference
+) -> tuple[Outcome, Stored | None]:
+    own = _own(links, call.actor.source)
+    link = said.link(call.actor.source, stored.id, own)
+    if link == (own or Link(call.actor.source, stored.id)):
+        return Outcome(), stored
+    states_values = link.values != (own.values if own else {}) or link.key != (own.key if own else stored.id)
+    known = own is not None and bool(own.values)  # a link without values was made by `active` alone
+    return _write(conn, call, _edit(call, stored.id, link, own, adopt=states_values and not known), stored)
+
+
+def _edit(call: Call, id: str, link: Link, own: Link | None, adopt: bool, **more: Any) -> UserEdit:
+    drop = own.key if own is not None and own.key != link.key else None
+    return UserEdit(id, call.actor.source, adopt=adopt, link=link, drop_link=drop, why=_why(call), **more)
+
+
+def _deletion(conn: Connection, call: Call, id: str, links: tuple[Link, ...]) -> UserEdit:
+    source, now = call.actor.source, call.context.clock()
+    own = _own(links, source)
+    start = own or Link(source, id)
+    # The key says which deletion it is, so that the externalId is free for another user.
+    link = replace(start, key=f"{start.key} (deleted {id})", stage="deleted", missing_since=now)
+    adopt = own is None or not own.values  # whoever never stated this user does not end her
+    if not any(each.source not in (source, ADMIN_SOURCE) and each.stage != "deleted" for each in links):
+        return _edit(call, id, link, own, adopt, facts={"deleted_at": now})
+    user = facts.load_users(conn, call.workspace.name, [id], call.workspace.precedence)[id]
+    leave = tuple(each.group for each in user.memberships if each.origin == source)
+    return _edit(call, id, link, own, adopt, leave=leave)
+
+
+def _write(
+    conn: Connection, call: Call, edit: UserEdit, stored: Stored | None, gone: bool = False
+) -> tuple[Outcome, Stored | None]:
+    context = call.context
+    expect = None if stored is None else {stored.id: stored.version}
+    outcome = commit(conn, call.workspace, call.actor, [edit], context.clock(), context.ids, expect=expect)
+    if outcome.error is not None and stored is not None and edit.adopt and isinstance(outcome.error, Uniqueness):
+        # The door says it as a create would be told; here nobody creates anything.
+        return Outcome(error=Refused(str(outcome.error))), None
+    if outcome.error is not None or gone:
+        return outcome, None
+    return outcome, read.get_user(conn, call.reader, edit.id)
+
+
+async def _answered(call: Call, work: Any, query: ListQuery) -> Response:
+    outcome, stored = await call.context.database.write(work)
+    outcome.check()
+    assert stored is not None
+    body = render.user(stored, call.context.base_url, selected(query))
+    return answer(body, stored, _location(call, stored))
+
+
+def _own(links: tuple[Link, ...], source: str) -> Link | None:
+    return next((link for link in links if link.source == source), None)
+
+
+def _why(call: Call) -> str:
+    return f"{call.request.method} by connection {call.actor.name}"
+
+
+def _location(call: Call, stored: Stored) -> str:
+    return f"{call.context.base_url}/Users/{stored.id}"
+
+
+def _no_such(id: str) -> NotFound:
+    return NotFound(f"there is no user {id[:64]}")
