@@ -55,7 +55,7 @@ def opening(
     workspace: Annotated[str, typer.Option(help="One customer's users, groups, tokens and runs.")] = "default",
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
 ) -> None:
-    logs.configure("error")
+    logs.configure(level="error")  # a command prints its own results
     current = Session(config, workspace, os.environ)
     ctx.obj = current
     ctx.call_on_close(current.close)
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except SyncdError as exc:
+        if isinstance(exc.__cause__, BrokenPipeError):  # stdout was closed while the database was being read
+            return _nobody_reads()
         _tell(str(exc))
         return exc.exit_code
     except typer.TyperException as exc:  # wrong usage
@@ -100,9 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output went away (`syncd activity | head`); Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _nobody_reads()
+
+
+def _nobody_reads() -> int:
+    """Whoever read our output went away (`syncd activity | head`); Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _tell(message: str) -> None:

@@ -16,7 +16,7 @@ from syncd.cli.users import AsJson, Reason, Who, Yes, finish, grant
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.errors import Conflict, UsageError
-from syncd.reconcile.render import fill, table
+from syncd.reconcile.render import fill, plain, table
 from syncd.store import describe, listing
 
 group = typer.Typer(help="Groups and their members.", no_args_is_help=True)
@@ -63,7 +63,8 @@ def show_group(
     if as_json:
         print_json(found)
         return
-    members = table("member", "what", "as stated by", title=f"{found['display']} (source {found['source']}, {id})")
+    show(f"{plain(found['display'])} (source {found['source']}, {id})")
+    members = table("member", "what", "as stated by")
     fill(members, ((each["display"], "group", each["origin"]) for each in found["groups"]))
     fill(members, ((each["userName"], each["status"], each["origin"]) for each in found["users"]))
     fill(members, ((each, "not resolved", found["source"]) for each in found["unresolved"]))

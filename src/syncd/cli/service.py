@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -35,7 +36,7 @@ def serve(
     from syncd import supervise  # noqa: PLC0415 - only the daemon loads a web server; other commands start faster
 
     app = session(ctx).app
-    logs.configure()
+    logs.configure(form="console" if sys.stderr.isatty() else "json")
     supervise.serve(app, only.value if only else None)
 
 

@@ -205,7 +205,15 @@ def grant(current: Session, kind: str, value: str, reason: str, expires: str | N
     until = moment(expires, current.now(), ahead=True) if expires else None
     if until is not None and until <= current.now():
         raise UsageError(f"--expires {expires}: that is in the past")
-    return Grant(kind, value, "direct", current.actor.name, why=reason, created_at=current.now(), expires_at=until)
+    return Grant(
+        kind,
+        value,
+        "direct",
+        current.actor.name,
+        why=reason or "at the command line",
+        created_at=current.now(),
+        expires_at=until,
+    )
 
 
 def _change(

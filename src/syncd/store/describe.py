@@ -63,6 +63,8 @@ def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
     near = known.where(u.user_name_key.startswith(fold(who)[:2], autoescape=True)).order_by(u.user_name_key)
     close = get_close_matches(who, conn.scalars(near.limit(5000)).all(), n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ": give an id, a userName or an e-mail address"
+    if not deleted and conn.scalar(select(u.id).where(u.workspace == workspace, u.user_name_key == fold(who))):
+        hint = "; one of that name was deleted (`syncd user restore`)"
     return f"workspace {workspace} has no {'deleted ' if deleted else ''}user {who!r}{hint}"
 
 
@@ -80,6 +82,13 @@ def find_group(conn: Connection, workspace: str, which: str) -> str:
     close = get_close_matches(which, names, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ": see `syncd group list`"
     raise NotFound(f"workspace {workspace} has no group {which!r}{hint}")
+
+
+def most_granted(conn: Connection, workspace: str) -> str | None:
+    """The id of the user with the most to explain; None if there are no grants."""
+    g = t.grants.c
+    query = select(g.user_id).where(g.workspace == workspace).group_by(g.user_id)
+    return conn.scalars(query.order_by(func.count().desc(), g.user_id).limit(1)).first()
 
 
 def user_facts(conn: Connection, workspace: Workspace, id: str) -> User:
@@ -225,7 +234,9 @@ def _scheduled(
     dated: list[Json] = []
     if next_at is not None:
         then = status(user, workspace.authoritative, next_at)[0]
-        dated.append({"at": next_at, "what": f"status becomes {then}", "because": "a date that a source or admin set"})
+        stated = [link.source for link in user.links if next_at in (link.starts_at, link.ends_at)]
+        because = f"source {', '.join(stated)} states this date" if stated else "the lock ends"
+        dated.append({"at": next_at, "what": f"status becomes {then}", "because": because})
     for grant in user.grants:
         if grant.expires_at is not None and grant.expires_at > now:
             dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
