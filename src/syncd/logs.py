@@ -14,9 +14,16 @@ import orjson
 import structlog
 
 
-def configure(form: Literal["json", "console"] = "console", level: str = "info", stream: TextIO | None = None) -> None:
-    """`level`: debug, info, warning or error. Libraries that use the standard logger are heard from warnings on."""
+def configure(
+    level: str = "info", form: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None
+) -> None:
+    """`level`: debug, info, warning or error. `form` auto: for people if the stream is a terminal, else JSON.
+
+    Libraries that use the standard logger are heard from warnings on.
+    """
     out = stream or sys.stderr
+    if form == "auto":
+        form = "console" if out.isatty() else "json"
     threshold = logging.getLevelNamesMapping()[level.upper()]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp]
