@@ -12,6 +12,7 @@ import platform
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Bench:
         upgrade(self.database)
         self.workspace = workspace()
         counter = itertools.count(int(time.time() * 1e6))
-        self.ids = lambda: f"{next(counter):020d}"
+        self.ids: Callable[[], str] = lambda: f"{next(counter):020d}"
         self.actor = Actor("cli", "bench", "default")
 
     def reconcile(self, path: Path, dry_run: bool) -> Report:

@@ -204,8 +204,10 @@ def between(
             add("update", gone, dict.fromkeys(gone), why, "blank", own)
         transition = _transition(before.status, after.status)
         if transition:
-            loss = transition if transition in {"suspend", "deactivate", "delete"} else None
+            loss = transition if transition in _STATUS_LOSSES else None
             add(transition, before.status, after.status, why, loss, own)
+        elif before.status != after.status:  # pending, locked and active differ, nothing is taken away for good
+            add("update", {"status": before.status}, {"status": after.status}, why)
     for path, value in _yielding(before, after, source):
         add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
     _memberships_between(before, after, name_of, why, young, source, add)
@@ -229,7 +231,7 @@ def _transition(old: str, new: str) -> str | None:
             return "suspend"
         case ("suspended", _):
             return "unsuspend"
-    return "update"  # pending, locked and active differ, nothing is taken away for good
+    return None
 
 
 def _yielding(before: User, after: User, source: str) -> Iterable[tuple[str, Any]]:

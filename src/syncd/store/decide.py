@@ -431,6 +431,10 @@ class Decision:
 
     def _guard_people(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
         """Protected accounts, the last owner and adoption, judged on the result."""
+        for _, people in drafts:  # who becomes an owner in this batch stands in for one who stops
+            self.owners_gone -= sum(
+                _active_owner(draft.after) and not (draft.before and _active_owner(draft.before)) for draft in people
+            )
         for verdict, people in drafts:
             for draft in people:
                 if draft.before is None or verdict.error is not None:
