@@ -327,6 +327,7 @@ class _Reader:
     set_aside: list[SetAside] = field(default_factory=list)
     present: set[str] = field(default_factory=set)  # keys of user entries that were read or set aside
     present_groups: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)  # ids of users whose names this read does not settle
 
     def plan(self) -> Plan:
         name, workspace = self.source.name, self.run.workspace.name
@@ -364,18 +365,19 @@ class _Reader:
             if done % 500 == 0:
                 self.run.progress.step("read", done, len(users) + len(groups) or None)
             if isinstance(item, SetAside):
-                self._aside(item)
+                self._aside(item, users)
                 continue
             try:
                 key = dn.normalize(item.dn)
             except InvalidValue as exc:
-                self._aside(SetAside(item.dn, str(exc), item.key))
+                self._aside(SetAside(item.dn, str(exc), item.key), users)
                 continue
             if item.kind == "user":
                 self.present.add(item.key)
                 old = users.get(item.key)
                 id = old.id if old else self.run.ids()
-                self._name(item, key, id)
+                self._name(("user", id), key, old)
+                self._uids(item, id)
                 hashed = entry_hash(item)
                 same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
                 if old is None or not same or old.absent:
@@ -384,27 +386,38 @@ class _Reader:
                 self.present_groups.add(item.key)
                 known = groups.get(item.key)
                 group_ids[item.key] = known.id if known else self.run.ids()
-                self.seen.by_dn[key] = ("group", group_ids[item.key])
+                self._name(("group", group_ids[item.key]), key, known)
                 group_entries.append(item)
         self.run.progress.step("read", done, done)
         return reading.certificate()
 
-    def _name(self, entry: Entry, key: str, id: str) -> None:
-        self.seen.by_dn[key] = ("user", id)
-        for uid in entry.attributes.get("uid", ()):
-            self.seen.by_uid[uid.decode("utf-8", "replace").casefold()] = id
+    def _name(self, resource: tuple[str, str], key: str, old: diff.Linked | None) -> None:
+        """The DN of today. One that moved is no longer found by where it was, or the next run would find otherwise."""
+        if old is not None and old.dn_key and old.dn_key != key and self.seen.by_dn.get(old.dn_key) == resource:
+            del self.seen.by_dn[old.dn_key]
+        self.seen.by_dn[key] = resource
 
-    def _aside(self, item: SetAside) -> None:
-        """A bad entry is reported and counts as present: it is no leaver (rule 4)."""
+    def _uids(self, entry: Entry, id: str) -> None:
+        """Two entries of one uid: one of them is wrong, and neither leaves a group over it."""
+        for uid in entry.attributes.get("uid", ()):
+            holder = self.seen.by_uid.setdefault(uid.decode("utf-8", "replace").casefold(), id)
+            if holder != id:
+                self.unread |= {holder, id}
+
+    def _aside(self, item: SetAside, users: Mapping[str, diff.Linked]) -> None:
+        """A bad entry is reported and counts as present: it is no leaver (rule 4), and leaves no group."""
         self.set_aside.append(item)
         if item.key:
             self.present.add(item.key)
             self.present_groups.add(item.key)
+            if item.key in users:
+                self.unread.add(users[item.key].id)
             return
         found = self.seen.find(item.entry)
         if found is not None:
             self.present.add(found[1])
             self.present_groups.add(found[1])
+            self.unread.add(found[1])
 
     def _edits(
         self,
@@ -421,9 +434,14 @@ class _Reader:
             inside = linked.members(conn, workspace, name, "group")
             in_groups = linked.members(conn, workspace, name, "user")
             outside = linked.unresolved(conn, workspace, name)
-            adopted = self._adoptions(conn, mapped)
+            adopted = self._adoptions(conn, users, mapped)
             doomed, fading = self._missing_groups(conn, groups, certificate)
             missing = list(self._missing_users(conn, users, certificate))
+        waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
+        if waiting:
+            after = self.run.workspace.source(name).ladder.suspend_after
+            then = f"suspended when missing for {after}" if after is not None else "never suspended"
+            self.run.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
         read_groups = self._groups(group_entries, group_ids)
         self._warn_of_cycles(read_groups)
         edits: Spool[ChangeGroup] = Spool()
@@ -432,6 +450,8 @@ class _Reader:
         for fading_edit in fading:
             edits.append((fading_edit,))
         joins, leaves = diff.membership_moves(read_groups, lambda id: in_groups.get(id, frozenset()), doomed)
+        for id in self.unread:
+            leaves.pop(id, None)  # a group may name her by what was not read
         for edit in self._users(users, missing, mapped, adopted, joins, leaves):
             edits.append((edit,))
         if self.only is None:
@@ -482,13 +502,15 @@ class _Reader:
 
     def _map(self, changed: Iterable[tuple[Entry, str, str, bool]]) -> Spool[tuple[Entry, str, str, bool, MappedUser]]:
         mapped: Spool[tuple[Entry, str, str, bool, MappedUser]] = Spool()
+        refused: dict[str, str | None] = {}
         for entry, id, hashed, new in changed:
             try:
                 mapped.append((entry, id, hashed, new, self.mapping.user(entry)))
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 if new:
-                    self.seen.by_dn.pop(dn.normalize(entry.dn), None)
+                    refused[id] = None
+        self.seen.settle(refused)
         return mapped
 
     def _groups(self, entries: Iterable[Entry], ids: Mapping[str, str]) -> list[diff.GroupRead]:
@@ -550,27 +572,25 @@ class _Reader:
                 fading.append(GroupEdit(id, self.source.name, link=climbed))
         return doomed, fading
 
-    def _adoptions(self, conn: Any, mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]]) -> dict[str, str]:
+    def _adoptions(
+        self,
+        conn: Any,
+        users: Mapping[str, diff.Linked],
+        mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]],
+    ) -> dict[str, str]:
         """New entries whose userName an existing user holds: our new id -> that user's. The door judges whether."""
         names: dict[str, str] = {}
+        settled: dict[str, str | None] = {}
         for _, id, _, new, user in mapped:
-            if new:
-                names[fold(str(user.values["userName"]))] = id
-        if not names:
-            return {}
+            if new and names.setdefault(fold(str(user.values["userName"])), id) != id:
+                settled[id] = None  # the name goes to whoever came first
         held = {names[key]: holder for key, holder in linked.holders_of(conn, self.run.workspace.name, names).items()}
         may = self.run.workspace.source(self.source.name).adopt != "never"
-        for key, (kind, id) in list(self.seen.by_dn.items()) if held else ():
-            if id in held and may:
-                self.seen.by_dn[key] = (kind, held[id])
-            elif id in held:
-                del self.seen.by_dn[key]  # refused at the door: nobody's manager, in no group
-        for uid, id in list(self.seen.by_uid.items()) if held else ():
-            if id in held and may:
-                self.seen.by_uid[uid] = held[id]
-            elif id in held:
-                del self.seen.by_uid[uid]
-        return held if may else {}
+        # Whom another entry of this very directory states is no account to adopt: one of the two is wrong.
+        here = {old.id for key, old in users.items() if key in self.present or old.id in self.present} if held else ()
+        adopted = {id: holder for id, holder in held.items() if may and holder not in here}
+        self.seen.settle({**settled, **{id: adopted.get(id) for id in held}})
+        return adopted
 
     def _chooser(self) -> Callable[[UserEdit], bool]:
         if self.only is None:
