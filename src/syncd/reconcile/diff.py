@@ -46,6 +46,22 @@ class Seen:
         except InvalidValue:
             return None
 
+    def settle(self, ids: Mapping[str, str | None]) -> None:
+        """Ids made for new entries that turn out to be another user's, or (None) nobody's manager and in no group."""
+        for dn_key, (kind, id) in list(self.by_dn.items()) if ids else ():
+            if id in ids:
+                self._put(self.by_dn, dn_key, (kind, real) if (real := ids[id]) else None)
+        for uid, id in list(self.by_uid.items()) if ids else ():
+            if id in ids:
+                self._put(self.by_uid, uid, ids[id])
+
+    @staticmethod
+    def _put(names: dict[str, Any], name: str, value: Any) -> None:
+        if value is None:
+            del names[name]
+        else:
+            names[name] = value
+
 
 @dataclass(frozen=True, slots=True)
 class GroupRead:
@@ -159,11 +175,11 @@ def group_edits(
         for child in group.groups - {group.id}:
             if group.id not in doomed and child not in doomed:
                 parents[child].add(group.id)
-    before: dict[str, set[str]] = defaultdict(set)
-    for parent, children in inside.items():
-        for child in children:
-            before[child].add(parent)
     read_ids = {group.id for group in reads}
+    before: dict[str, set[str]] = defaultdict(set)
+    for parent in inside.keys() & (read_ids | doomed.keys()):  # any other parent was not read and keeps its members
+        for child in inside[parent]:
+            before[child].add(parent)
     for group in reads:
         old = linked.get(group.key)
         join = tuple(sorted(parents[group.id] - before[group.id]))

@@ -581,10 +581,18 @@ class _Reader:
         """New entries whose userName an existing user holds: our new id -> that user's. The door judges whether."""
         names: dict[str, str] = {}
         settled: dict[str, str | None] = {}
+        renamed: dict[str, str] = {}
         for _, id, _, new, user in mapped:
-            if new and names.setdefault(fold(str(user.values["userName"])), id) != id:
+            key = fold(str(user.values["userName"]))
+            if not new:
+                renamed[id] = key
+            elif names.setdefault(key, id) != id:
                 settled[id] = None  # the name goes to whoever came first
-        held = {names[key]: holder for key, holder in linked.holders_of(conn, self.run.workspace.name, names).items()}
+        held = {
+            names[key]: holder
+            for key, holder in linked.holders_of(conn, self.run.workspace.name, names).items()
+            if renamed.get(holder, key) == key  # else the same plan frees the name
+        }
         may = self.run.workspace.source(self.source.name).adopt != "never"
         # Whom another entry of this very directory states is no account to adopt: one of the two is wrong.
         here = {old.id for key, old in users.items() if key in self.present or old.id in self.present} if held else ()
