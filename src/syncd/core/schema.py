@@ -389,9 +389,10 @@ _GROUP_SCHEMA = Schema(
             "members",
             "Users and groups that belong to the group.",
             _string("value", "The member's id.", case_exact=True, mutability=_IMMUTABLE),
-            _reference("$ref", "The member's URL.", "User", "Group", mutability=_READ_ONLY),
+            _reference("$ref", "The member's URL.", "User", "Group", mutability=_IMMUTABLE),
             _string("type", "User or Group.", mutability=_IMMUTABLE, canonical_values=("User", "Group")),
-            _string("display", "The member's name.", mutability=_READ_ONLY),
+            # Only when asked for: Entra's validator and scim2-tester take a sub-attribute they did not send for a mistake.
+            _string("display", "The member's name.", mutability=_READ_ONLY, returned=Returned.REQUEST),
             multi_valued=True,
         ),
     ),

@@ -71,10 +71,11 @@ def group(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
         spliced["externalId"] = stored.external_id
     if stored.members:
         homes = {"user": ("User", f"{base_url}/Users/"), "group": ("Group", f"{base_url}/Groups/")}
+        # Its `display` is returned on request only (core/schema.py), so it stands here where a projection may take it out.
         spliced["members"] = [
-            {"value": id, "$ref": home + id, "display": member.display, "type": kind}
+            {"value": member.id, "$ref": homes[member.kind][1] + member.id, "type": homes[member.kind][0]}
+            | ({} if shown.all else {"display": member.display})
             for member in stored.members
-            for id, (kind, home) in ((member.id, homes[member.kind]),)
         ]
     return _finished(stored.document, spliced, stored, GROUP, f"{base_url}/Groups/{stored.id}", shown)
 

@@ -1,0 +1,65 @@
+"""An outside judge: scim2-tester asks a real server on a loopback port, over HTTP, what the RFCs say."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+import uvicorn
+from scim2_client.engines.httpx2 import SyncSCIMClient
+from scim2_tester import Status, check_server
+
+from syncd.core.schema import SYNCD_USER
+from syncd.web import create_web
+
+from .conftest import Service
+
+
+@pytest.fixture
+def address(service: Service) -> Iterator[str]:
+    """The application behind uvicorn, in a thread of its own with a loop of its own."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        web = create_web(service.database, service.workspaces, lambda: service.now, service.ids, url)
+        server = uvicorn.Server(uvicorn.Config(web, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.started
+        yield url
+        server.should_exit = True
+        thread.join(20)
+
+
+# Removing `active` makes it unassigned for the tester; here it says whether the person may sign in, and always has an answer.
+# The extension is readOnly as a whole (it is derived); the tester still tries to add, replace and remove it.
+ACCEPTED = {
+    ("check_remove_attribute", "active"),
+    ("check_add_attribute", SYNCD_USER),
+    ("check_replace_attribute", SYNCD_USER),
+    ("check_remove_attribute", SYNCD_USER),
+}
+
+
+def test_no_error_and_nothing_critical_but_what_is_derived(service: Service, address: str) -> None:
+    headers = {"Authorization": f"Bearer {service.token}"}
+    with httpx2.Client(base_url=f"{address}/scim/v2", headers=headers, timeout=30) as http:
+        client = SyncSCIMClient(http)
+        client.discover()
+        results = check_server(client)
+    wrong = {
+        (each.title, (each.data or {}).get("urn")): each.reason
+        for each in results
+        if each.status in (Status.ERROR, Status.CRITICAL)
+    }
+    unexpected = {key: reason for key, reason in wrong.items() if key not in ACCEPTED}
+    assert not unexpected, unexpected
+    assert wrong.keys() == ACCEPTED, "the list of what is accepted is longer than it needs to be"
+    assert sum(each.status is Status.SUCCESS for each in results) > 100
