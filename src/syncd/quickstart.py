@@ -38,14 +38,14 @@ def _run() -> int:
     current = Session(None, "default", os.environ)
     app = current.app
     # Bound first: if the address is taken, nothing else is begun and no token is made for nothing.
-    with closing(supervise.listen(app.settings)) as sock:
+    with closing(supervise.listen(app)) as sock:
         with closing(supervise.open_database(app)) as database:
             say(f"database {database.display}")
         report = reconcile(current, SOURCE, dry_run=False)
         show(render.for_people(report, rows=20))
         _explain_one(current, report)
         token = _new_token(current)
-        base = supervise.url(app.settings, sock)
+        base = supervise.url(app, sock)
         print(f"scim: {base}/scim/v2", f"token: {token}", sep="\n", flush=True)
         say(f"try: curl -H 'Authorization: Bearer TOKEN' '{base}/scim/v2/Users?count=3'")
         say("Ctrl-C ends it; `.venv/bin/syncd --help` shows what else there is")

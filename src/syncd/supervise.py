@@ -25,7 +25,6 @@ import uvicorn
 from syncd import logs
 from syncd.app import App, compose
 from syncd.errors import SyncdError
-from syncd.settings import Settings
 from syncd.store.engine import Database
 from syncd.store.migrate import require_current, upgrade
 from syncd.web import create_web
@@ -43,7 +42,7 @@ def serve(app: App, only: Only | None = None, listening: socket.socket | None = 
         if only == "worker":
             _work(app, database)
             return
-        sock = listening or listen(app.settings)
+        sock = listening or listen(app)
         child = None if only == "web" else _start_worker(app.settings.path)
         try:
             _web(app, database, sock)
@@ -64,9 +63,9 @@ def open_database(app: App) -> Database:
     return database
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(app: App) -> socket.socket:
     """The socket of `http.bind`, bound before anything else is started. Raises SyncdError if it cannot be."""
-    bind = settings.http.bind
+    bind = app.settings.http.bind
     try:
         found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
         sock = socket.create_server(found[4][:2], family=found[0], backlog=2048)
@@ -77,11 +76,12 @@ def listen(settings: Settings) -> socket.socket:
     return sock
 
 
-def url(settings: Settings, sock: socket.socket) -> str:
+def url(app: App, sock: socket.socket) -> str:
     """How to reach what listens on `sock`; with port 0 the machine chose one."""
-    if settings.http.public_url or settings.http.bind.port:
-        return settings.http.url
-    return settings.http.url.rsplit(":", 1)[0] + f":{sock.getsockname()[1]}"
+    http = app.settings.http
+    if http.public_url or http.bind.port:
+        return http.url
+    return http.url.rsplit(":", 1)[0] + f":{sock.getsockname()[1]}"
 
 
 def _web(app: App, database: Database, sock: socket.socket) -> None:
@@ -92,7 +92,7 @@ def _web(app: App, database: Database, sock: socket.socket) -> None:
             app.workspaces,
             app.clock,
             app.ids,
-            url(app.settings, sock),
+            url(app, sock),
             # Behind a proxy everybody comes from loopback.
             open_status=http.bind.loopback and not http.trusted_proxies,
         ),
@@ -105,7 +105,7 @@ def _web(app: App, database: Database, sock: socket.socket) -> None:
         ssl_keyfile=http.tls.key_file if http.tls else None,
         timeout_graceful_shutdown=GRACE_S,
     )
-    log.info("serving", url=url(app.settings, sock))
+    log.info("serving", url=url(app, sock))
     with _signals(lambda: None):  # uvicorn handles them while it runs, and then raises them again for us
         uvicorn.Server(config).run(sockets=[sock])
     log.info("stopped")

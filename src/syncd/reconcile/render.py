@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -59,15 +60,20 @@ def to_json(report: Report) -> Iterator[bytes]:
     }
     yield orjson.dumps(head)[:-1] + b',"changes":['
     for number, change in enumerate(report.changes):
-        yield (b",\n" if number else b"\n") + orjson.dumps(change_json(change))
+        yield (b",\n" if number else b"\n") + orjson.dumps(change_json(change, report.names))
     yield b"]}\n"
 
 
-def change_json(change: Change) -> dict[str, Any]:
-    return {
-        **{"kind": change.kind, "subject": change.subject, "before": change.before, "after": change.after},
-        "why": change.why,
-    }
+def change_json(change: Change, names: Mapping[str, str]) -> dict[str, Any]:
+    before, after = named(change.before, names), named(change.after, names)
+    return {"kind": change.kind, "subject": change.subject, "before": before, "after": after, "why": change.why}
+
+
+def named(value: Any, names: Mapping[str, str]) -> Any:
+    """A manager by userName: the id of a user whom this same plan creates is made anew by every plan."""
+    if not isinstance(value, dict):
+        return value
+    return {path: names.get(each, each) if path.endswith("manager.value") else each for path, each in value.items()}
 
 
 def failed(source: str, dry_run: bool, because: str) -> Report:
@@ -91,7 +97,7 @@ def for_people(report: Report, rows: int = ROWS) -> RenderableType:
     parts: list[RenderableType] = []
     if report.incomplete_because:
         parts.append(_lines("The read is incomplete, so nothing is taken away by absence", report.incomplete_because))
-    changes = _changes(report.changes, report.dry_run, rows)
+    changes = _changes(report.changes, report.dry_run, rows, report.names)
     if changes is not None:
         parts.append(changes)
     if report.set_aside:
@@ -110,10 +116,12 @@ def for_people(report: Report, rows: int = ROWS) -> RenderableType:
 
 def changes_table(changes: Iterable[Change], rows: int = ROWS) -> RenderableType | None:
     """The changes of one command, as those of a plan are shown; None if there is none."""
-    return _changes(changes, False, rows, titled=False)
+    return _changes(changes, False, rows, {}, titled=False)
 
 
-def _changes(changes: Iterable[Change], dry_run: bool, rows: int, titled: bool = True) -> RenderableType | None:
+def _changes(
+    changes: Iterable[Change], dry_run: bool, rows: int, names: Mapping[str, str], titled: bool = True
+) -> RenderableType | None:
     """Losses first and in full up to `rows` of a kind; of each other kind a few, for the many new ones say little."""
     losses, others = _Sorted(rows), _Sorted(max(1, rows // 4))
     for change in changes:
@@ -127,7 +135,7 @@ def _changes(changes: Iterable[Change], dry_run: bool, rows: int, titled: bool =
         if sort.total:
             shown = table("what", "who", "change", "why", title=f"{verb}: {sort.total:,}" if titled else None)
             for kind, kept in sort.kept.items():
-                fill(shown, map(_row, kept), sort.seen[kind] - len(kept), style)
+                fill(shown, (_row(each, names) for each in kept), sort.seen[kind] - len(kept), style)
             found.append(shown)
     return Group(*found) if found else None
 
@@ -151,13 +159,13 @@ class _Sorted:
         return self.seen.total()
 
 
-def _row(change: Change) -> tuple[str, str, str, str]:
-    return (change.kind.replace("_", " "), change.subject, difference(change), change.why)
+def _row(change: Change, names: Mapping[str, str]) -> tuple[str, str, str, str]:
+    return (change.kind.replace("_", " "), change.subject, short(difference(change, names), 120), change.why)
 
 
-def difference(change: Change) -> str:
+def difference(change: Change, names: Mapping[str, str] = MappingProxyType({})) -> str:
     """`title: Analyst -> Lead`, `active -> inactive`, `+ role admin`: short, for one line of a table."""
-    before, after = change.before, change.after
+    before, after = named(change.before, names), named(change.after, names)
     match before, after:
         case dict(), dict():
             return "; ".join(f"{_path(key)}: {short(before.get(key))} -> {short(after.get(key))}" for key in after)

@@ -232,7 +232,8 @@ def overview(conn: Connection, workspace: Workspace) -> Json:
 
 def row_counts(conn: Connection) -> dict[str, int]:
     """Rows of every table, over all workspaces."""
-    return {table.name: conn.scalar(select(func.count()).select_from(table)) or 0 for table in t.metadata.sorted_tables}
+    counted = ((str(table.name), select(func.count()).select_from(table)) for table in t.metadata.sorted_tables)
+    return {name: conn.scalar(query) or 0 for name, query in counted}
 
 
 def due_users(conn: Connection, workspace: str, now: datetime, limit: int = 200) -> list[str]:
