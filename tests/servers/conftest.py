@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from servers import corp as companies
+from servers.corp import Corp
 from servers.slapd import Authority, Slapd, authority, program
 from syncd import sample
 
@@ -54,3 +56,29 @@ def slapd(
     server = Slapd(tmp_path_factory.mktemp("slapd"), company_ldif, slapd_templates, tls=tls_authority).start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def directory(new_slapd: Callable[..., Slapd]) -> Slapd:
+    """A small company that a test may change."""
+    return new_slapd(ldif=companies.LDIF)
+
+
+@pytest.fixture
+def corp(database_url: str, directory: Slapd, tmp_path: Path) -> Iterator[Corp]:
+    """Reconciled once with `directory`, on SQLite and on PostgreSQL."""
+    yield from _started(Corp(tmp_path, database_url, directory.url))
+
+
+@pytest.fixture
+def sqlite_corp(directory: Slapd, tmp_path: Path) -> Iterator[Corp]:
+    """The same on SQLite only, where the engine does not matter."""
+    yield from _started(Corp(tmp_path, f"sqlite:///{tmp_path / 'syncd.db'}", directory.url))
+
+
+def _started(corp: Corp) -> Iterator[Corp]:
+    try:
+        assert corp.run().status == "applied"
+        yield corp
+    finally:
+        corp.close()

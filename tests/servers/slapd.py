@@ -129,9 +129,10 @@ class Slapd:
     def modify(self, changes: str) -> None:
         """LDIF change records, as the directory's administrator (with the relax control, so entryUUID may be set)."""
         bind = ["-x", "-H", self.url, "-D", ADMIN, "-w", ADMIN_PASSWORD]
-        subprocess.run(
-            [program("ldapmodify"), *bind, "-e", "!relax"], input=changes.encode(), check=True, capture_output=True
-        )
+        command = [program("ldapmodify"), *bind, "-e", "!relax"]
+        done = subprocess.run(command, input=changes.encode(), check=False, capture_output=True)
+        if done.returncode:
+            raise RuntimeError("ldapmodify: " + done.stderr.decode())
 
     def search(self, *arguments: str) -> str:
         """What the ldapsearch command prints for the reader; its exit code is not looked at."""

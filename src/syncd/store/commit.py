@@ -26,6 +26,7 @@ from syncd.core.change import Change, Edit, GroupEdit
 from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.plan import Digest
+from syncd.core.resource import fold
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
@@ -322,6 +323,7 @@ def apply(
             bumped |= was ^ {each.group for each in after.memberships}
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids, count_losses)
+    _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
     rows.write(conn)
     g = t.groups.c
     for batch in facts.batched(sorted(bumped - versioned)):
@@ -336,6 +338,18 @@ def apply(
     for resource, n in totals.items():
         if n:
             _count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+
+
+def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User | None, User]]) -> None:
+    """A name that goes from one user to another in this batch leaves the unique index first, or the order would matter."""
+    held = {fold(before.name): before.id for before, _ in users if before is not None and before.present}
+    wanted = {fold(after.name): after.id for _, after in users if after.present}
+    between = [id for key, id in held.items() if wanted.get(key, id) != id]
+    if between:
+        u = t.users.c
+        conn.execute(
+            update(t.users).where(u.workspace == workspace, u.id.in_(between)).values(user_name_key="\x01" + u.id)
+        )
 
 
 def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:

@@ -131,8 +131,8 @@ class Decision:
         drafts = self._drafts(verdicts)
         for verdict, people in drafts:
             self._derive_all(verdict, people)
-        self._names(drafts)
         self._guard_people(drafts)
+        self._names(drafts)
         self._seats(drafts)
         for verdict, people in drafts:
             self._finish(verdict, people)
@@ -365,7 +365,8 @@ class Decision:
     # -- what must not be ----------------------------------------------------------------------------------------------
 
     def _names(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-        """userName is unique among undeleted users. Judged in plan order, on the names as decided so far."""
+        """userName is unique among undeleted users. What one user of a batch gives up another may take, also in exchange;
+        of two who want one name the first in plan order gets it."""
         asked = {fold(draft.after.name) for _, people in drafts for draft in people if _claims_name(draft)}
         asked -= self.taken.keys()
         u = t.users.c
@@ -379,27 +380,43 @@ class Decision:
                 )
             }
             self.taken |= {key: found.get(key) for key in keys}
-        for verdict, people in drafts:
-            for draft in people:
-                if draft.before is not None and draft.before.present:
-                    old = fold(draft.before.name)
-                    if (not draft.after.present or fold(draft.after.name) != old) and self.taken.get(old) == draft.id:
-                        self.taken[old] = None
-                    elif not draft.after.present or fold(draft.after.name) != old:
-                        self.taken.setdefault(old, None)
-                if not _claims_name(draft):
-                    continue
-                key = fold(draft.after.name)
-                holder = self.taken.get(key)
-                if not draft.after.values.get("userName"):
-                    verdict.error = verdict.error or Refused(f"user {draft.id} has no userName: every user needs one")
-                elif holder is not None and holder != draft.id:
-                    verdict.error = verdict.error or Uniqueness(
-                        f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
-                        f"or let source {self.source} adopt it (`adopt` in the configuration)"
-                    )
-                else:
-                    self.taken[key] = draft.id
+        wanting = [
+            (verdict, draft, fold(draft.after.name))
+            for verdict, people in drafts
+            for draft in people
+            if _claims_name(draft)
+        ]
+        while self._refused_name(drafts, wanting):
+            pass  # who was refused keeps her old name, so that nobody else gets it
+
+    def _refused_name(
+        self, drafts: list[tuple[Verdict, list[Draft]]], wanting: list[tuple[Verdict, Draft, str]]
+    ) -> bool:
+        """Refuses the first who cannot have her name. When nobody is refused, the names are settled."""
+        freed = {
+            fold(draft.before.name): draft.id
+            for verdict, people in drafts
+            for draft in people
+            if verdict.error is None and draft.before is not None and _gives_name_up(draft.before, draft.after)
+        }
+        given: dict[str, str] = {}
+        for verdict, draft, key in wanting:
+            if verdict.error is not None:
+                continue
+            holder = given.get(key, self.taken.get(key))
+            if not draft.after.values.get("userName"):
+                verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
+            elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
+                verdict.error = Uniqueness(
+                    f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
+                    f"or let source {self.source} adopt it (`adopt` in the configuration)"
+                )
+            if verdict.error is not None:
+                return True
+            given[key] = draft.id
+        self.taken |= dict.fromkeys(freed)
+        self.taken |= given
+        return False
 
     def _display_taken(self, group: Group) -> SyncdError | None:
         key = (group.source, fold(group.name))
@@ -648,6 +665,10 @@ def _claims_name(draft: Draft) -> bool:
         return False
     before = draft.before
     return before is None or not before.present or fold(before.name) != fold(draft.after.name)
+
+
+def _gives_name_up(before: User, after: User) -> bool:
+    return before.present and (not after.present or fold(after.name) != fold(before.name))
 
 
 def _active_owner(user: User) -> bool:

@@ -260,15 +260,15 @@ class Rows:
     def __init__(self, workspace: str) -> None:
         self.workspace = workspace
         self._inserts: dict[Table, list[dict[str, Any]]] = defaultdict(list)
-        self._updates: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+        self._updates: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
         self._deletes: dict[Table, list[dict[str, Any]]] = defaultdict(list)
 
     def insert(self, table: Table, **values: Any) -> None:
         self._inserts[table].append({"workspace": self.workspace, **values})
 
     def update(self, table: Table, **values: Any) -> None:
-        """The whole row; found by its primary key."""
-        self._updates[table].append({"workspace": self.workspace, **values})
+        """These columns of a row, found by its primary key; rows with the same columns are written together."""
+        self._updates[table, tuple(values)].append({"workspace": self.workspace, **values})
 
     def delete(self, table: Table, **key: Any) -> None:
         self._deletes[table].append({"workspace": self.workspace, **key})
@@ -281,7 +281,7 @@ class Rows:
                 keys = [tuple(row[name] for name in names) for row in batch]
                 found = columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else tuple_(*columns).in_(keys)
                 conn.execute(delete(table).where(table.c.workspace == self.workspace, found))
-        for table, rows in self._updates.items():
+        for (table, _), rows in self._updates.items():
             keys_of = [column.name for column in table.primary_key.columns]
             statement = (
                 update(table)
