@@ -232,7 +232,7 @@ def refuse(
     """Nothing is done; the record says what was asked and why not, and what is held waits for an admin."""
     subject_id = verdict.edits[0].id if verdict.edits else ""
     wanted = verdict.changes[0] if verdict.changes else None
-    subject = wanted.subject if wanted else subject_id
+    subject = wanted.subject if wanted else verdict.subject or subject_id
     name = next((each.subjects[0] for each in verdict.held if each.subjects), subject)
     rows = Rows(workspace)
     asked = [orjson.loads(orjson.dumps(change)) for change in verdict.changes]
@@ -305,11 +305,12 @@ def apply(
     bumped: set[str] = set()
     versioned: set[str] = set()
     for verdict in verdicts:
-        observable = {change.subject_id for change in verdict.changes}
+        observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
         for old, new in verdict.groups:
             known = new or old
             assert known is not None
             versioned.add(known.id)
+            bumped |= _parents(old) ^ _parents(new)
             facts.write_group(rows, old, new, now, known.id in observable or old is None)
             totals["group"] += (new is not None) - (old is not None)
         for before, after in verdict.users:
@@ -319,8 +320,7 @@ def apply(
             for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
                 for seat in seats:
                     pools[seat.pool][0 if seat.held else 1] += sign
-            was = {each.group for each in before.memberships} if before else set()
-            bumped |= was ^ {each.group for each in after.memberships}
+            bumped |= _parents(before) ^ _parents(after)
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids, count_losses)
     _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
@@ -350,6 +350,13 @@ def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User 
         conn.execute(
             update(t.users).where(u.workspace == workspace, u.id.in_(between)).values(user_name_key="\x01" + u.id)
         )
+
+
+def _parents(member: User | Group | None) -> set[str]:
+    """The groups whose members show this one; a deleted user is shown in none."""
+    if member is None or (isinstance(member, User) and not member.present):
+        return set()
+    return {each.group for each in member.memberships}
 
 
 def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:

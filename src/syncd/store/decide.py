@@ -75,6 +75,7 @@ class Verdict:
     held: list[Held] = field(default_factory=list)
     users: list[tuple[User | None, User]] = field(default_factory=list)
     groups: list[tuple[Group | None, Group | None]] = field(default_factory=list)
+    subject: str = ""  # of the first edit, as people name it
 
     @property
     def expected(self) -> dict[str, int]:
@@ -333,6 +334,7 @@ class Decision:
         return replace(after, grants=tuple(sorted(grants, key=lambda each: each.id)))
 
     def _finish(self, verdict: Verdict, people: list[Draft]) -> None:
+        verdict.subject = _subject(verdict, people)
         if verdict.error is not None:
             verdict.users, verdict.groups, verdict.changes = [], [], ()
             return
@@ -347,7 +349,8 @@ class Decision:
             adopted = any(edit.adopt for edit in draft.edits)
             found = between(draft.before, draft.after, self._name_of, draft.why, self.source, since, adopted)
             start = draft.before.version if draft.before else 0
-            draft.after = replace(draft.after, version=start + 1 if found else start)
+            seen = any(change.kind != "yield" for change in found)  # a value that yields is seen by nobody
+            draft.after = replace(draft.after, version=start + 1 if seen else start)
             if draft.retain or self.retain or self.by_absence:
                 draft.after = _unread(draft.after, self.source)
             changes += found
@@ -658,6 +661,18 @@ def _unread(user: User, source: str) -> User:
     """Something of this entry was held: the next read must look at it again, so its hash is forgotten."""
     links = tuple(replace(link, entry_hash="") if link.source == source else link for link in user.links)
     return replace(user, links=links)
+
+
+def _subject(verdict: Verdict, people: Sequence[Draft]) -> str:
+    if not verdict.edits:
+        return ""
+    first = verdict.edits[0]
+    if isinstance(first, GroupEdit):
+        known = next((old or new for old, new in verdict.groups if (old or new)), None)
+        name = known.name if known else first.link.values.get("displayName") if first.link else None
+        return f"group {name or first.id}"
+    draft = next((each for each in people if each.id == first.id), None)
+    return (draft.before or draft.after).name if draft else first.id
 
 
 def _claims_name(draft: Draft) -> bool:
