@@ -32,12 +32,14 @@ from syncd.worker import Scheduled, Worker
 
 NICE = 10
 GRACE_S = 20  # for requests under way when the process is told to end
+DANGEROUS = ("tls_do_not_verify_certificates", "accept_unmarked_files_as_complete")
 log = structlog.get_logger()
 Only = Literal["web", "worker"]
 
 
 def serve(app: App, only: Only | None = None, listening: socket.socket | None = None) -> None:
     """Run until SIGTERM or Ctrl-C. Raises SyncdError if the address is taken or the database is not there."""
+    _warn_of_dangers(app)
     with closing(open_database(app)) as database:
         if only == "worker":
             _work(app, database)
@@ -50,6 +52,15 @@ def serve(app: App, only: Only | None = None, listening: socket.socket | None = 
             sock.close()
             if child is not None:
                 _stop(child)
+
+
+def _warn_of_dangers(app: App) -> None:
+    """What is switched on against advice is said at every start."""
+    for workspace, directories in app.directories.items():
+        for name, directory in directories.items():
+            for setting in DANGEROUS:
+                if getattr(directory.source.config, setting, False):
+                    log.warning("dangerous_setting", workspace=workspace, source=name, setting=setting)
 
 
 def open_database(app: App) -> Database:

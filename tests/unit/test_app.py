@@ -7,11 +7,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from syncd.app import App, TimeOrderedIds, clock, compose
 from syncd.core.seats import Pool
-from syncd.errors import ConfigError, UsageError
+from syncd.errors import ConfigError, DatabaseUnavailable, UsageError
 from syncd.ldap.source import LdapSource
+from syncd.supervise import serve
 
 BASIC = """
 database: sqlite:///x.db
@@ -150,3 +152,16 @@ def test_only_a_test_stops_the_clock() -> None:
     assert clock({"SYNCD_TESTING_NOW": "2030-01-01T00:00:00Z"})() != datetime(2030, 1, 1, tzinfo=UTC)
     with pytest.raises(ConfigError, match="SYNCD_TESTING_NOW"):
         clock({"SYNCD_TESTING": "1", "SYNCD_TESTING_NOW": "noon"})
+
+
+def test_what_is_dangerous_is_said_at_every_start(tmp_path: Path) -> None:
+    dangerous = "authoritative: false, accept_unmarked_files_as_complete: true"
+    app = composed(
+        tmp_path,
+        BASIC.replace("authoritative: false", dangerous).replace("sqlite:///x.db", "postgresql://x@127.0.0.1:1/x"),
+    )
+    with capture_logs() as logs, pytest.raises(DatabaseUnavailable):
+        serve(app, "web")
+    assert [(each["event"], each["source"], each["setting"]) for each in logs] == [
+        ("dangerous_setting", "dump", "accept_unmarked_files_as_complete")
+    ]

@@ -53,7 +53,10 @@ def check(app: App) -> Iterator[Finding]:
         for rule in workspace.rules:
             yield from _rule(prefix, rule, workspace)
         for source, directory in app.directories[name].items():
-            yield from _directory(f"{prefix}source {source}", directory, app.clock())
+            about = f"{prefix}source {source}"
+            if not workspace.source(source).authoritative:
+                yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
+            yield from _directory(about, directory, app.clock())
 
 
 def _database(url: str) -> Finding:
