@@ -17,10 +17,12 @@ from sqlalchemy import select
 from servers.slapd import BASE, READER, READER_PASSWORD
 from syncd import app, sample
 from syncd.core.actor import Actor
+from syncd.core.change import UserEdit
 from syncd.core.plan import Report
 from syncd.reconcile import run
 from syncd.store import describe, migrate, runs
 from syncd.store import tables as t
+from syncd.store.commit import commit
 from syncd.store.engine import Database
 
 USERS, GROUPS = 60, 24
@@ -150,6 +152,13 @@ class Corp:
         workspace = self.composed().workspace("default")
         return run.approve(self.database, workspace, digest, actor, lambda: self.now, self.ids)
 
+    def suspend(self, name: str, why: str) -> None:
+        """An admin's hold."""
+        id, actor = self.user(name)["id"], Actor("cli", "ann", "default", source="local")
+        with self.database.writing() as conn:
+            edit = UserEdit(id, "local", facts={"suspended": why}, why=why)
+            commit(conn, self.composed().workspace("default"), actor, (edit,), self.now, self.ids).check()
+
     def record(self, report: Report) -> runs.RunRow:
         with self.database.reading() as conn:
             return runs.show_run(conn, "default", report.run)
@@ -163,6 +172,10 @@ class Corp:
         with self.database.reading() as conn:
             id = describe.find_user(conn, "default", name)
             return describe.explain(conn, self.composed().workspace("default"), id, self.now)
+
+    def held(self) -> list[runs.HeldSummary]:
+        with self.database.reading() as conn:
+            return runs.list_held(conn, "default")
 
     def links(self) -> dict[str, Any]:
         """userName as the source stated it last -> the link's row."""
