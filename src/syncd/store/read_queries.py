@@ -202,8 +202,8 @@ def _meta_columns(table: Any, name: str, url: str) -> dict[str, ColumnElement[An
         "meta.resourceType": literal(name),
         "meta.created": table.c.created_at,
         "meta.lastModified": table.c.modified_at,
-        "meta.version": func.concat('W/"', cast(table.c.version, Text), '"', type_=Text()),
-        "meta.location": func.concat(url, table.c.id, type_=Text()),
+        "meta.version": literal('W/"', Text()) + cast(table.c.version, Text()) + literal('"', Text()),
+        "meta.location": literal(url, Text()) + table.c.id,
     }
 
 
@@ -226,7 +226,7 @@ def user_columns(reader: Reader) -> Columns:
             {
                 "value": e.c.group_id,
                 "display": g.c.display_key,
-                "$ref": func.concat(reader.groups_url, e.c.group_id, type_=Text()),
+                "$ref": literal(reader.groups_url, Text()) + e.c.group_id,
                 "type": case((direct, "direct"), else_="indirect"),
             },
         ),
@@ -239,7 +239,7 @@ def group_columns(reader: Reader) -> Columns:
     table = m.outerjoin(
         u, and_(m.c.member == "user", u.c.workspace == m.c.workspace, u.c.id == m.c.member_id, u.c.status != "deleted")
     ).outerjoin(g, and_(m.c.member == "group", g.c.workspace == m.c.workspace, g.c.id == m.c.member_id))
-    url = case((m.c.member == "user", reader.users_url), else_=reader.groups_url)
+    url = case((m.c.member == "user", literal(reader.users_url, Text())), else_=literal(reader.groups_url, Text()))
     return {
         **_meta_columns(t.groups, "Group", reader.groups_url),
         "displayName": own.display_key,
@@ -257,7 +257,7 @@ def group_columns(reader: Reader) -> Columns:
                 "value": m.c.member_id,
                 "type": m.c.member,
                 "display": func.coalesce(u.c.user_name_key, g.c.display_key),
-                "$ref": func.concat(url, m.c.member_id, type_=Text()),
+                "$ref": url + m.c.member_id,
             },
         ),
     }

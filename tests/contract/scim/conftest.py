@@ -75,8 +75,11 @@ class Service:
         self.web = self.application()
         self.token = self.make_token()
 
-    def application(self, **options: Any) -> Starlette:
-        return create_web(self.database, self.workspaces, lambda: self.now, self.ids, BASE, token_cache_s=0, **options)
+    def application(self, token_cache_s: float = 0, **options: Any) -> Starlette:
+        """Tokens are looked up anew for each request, unless a test says otherwise."""
+        return create_web(
+            self.database, self.workspaces, lambda: self.now, self.ids, BASE, token_cache_s=token_cache_s, **options
+        )
 
     def ids(self) -> str:
         return f"id-{next(self._count):06d}"

@@ -1,0 +1,183 @@
+"""Groups over SCIM on both engines: members as deltas, ownership, and what a pushed group does to roles and seats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syncd.core.change import GroupEdit, UserEdit
+from syncd.core.state import Link
+
+from .conftest import GROUP_URN, Service
+
+SYNCD = "urn:syncd:params:scim:schemas:extension:2.0:User"
+
+
+def members(service: Service, id: str) -> set[str]:
+    return {each["value"] for each in service.ask("GET", f"Groups/{id}").json().get("members", [])}
+
+
+def add(*ids: str) -> dict[str, Any]:
+    return {"op": "add", "path": "members", "value": [{"value": id} for id in ids]}
+
+
+def remove(id: str) -> dict[str, Any]:
+    return {"op": "remove", "path": f'members[value eq "{id}"]'}
+
+
+def test_create_read_and_delete(service: Service) -> None:
+    ann = service.user("ann")
+    inner = service.group("inner")
+    body = {
+        "schemas": [GROUP_URN, "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"],
+        "displayName": "Sales",
+        "externalId": "g1",
+        "members": [{"value": ann["id"], "$ref": None, "display": "Ann"}, {"value": inner["id"]}],
+    }
+    answer = service.ask("POST", "Groups", body)
+    group = answer.json()
+    assert (answer.status_code, answer.headers["location"]) == (201, group["meta"]["location"])
+    assert (group["displayName"], group["externalId"], group["meta"]["version"]) == ("Sales", "g1", 'W/"1"')
+    assert sorted(group["members"], key=lambda each: each["type"]) == [
+        {"value": inner["id"], "$ref": inner["meta"]["location"], "type": "Group"},
+        {"value": ann["id"], "$ref": ann["meta"]["location"], "type": "User"},
+    ]
+    shown = service.ask("GET", f"Groups/{group['id']}", attributes="members.display").json()
+    assert {each["display"] for each in shown["members"]} == {"ann", "inner"}
+    seen = service.ask("GET", f"Users/{ann['id']}").json()
+    assert seen["groups"] == [
+        {"value": group["id"], "$ref": group["meta"]["location"], "display": "Sales", "type": "direct"}
+    ]
+    assert service.ask("DELETE", f"Groups/{group['id']}").status_code == 204
+    assert service.ask("GET", f"Groups/{group['id']}").status_code == 404
+    assert "groups" not in service.ask("GET", f"Users/{ann['id']}").json()
+    assert service.group("Sales", externalId="g1")["id"] != group["id"]
+
+
+def test_nested_groups_show_as_indirect(service: Service) -> None:
+    ann = service.user("ann")
+    inner = service.group("inner", ann["id"])
+    outer = service.group("outer", inner["id"])
+    seen = {each["display"]: each["type"] for each in service.ask("GET", f"Users/{ann['id']}").json()["groups"]}
+    assert seen == {"inner": "direct", "outer": "indirect"}
+    assert service.patch(f"Groups/{inner['id']}", add(outer["id"])).status_code == 204, "a circle is survived"
+    assert service.patch(f"Groups/{inner['id']}", add(inner["id"])).status_code == 400
+    service.patch(f"Groups/{outer['id']}", remove(inner["id"]))
+    seen = {each["display"]: each["type"] for each in service.ask("GET", f"Users/{ann['id']}").json()["groups"]}
+    assert seen == {"inner": "direct"}
+
+
+def test_members_change_by_deltas_with_a_version_each(service: Service) -> None:
+    ann, bob, cyd = (service.user(name)["id"] for name in ("ann", "bob", "cyd"))
+    group = service.group("g", ann)["id"]
+    answer = service.patch(f"Groups/{group}", add(bob, cyd), remove(ann))
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (204, b"", 'W/"2"')
+    assert members(service, group) == {bob, cyd}
+    again = service.patch(f"Groups/{group}", add(bob), remove(ann))
+    assert again.headers["etag"] == 'W/"2"', "nothing changed"
+    assert service.patch(f"Groups/{group}", remove(bob), add(bob)).headers["etag"] == 'W/"2"'
+    replaced = {"op": "replace", "path": "members", "value": [{"value": ann}, {"value": cyd}]}
+    assert service.patch(f"Groups/{group}", replaced, attributes="members").json()["members"][0]["value"] == ann
+    assert members(service, group) == {ann, cyd}
+    assert service.patch(f"Groups/{group}", {"op": "remove", "path": "members"}).status_code == 204
+    assert members(service, group) == set()
+
+
+def test_a_rename_keeps_members_and_a_put_without_members_too(service: Service) -> None:
+    ann = service.user("ann")["id"]
+    group = service.group("g", ann, externalId="x")["id"]
+    okta = {"op": "replace", "value": {"id": group, "displayName": "new"}}
+    assert service.patch(f"Groups/{group}", okta).status_code == 204
+    put = service.ask("PUT", f"Groups/{group}", {"schemas": [GROUP_URN], "displayName": "newer"})
+    assert (put.status_code, put.json()["displayName"], put.json()["externalId"]) == (200, "newer", "x")
+    assert members(service, group) == {ann}
+    emptied = service.ask("PUT", f"Groups/{group}", {"schemas": [GROUP_URN], "displayName": "newer", "members": []})
+    assert "members" not in emptied.json()
+    moved = service.patch(f"Groups/{group}", {"op": "replace", "path": "externalId", "value": "y"}, attributes="")
+    assert moved.status_code == 204
+    assert service.names('externalId eq "y"', "Groups") == ["newer"]
+    assert service.names('externalId eq "x"', "Groups") == []
+
+
+def test_an_unknown_member_is_named_and_nothing_changes(service: Service) -> None:
+    ann, gone = service.user("ann")["id"], service.user("gone")["id"]
+    service.ask("DELETE", f"Users/{gone}")
+    group = service.group("g")["id"]
+    for unknown in ("nobody", gone):
+        answer = service.patch(f"Groups/{group}", add(ann, unknown))
+        assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue")
+        assert unknown in answer.json()["detail"]
+    body = {"schemas": [GROUP_URN], "displayName": "h", "members": [{"value": "nobody"}]}
+    assert service.ask("POST", "Groups", body).status_code == 400
+    assert members(service, group) == set()
+    assert service.names(path="Groups") == ["g"]
+    assert service.patch(f"Groups/{group}", remove("nobody")).status_code == 204
+
+
+def test_a_deleted_user_is_no_member(service: Service) -> None:
+    ann, bob = service.user("ann")["id"], service.user("bob")["id"]
+    group = service.group("g", ann, bob)["id"]
+    service.ask("DELETE", f"Users/{ann}")
+    assert members(service, group) == {bob}
+    assert service.names(f'members.value eq "{ann}"', "Groups") == []
+    assert service.names(f'members.value eq "{bob}"', "Groups") == ["g"]
+
+
+def test_groups_of_another_source_are_read_only(service: Service) -> None:
+    ann = service.user("ann")["id"]
+    link = Link("corp", "cn=staff", values={"displayName": "staff"})
+    service.commit(GroupEdit("g-corp", "corp", create=True, link=link), source="corp").check()
+    assert service.ask("GET", "Groups/g-corp").json()["displayName"] == "staff"
+    body = {"schemas": [GROUP_URN], "displayName": "mine"}
+    answers = [
+        service.patch("Groups/g-corp", add(ann)),
+        service.ask("PUT", "Groups/g-corp", body),
+        service.ask("DELETE", "Groups/g-corp"),
+    ]
+    for answer in answers:
+        assert answer.status_code == 403
+        assert "belongs to source corp" in answer.json()["detail"]
+    assert members(service, "g-corp") == set()
+    assert service.group("staff")["displayName"] == "staff", "a name is unique per source"
+    assert service.ask("POST", "Groups", {"schemas": [GROUP_URN], "displayName": "STAFF"}).status_code == 409
+
+
+def test_a_connection_takes_away_only_memberships_it_stated(service: Service) -> None:
+    ann = service.user("ann")["id"]
+    group = service.group("g")["id"]
+    service.commit(UserEdit(ann, "local", join=(group,))).check()
+    service.patch(f"Groups/{group}", remove(ann))
+    assert members(service, group) == {ann}
+    service.patch(f"Groups/{group}", add(ann))
+    service.patch(f"Groups/{group}", {"op": "remove", "path": "members"})
+    assert members(service, group) == {ann}
+
+
+def test_a_pushed_group_changes_roles_and_seats_by_rules(service: Service) -> None:
+    ann = service.user("ann", userType="Employee")["id"]
+    bob = service.user("bob", userType="Employee")["id"]
+    group = service.group("crm", ann)["id"]
+    assert service.roles(ann) == {"member", "clerk"}
+    assert service.ask("GET", f"Users/{ann}").json()[SYNCD]["seats"] == ["crm", "internal"]
+    service.patch(f"Groups/{group}", add(bob))
+    assert service.ask("GET", f"Users/{bob}").json()[SYNCD] == {
+        "status": "active",
+        "seats": ["internal"],
+        "waiting": ["crm"],
+    }
+    service.patch(f"Groups/{group}", remove(ann))
+    assert service.roles(ann) == {"member"}
+    assert service.ask("GET", f"Users/{bob}").json()[SYNCD]["seats"] == ["crm", "internal"], "the seat moved on"
+    rename = {"op": "replace", "path": "displayName", "value": "sales"}
+    service.patch(f"Groups/{group}", rename)
+    assert service.roles(bob) == {"member"}
+    assert service.ask("GET", f"Users/{bob}").json()[SYNCD]["seats"] == ["internal"]
+
+
+def test_a_large_shrink_is_held(service: Service) -> None:
+    people = [service.user(f"user{n}")["id"] for n in range(8)]
+    group = service.group("g", *people)["id"]
+    service.later(days=2)
+    replaced = {"op": "replace", "path": "members", "value": [{"value": people[0]}]}
+    answer = service.patch(f"Groups/{group}", replaced)
+    assert answer.status_code == 429
+    assert members(service, group) == set(people)
