@@ -264,15 +264,18 @@ def _canonical(path: str) -> str:
 
 def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Directory:
     if isinstance(source, written.LdifSource):
-        mapping = compile_mapping(source.attributes)
+        mapping = compile_mapping(source.attributes, source.group_attributes)
         file = LdifConfig(
             name=name,
             path=source.path,
             accept_unmarked_files_as_complete=source.accept_unmarked_files_as_complete,
             key_attribute=source.key_attribute,
+            canaries=tuple(source.canaries),
         )
         return Directory(LdifSource(file), mapping, source.schedule)
-    mapping = compile_mapping(source.attributes, nested=source.groups.nested if source.groups else True)
+    mapping = compile_mapping(
+        source.attributes, source.group_attributes, nested=source.groups.nested if source.groups else True
+    )
     config = LdapConfig(
         name=name,
         urls=source.url,

@@ -57,7 +57,7 @@ class Workspace:
     def __post_init__(self) -> None:
         granted = {name: source.may_grant for name, source in self.sources.items()}
         rules = repr(sorted((rule.name, rule.when, rule.grants()) for rule in self.rules))
-        limits = repr(sorted((name, sorted(roles or ())) for name, roles in granted.items()))
+        limits = repr(sorted((name, None if roles is None else sorted(roles)) for name, roles in granted.items()))
         object.__setattr__(self, "may_grant", MayGrant(self.roles, granted))
         object.__setattr__(self, "pool_order", in_order(self.pools))
         object.__setattr__(self, "rules_digest", hashlib.sha256(f"{rules}\n{limits}".encode()).hexdigest())

@@ -37,6 +37,7 @@ class LdifConfig:
     accept_unmarked_files_as_complete: bool = False
     key_attribute: str | None = None  # None: the first of KEY_ATTRIBUTES that the first entry has
     base: tuple[str, ...] = ()  # only entries below one of these; () for all
+    canaries: tuple[str, ...] = ()  # DNs of users or groups that every good dump holds
     user_classes: tuple[str, ...] = ("person", "organizationalPerson", "inetOrgPerson", "user", "posixAccount")
     group_classes: tuple[str, ...] = ("groupOfNames", "groupOfUniqueNames", "posixGroup", "group")
     other_classes: tuple[str, ...] = (
@@ -74,6 +75,7 @@ class LdifReading:
         self._key_attribute = config.key_attribute
         self._seen = keys.Seen()
         self._counts = {"user": 0, "group": 0, "set_aside": 0}
+        self._canaries = {dn.normalize(each): each for each in config.canaries}  # those not met yet
         self._bases = tuple(dn.normalize(base) for base in config.base)
         self._kinds = {
             **dict.fromkeys((name.lower().encode() for name in config.user_classes), "user"),
@@ -135,6 +137,7 @@ class LdifReading:
             self._because.append("the last line has no end, the file looks cut")
         if not self._counts["user"]:
             self._because.append(f"no users: none of {marks.entries:,} entries is a usable one")
+        self._because += [f"canary {each} is not in the file" for each in self._canaries.values()]
         if not summed and not marks.present:
             if not self._config.accept_unmarked_files_as_complete:
                 left_out = " (ldapsearch -L leaves it out)" if marks.results_announced else ""
@@ -197,6 +200,8 @@ class LdifReading:
             yield SetAside(shown, str(exc), key)
             return
         self._counts[kind] += 1
+        if self._canaries:
+            self._canaries.pop(dn.normalize(name), None)
         yield Entry(kind, key, name, attributes)
 
 

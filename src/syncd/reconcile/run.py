@@ -132,7 +132,7 @@ class _Run:
         with self.database.writing() as conn:
             if not self.dry_run:
                 self.fence = runs.lease(conn, self.workspace.name, self.source, self.id, self.now)
-            runs.begin(conn, self.workspace.name, self.id, self.source, self.dry_run, self.actor.name, self.now)
+            runs.begin(conn, self.workspace, self.id, self.source, self.dry_run, self.actor.name, self.now)
         try:
             if not self.dry_run:
                 self._finish_interrupted()
@@ -652,7 +652,7 @@ def approve(database: Database, workspace: Workspace, digest: str, actor: Actor,
     run_id, now = ids(), clock()
     with database.writing() as conn:
         decided, source = runs.approve(conn, workspace, digest, replace(actor, run_id=run_id), now, ids)
-        runs.begin(conn, workspace.name, run_id, source, False, actor.name, now)
+        runs.begin(conn, workspace, run_id, source, False, actor.name, now)
         counts = dict(decided.counts.by_kind) | {"set_aside": len(decided.set_aside)}
         status = "held" if decided.held_items else "applied" if decided.counts.changes else "clean"
         runs.end(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from syncd.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 _BUSY_TIMEOUT_S = 30
+_NO_CONNECTION = (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, TimeoutError, socket.gaierror)
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
 
 
@@ -142,7 +144,7 @@ class Database:
             if _retried(exc):
                 raise
             raise DatabaseUnavailable(f"database {self.display} does not answer: {_first_line(exc)}") from exc
-        except OSError as exc:
+        except _NO_CONNECTION as exc:  # asyncpg lets these through; a broken pipe of our own output is not one
             raise DatabaseUnavailable(f"database {self.display} does not answer: {exc}") from exc
 
 

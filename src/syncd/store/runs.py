@@ -26,7 +26,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import RULES, Ids, apply, judge_losses, record, record_one, upsert
+from syncd.store.commit import RULES, Ids, apply, judge_losses, record, record_one, rules_digest, upsert
 from syncd.store.decide import FIRST_RUN, Decision, Verdict, announce
 from syncd.store.engine import Database
 from syncd.store.facts import Rows
@@ -304,10 +304,19 @@ def release(conn: Connection, workspace: str, source: str, fence: int) -> None:
 
 
 def begin(
-    conn: Connection, workspace: str, run_id: str, source: str, dry_run: bool, actor: str, now: datetime, **more: Any
+    conn: Connection,
+    workspace: Workspace,
+    run_id: str,
+    source: str,
+    dry_run: bool,
+    actor: str,
+    now: datetime,
+    **more: Any,
 ) -> None:
-    upsert(conn, t.workspaces, {"name": workspace}, {"created_at": now}, keep=True)
-    row = {"workspace": workspace, "id": run_id, "source": source, "dry_run": dry_run, "actor": actor}
+    upsert(conn, t.workspaces, {"name": workspace.name}, {"created_at": now}, keep=True)
+    if not dry_run:
+        rules_digest(conn, workspace, now, record=True)
+    row = {"workspace": workspace.name, "id": run_id, "source": source, "dry_run": dry_run, "actor": actor}
     conn.execute(insert(t.runs).values(**row, status="reading", started_at=now, **more))
 
 
@@ -526,8 +535,11 @@ def approve(
     )
     own = replace(actor, source=source)
     decided = Decided(seats_before=pool_use(conn, workspace))
-    groups = [
-        (edit,) for row in rows if (edit := _approved_edit(row, people.get(row.subject_id), actor.name)) is not None
+    why = f"approved by {actor.name}"
+    groups: list[ChangeGroup] = [
+        (edit,)
+        for row in rows
+        if (edit := _approved_edit(row, people.get(row.subject_id), why) or _approved_nesting(row, why)) is not None
     ]
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for batch in facts.batched(groups, 100):
@@ -543,11 +555,17 @@ def approve(
     return decided, source
 
 
-def _approved_edit(row: Any, user: User | None, by: str) -> UserEdit | None:
+def _approved_nesting(row: Any, why: str) -> GroupEdit | None:
+    """A group that leaves the groups it was in; one that is gone by now is passed over at the door."""
+    edits = [edit for edit in _EDITS.validate_json(row.edits) if isinstance(edit, GroupEdit)]
+    leave = tuple(group for edit in edits if edit.id == row.subject_id for group in edit.leave)
+    return GroupEdit(row.subject_id, row.source, leave=leave, why=why) if leave else None
+
+
+def _approved_edit(row: Any, user: User | None, why: str) -> UserEdit | None:
     """Only the loss that was held, on the facts of today; None if it is no longer wanted."""
     if user is None:
         return None
-    why = f"approved by {by}"
     bare = UserEdit(row.subject_id, row.source, why=why)
     if row.kind in ("role", "seat"):
         return bare

@@ -183,3 +183,14 @@ def test_a_file_that_changes_while_it_is_read(file: Path) -> None:
         more.write("# one more line\n")
     list(entries)
     assert reading.certificate().because == ("the file changed while it was read",)
+
+
+def test_a_canary_that_is_not_in_the_file_makes_the_read_incomplete(tmp_path: Path) -> None:
+    from syncd.sample import sample_company
+
+    file = tmp_path / "company.ldif"
+    file.write_text("".join(sample_company(20, 5, 1)))
+    someone = next(line[4:] for line in file.read_text().splitlines() if line.startswith("dn: uid="))
+    assert read(file, canaries=(someone.upper(),))[2].complete
+    certificate = read(file, canaries=(someone, "uid=nobody,dc=example,dc=org"))[2]
+    assert certificate.because == ("canary uid=nobody,dc=example,dc=org is not in the file",)
