@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -64,6 +64,7 @@ class Stored:
     manager: str | None = None  # the manager's id, if it is a user of this workspace
     groups: tuple[GroupOf, ...] = ()
     members: tuple[Member, ...] = ()
+    derived: Mapping[str, Any] | None = None  # status, seats and waiting, if they were asked for
 
 
 Row = TypeVar("Row")
@@ -78,16 +79,26 @@ class Page(Generic[Row]):
 # -- users ----------------------------------------------------------------------------------------------------------------
 
 
-def get_user(conn: Connection, reader: Reader, id: str, groups: bool = True, lock: bool = False) -> Stored | None:
+def get_user(
+    conn: Connection, reader: Reader, id: str, groups: bool = True, lock: bool = False, derived: bool = False
+) -> Stored | None:
     """One user this connection can see. `lock`: her row, before anything of her is read (PostgreSQL)."""
     if lock and conn.dialect.name == "postgresql":
         _lock(conn, t.users, reader.workspace, id)
     row = conn.execute(queries.user_by_id(), queries.of(reader) | {"id": id}).first()
-    return None if row is None else _with_spliced(conn, reader, [_stored(row)], groups)[0]
+    if row is None:
+        return None
+    return _with_derived(conn, reader, _with_spliced(conn, reader, [_stored(row)], groups), derived)[0]
 
 
 def list_users(
-    conn: Connection, reader: Reader, filter: Filter | None, start: int, count: int, groups: bool = True
+    conn: Connection,
+    reader: Reader,
+    filter: Filter | None,
+    start: int,
+    count: int,
+    groups: bool = True,
+    derived: bool = False,
 ) -> Page[Stored]:
     """`start` is 1-based. Raises InvalidFilter for what cannot be searched."""
     u = t.users.c
@@ -96,7 +107,8 @@ def list_users(
         where.append(_matching(conn, filter, u.search, queries.user_columns(reader)))
         where.extend(queries.by_external_id(filter, reader, "user", u.id))
     page = _page(conn, reader, queries.all_users().where(*where), "user", filter, USER_KEYS, start, count)
-    return replace(page, rows=tuple(_with_spliced(conn, reader, page.rows, groups)))
+    rows = _with_derived(conn, reader, _with_spliced(conn, reader, page.rows, groups), derived)
+    return replace(page, rows=tuple(rows))
 
 
 def user_named(conn: Connection, workspace: str, user_name_key: str) -> str | None:
@@ -111,7 +123,8 @@ def links(conn: Connection, workspace: str, resource: str, id: str) -> tuple[Lin
     """Every link of one user or group, by source and key."""
     k = t.links.c
     query = select(t.links).where(k.workspace == workspace, k.resource == resource, k.resource_id == id)
-    return tuple(link_of(row) for row in conn.execute(query.order_by(k.source, k.key)))
+    # Sorted here: asked for an order, SQLite would walk all links by their key to save itself the sorting.
+    return tuple(sorted((link_of(row) for row in conn.execute(query)), key=lambda link: (link.source, link.key)))
 
 
 # -- groups ---------------------------------------------------------------------------------------------------------------
@@ -222,6 +235,27 @@ def _with_spliced(conn: Connection, reader: Reader, rows: Sequence[Stored], grou
         return list(rows)
     return [
         replace(row, groups=of.get(row.id, ()), manager=manager if (manager := named.get(row.id)) in known else None)
+        for row in rows
+    ]
+
+
+def _with_derived(conn: Connection, reader: Reader, rows: list[Stored], derived: bool) -> list[Stored]:
+    """Status and seats, which are returned on request only."""
+    if not derived or not rows:
+        return rows
+    u, s = t.users.c, t.seats.c
+    ids = queries.in_list(conn, [row.id for row in rows])
+    status = {
+        row.id: row.status
+        for row in conn.execute(select(u.id, u.status).where(u.workspace == reader.workspace, u.id.in_(ids)))
+    }
+    pools: dict[str, dict[bool, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in conn.execute(
+        select(s.user_id, s.pool, s.held).where(s.workspace == reader.workspace, s.user_id.in_(ids)).order_by(s.pool)
+    ):
+        pools[row.user_id][bool(row.held)].append(row.pool)
+    return [
+        replace(row, derived={"status": status[row.id], "seats": pools[row.id][True], "waiting": pools[row.id][False]})
         for row in rows
     ]
 

@@ -67,7 +67,8 @@ def _own_link(resource: str, id: ColumnElement[str]) -> ColumnElement[bool]:
 
 def _external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
     """A link without an externalId has the resource's id for its key (core/state.py)."""
-    key = select(func.min(t.links.c.key)).where(_own_link(resource, id)).correlate(t.users, t.groups)
+    # Of an expression, not of the column: SQLite would walk the keys of the whole source in order to find the smallest.
+    key = select(func.min(t.links.c.key + "")).where(_own_link(resource, id)).correlate(t.users, t.groups)
     return func.nullif(key.scalar_subquery(), id, type_=Text())
 
 
