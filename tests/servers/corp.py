@@ -31,6 +31,13 @@ LDIF = "".join(sample.ldif(COMPANY))
 PEOPLE_BASE, GROUPS_BASE = f"ou=people,{BASE}", f"ou=groups,{BASE}"
 DAY = timedelta(days=1)
 
+
+def company_ldif(without: set[str]) -> str:
+    """The company without these uids; groups still name them."""
+    keys = {one.uuid for one in COMPANY.people if one.uid in without}
+    return "\n\n".join(text for text in LDIF.split("\n\n") if not any(f"entryUUID: {key}" in text for key in keys))
+
+
 ATTRIBUTES = {
     "userName": "uid",
     "name.givenName": "givenName",

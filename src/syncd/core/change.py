@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from syncd.core.lifecycle import SEATED
-from syncd.core.state import Grant, Group, Link, Membership, User
+from syncd.core.state import STAGES, Grant, Group, Link, Membership, User
 
 KINDS = (
     *("create", "adopt", "update", "suspend", "unsuspend", "deactivate", "reactivate", "delete", "restore"),
@@ -159,9 +159,20 @@ def _kept_link(before: User, link: Link, source: str, losses: frozenset[str]) ->
     values = {**old.values, **link.values} if "blank" in losses else link.values
     if not losses & _STATUS_LOSSES:
         return replace(link, values=values)
-    # Reads that missed the entry stay counted; only the rung they led to is held.
-    stage = old.stage or ("missing" if link.stage else None)
-    return replace(link, values=values, enabled=old.enabled, starts_at=old.starts_at, ends_at=old.ends_at, stage=stage)
+    # Only what is worse than before is held: who comes back in the same run comes back, and missed reads stay counted.
+    if _rung(link.stage) > _rung(old.stage):
+        link = replace(link, stage=old.stage or "missing")
+    if link.enabled is False:
+        link = replace(link, enabled=old.enabled)
+    if link.starts_at is not None and (old.starts_at is None or link.starts_at > old.starts_at):
+        link = replace(link, starts_at=old.starts_at)
+    if link.ends_at is not None and (old.ends_at is None or link.ends_at < old.ends_at):
+        link = replace(link, ends_at=old.ends_at)
+    return replace(link, values=values)
+
+
+def _rung(stage: str | None) -> int:
+    return STAGES.index(stage) if stage else -1
 
 
 def between(

@@ -25,6 +25,16 @@ class Ladder:
     delete_after: timedelta | None = timedelta(days=14)
     purge_after: timedelta | None = timedelta(days=14)  # after the deletion; final
 
+    @property
+    def first(self) -> str:
+        """The first rung that takes something away; `missing` if none does."""
+        rungs = (
+            ("suspended", self.suspend_after),
+            ("deactivated", self.deactivate_after),
+            ("deleted", self.delete_after),
+        )
+        return next((stage for stage, after in rungs if after is not None), "missing")
+
 
 def climb(link: Link, ladder: Ladder, now: datetime) -> Link:
     """The link after one more complete read that did not find its entry."""

@@ -137,8 +137,11 @@ def user_edit(
     return UserEdit(id, source, create=linked is None and not adopt, adopt=adopt, link=link, why=why)
 
 
-def missing_edit(source: str, id: str, link: Link, ladder: Ladder, now: datetime) -> UserEdit:
+def missing_edit(source: str, id: str, link: Link, ladder: Ladder, now: datetime, at_once: bool) -> UserEdit:
+    """One more complete read without the entry. `at_once`: a person will be asked, so the first rung is asked for now."""
     climbed = climb(link, ladder, now)
+    if at_once and climbed.stage == "missing":
+        climbed = replace(climbed, stage=ladder.first)
     since = climbed.missing_since or now
     reads = "complete read" if climbed.missing_reads == 1 else "complete reads"
     return UserEdit(

@@ -8,7 +8,7 @@ under the reserved name `rules`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -157,6 +157,7 @@ class _Run:
         with self.database.reading() as conn:
             size = runs.batch_size(conn, self.workspace.name)
             decided = runs.decide(conn, self.workspace, plan, self.now, self.id, size, self.progress.step)
+        decided.whole = decided.whole and self.only is None
         for each in decided.held_items:
             log.warning(
                 "guard_held", run_id=self.id, source=self.source, guard=each.guard, kind=each.kind, n=each.changes
@@ -328,6 +329,9 @@ class _Reader:
     present: set[str] = field(default_factory=set)  # keys of user entries that were read or set aside
     present_groups: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)  # ids of users whose names this read does not settle
+    asks: bool = (
+        False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
+    )
 
     def plan(self) -> Plan:
         name, workspace = self.source.name, self.run.workspace.name
@@ -342,6 +346,7 @@ class _Reader:
         group_ids: dict[str, str] = {}
         certificate = self._read(users, groups, changed, group_entries, group_ids)
         holds = _what_changed(self.run.workspace, name, state, certificate)
+        self.asks = holds is not None
         return Plan(
             name,
             self._edits(users, groups, changed, group_entries, group_ids, certificate),
@@ -412,8 +417,7 @@ class _Reader:
             self.present_groups.add(item.key)
             if item.key in users:
                 self.unread.add(users[item.key].id)
-            return
-        found = self.seen.find(item.entry)
+        found = self.seen.find(item.entry)  # by DN too: a key that is on two entries is not to be believed
         if found is not None:
             self.present.add(found[1])
             self.present_groups.add(found[1])
@@ -435,7 +439,7 @@ class _Reader:
             in_groups = linked.members(conn, workspace, name, "user")
             outside = linked.unresolved(conn, workspace, name)
             adopted = self._adoptions(conn, users, mapped)
-            doomed, fading = self._missing_groups(conn, groups, certificate)
+            doomed, fading = self._missing_groups(conn, groups, inside.keys() | in_groups.keys(), certificate)
             missing = list(self._missing_users(conn, users, certificate))
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
         if waiting:
@@ -548,11 +552,12 @@ class _Reader:
             return
         gone = [key for key, old in users.items() if key not in self.present and old.id not in self.present]
         ladder = self.run.workspace.source(self.source.name).ladder
+        asked = linked.awaiting_approval(conn, self.run.workspace.name, self.source.name)[0]
         for id, link in linked.whole_links(conn, self.run.workspace.name, self.source.name, "user", gone):
-            yield diff.missing_edit(self.source.name, id, link, ladder, self.run.now)
+            yield diff.missing_edit(self.source.name, id, link, ladder, self.run.now, self.asks or id in asked)
 
     def _missing_groups(
-        self, conn: Any, groups: Mapping[str, diff.Linked], certificate: Certificate
+        self, conn: Any, groups: Mapping[str, diff.Linked], peopled: Set[str], certificate: Certificate
     ) -> tuple[dict[str, str], list[GroupEdit]]:
         """Groups that go (id -> why), and those that are missing but not long enough."""
         doomed: dict[str, str] = {}
@@ -563,10 +568,11 @@ class _Reader:
             key for key, old in groups.items() if key not in self.present_groups and old.id not in self.present_groups
         ]
         ladder = self.run.workspace.source(self.source.name).ladder
+        asked = linked.awaiting_approval(conn, self.run.workspace.name, self.source.name)[1]
         for id, link in linked.whole_links(conn, self.run.workspace.name, self.source.name, "group", gone):
             climbed, goes = diff.group_gone(link, ladder, self.run.now)
             since = climbed.missing_since or self.run.now
-            if goes:
+            if goes or id in asked or (self.asks and id in peopled):
                 doomed[id] = f"group not in {self.source.name} since {since:%Y-%m-%d}"
             else:
                 fading.append(GroupEdit(id, self.source.name, link=climbed))

@@ -123,6 +123,8 @@ class Decision:
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
         self.released: set[str] = set()  # users of whom nothing that was held is wanted any more
+        self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
+        self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
 
     # -- the pipeline ------------------------------------------------------------------------------------------------
 
@@ -146,6 +148,7 @@ class Decision:
         current = facts.load_groups(self.conn, self.workspace.name, [edit.id for edit in edits], self.lock)
         announce(self.graph, edits)
         self._extend({*(edit.id for edit in edits), *(group for edit in edits for group in edit.join)})
+        self.awaited |= self._leaving_awaited({edit.id for edit in edits if edit.leave})
         for verdict in verdicts:
             affected: set[str] = set()
             for edit in verdict.edits:
@@ -163,10 +166,12 @@ class Decision:
             return self._delete_group(verdict, edit, before, current)
         start = before or Group(edit.id, edit.source, created_at=self.now)
         after = group_edited(start, edit, self.now)
-        if "membership" in self.by_absence | self.retain:
+        if edit.id in self.awaited or "membership" in self.by_absence | self.retain:
             there = {(each.group, each.origin) for each in after.memberships}
             back = tuple(each for each in start.memberships if (each.group, each.origin) not in there)
             after = replace(after, memberships=(*after.memberships, *back))
+            if back:
+                self.still_wanted.add(edit.id)
         conflict = self._display_taken(after)
         if conflict:
             verdict.error = conflict
@@ -208,6 +213,8 @@ class Decision:
         }
         if (staying or inside) and "membership" in self.by_absence | self.retain:
             return set()  # its members' leaving is held, so the group stays
+        if self._leaving_awaited({*staying, *inside}):
+            return set()
         verdict.groups.append((before, None))
         for id, group in facts.load_groups(self.conn, self.workspace.name, inside, self.lock).items():
             start = current.get(id, group)
@@ -639,6 +646,21 @@ class Decision:
             ):
                 if (row.subject_id, row.kind) not in self.approved:
                     found[row.subject_id].add(row.kind)
+        return found
+
+    def _leaving_awaited(self, members: set[str]) -> set[str]:
+        """Users and groups of these whose leaving a group a first run after a change held, as `_awaiting_approval`."""
+        h = t.held.c
+        found: set[str] = set()
+        for ids in facts.batched(sorted(members)):
+            waiting = select(h.subject_id).where(
+                h.workspace == self.workspace.name,
+                h.source == self.source,
+                h.subject_id.in_(ids),
+                h.kind == "membership",
+                h.guard == FIRST_RUN,
+            )
+            found |= {id for id in self.conn.scalars(waiting) if (id, "membership") not in self.approved}
         return found
 
     def _extend(self, groups: set[str]) -> None:

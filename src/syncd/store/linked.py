@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, select
 
 from syncd.core.resource import fold
 from syncd.core.state import Link
 from syncd.store import facts
 from syncd.store import tables as t
+from syncd.store.decide import FIRST_RUN
 
 
 def links(conn: Connection, workspace: str, source: str, resource: str) -> Iterator[Any]:
@@ -71,6 +73,21 @@ def holders_of(conn: Connection, workspace: str, names: Iterable[str]) -> dict[s
         ):
             found[row.user_name_key] = row.id
     return found
+
+
+def awaiting_approval(conn: Connection, workspace: str, source: str) -> tuple[set[str], set[str]]:
+    """What a first run after a change held and nobody decided yet: users on the ladder, and groups that were to go."""
+    h = t.held.c
+    users: set[str] = set()
+    groups: set[str] = set()
+    for row in conn.execute(
+        select(h.subject_id, h.kind, h.edits).where(h.workspace == workspace, h.source == source, h.guard == FIRST_RUN)
+    ):
+        if row.kind in ("suspend", "deactivate", "delete"):
+            users.add(row.subject_id)
+        elif row.kind == "membership":
+            groups |= {group for edit in orjson.loads(row.edits) for group in edit["leave"]}
+    return users, groups
 
 
 def all_users(conn: Connection, workspace: str) -> list[str]:

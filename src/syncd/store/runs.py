@@ -58,7 +58,8 @@ class Decided:
     held: list[Held] = field(default_factory=list)
     held_items: tuple[HeldItem, ...] = ()
     set_aside: list[SetAside] = field(default_factory=list)
-    released: set[str] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)  # subjects of whom nothing that was held is wanted any more
+    whole: bool = True  # everything was read: what is not wanted now is not wanted any more
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ def decide(
         return first
     kinds = frozenset(each.kind for each in held)
     second = _pass(conn, workspace, plan, now, run_id, size, kinds, step)
-    second.held, second.losing = held, first.losing
+    second.held, second.losing, second.released = held, first.losing, first.released
     second.held_items = (*_held_items(held, first.losing), *_refusals(second.refused))
     return second
 
@@ -131,8 +132,9 @@ def _pass(
     retain: frozenset[str],
     step: Step,
 ) -> Decided:
-    decided = Decided(set_aside=list(plan.set_aside))
-    defer: set[str] = set()
+    decided = Decided(set_aside=list(plan.set_aside), whole=plan.certificate is None or plan.certificate.complete)
+    held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
+    defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone
     graph = facts.load_graph(conn, workspace.name, None)
     announce(graph, _groups_of(plan.groups))
     decision = Decision(
@@ -156,11 +158,23 @@ def _pass(
             _collect(decided, verdict, deltas)
         done += len(batch)
         step("decide", done, total)
-    decided.released = decision.released
+    decided.released = decision.released | (held_groups - decision.still_wanted)
     for pool, use in decided.seats_before.items():
         used, waiting = deltas[pool]
         decided.seats_after[pool] = PoolUse(use.used + used, use.limit, use.waiting + waiting)
     return decided
+
+
+def _held_subjects(conn: Connection, workspace: str, source: str) -> tuple[set[str], set[str]]:
+    """Users and groups of whom something is held for this source."""
+    h, g = t.held.c, t.groups.c
+    held = set(conn.scalars(select(h.subject_id).where(h.workspace == workspace, h.source == source)))
+    groups = {
+        id
+        for ids in facts.batched(sorted(held))
+        for id in conn.scalars(select(g.id).where(g.workspace == workspace, g.id.in_(ids)))
+    }
+    return held - groups, groups
 
 
 def _groups_of(groups: Iterable[ChangeGroup]) -> Iterator[GroupEdit]:
@@ -378,7 +392,7 @@ def _write_set_aside(conn: Connection, workspace: str, run_id: str, set_aside: S
 
 
 def hold_all(conn: Connection, workspace: str, source: str, decided: Decided, run_id: str, now: datetime) -> None:
-    """Held items are unique per (source, subject, kind); those no longer wanted by this run's plan are forgotten."""
+    """Held items are unique per (source, subject, kind); those a whole read no longer wants are forgotten."""
     h = t.held.c
     by_kind = {item.kind: item for item in decided.held_items if item.digest}
     kept: set[tuple[str, str]] = set()
@@ -400,7 +414,7 @@ def hold_all(conn: Connection, workspace: str, source: str, decided: Decided, ru
                 },
             )
     rows = conn.execute(select(h.subject_id, h.kind, h.guard).where(h.workspace == workspace, h.source == source)).all()
-    for row in rows:
+    for row in rows if decided.whole else ():
         again = (row.subject_id, row.kind) in kept
         lasting = row.kind in ("role", "seat") or row.guard == FIRST_RUN
         if not again and (row.subject_id in decided.released or not lasting):
