@@ -304,6 +304,7 @@ def apply(
     pools: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     bumped: set[str] = set()
     versioned: set[str] = set()
+    lost: dict[tuple[str, str], None] = {}
     for verdict in verdicts:
         observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
         for old, new in verdict.groups:
@@ -322,9 +323,12 @@ def apply(
                     pools[seat.pool][0 if seat.held else 1] += sign
             bumped |= _parents(before) ^ _parents(after)
         _unresolved(conn, workspace.name, verdict)
-        _record_changes(rows, actor, verdict, now, ids, count_losses)
+        _record_changes(rows, actor, verdict, now, ids)
+        lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
     _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
     rows.write(conn)
+    if lost and count_losses:
+        _count_losses(conn, workspace.name, actor, lost, now)
     g = t.groups.c
     for batch in facts.batched(sorted(bumped - versioned)):
         conn.execute(
@@ -372,11 +376,19 @@ def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:
                 conn.execute(u.insert(), [{**key, "ref": ref} for ref in sorted(set(edit.unresolved))])
 
 
-def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids, count_losses: bool) -> None:
+def _count_losses(
+    conn: Connection, workspace: str, actor: Actor, lost: Iterable[tuple[str, str]], now: datetime
+) -> None:
+    """Into the rolling window, each subject once a moment: what is lost twice at once is one loss."""
+    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.losses).on_conflict_do_nothing()
+    common = {"workspace": workspace, "source": actor.source, "at": now, "run_id": actor.run_id or ""}
+    conn.execute(insert, [{**common, "kind": kind, "subject_id": subject_id} for kind, subject_id in lost])
+
+
+def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
     created = {change.subject_id for change in verdict.changes if change.kind == "create"}
     extra: dict[str, list[Any]] = defaultdict(list)
     by_subject: dict[str, list[str]] = defaultdict(list)
-    lost: dict[tuple[str, str], None] = {}
     for change in verdict.changes:
         by_subject[change.subject_id].append(change.kind)
         if change.subject_id in created and change.kind != "create":
@@ -388,10 +400,6 @@ def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, i
         elif change.subject_id in created:
             continue
         record(rows, actor, change.kind, change.subject, change.subject_id, change.why, change.before, after, now, ids)
-        if count_losses and change.loss and not change.exempt:
-            lost[change.loss, change.subject_id] = None
-    for kind, subject_id in lost:
-        rows.insert(t.losses, source=actor.source, kind=kind, subject_id=subject_id, at=now, run_id=actor.run_id or "")
     for subject_id, kinds in by_subject.items():
         rows.insert(
             t.outbox,

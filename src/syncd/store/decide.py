@@ -119,6 +119,8 @@ class Decision:
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
         self.taken: dict[str, str | None] = {}  # userName key -> id, as decided so far
         self.displays: dict[tuple[str, str], str] = {}
+        self.placed: dict[str, tuple[GroupName | None, set[str]]] = {}  # groups as decided so far, with their parents
+        self.left_names: dict[str, str] = {}  # of groups that go, for those who leave them
         self.used: dict[str, int] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
@@ -166,6 +168,7 @@ class Decision:
             return self._delete_group(verdict, edit, before, current)
         start = before or Group(edit.id, edit.source, created_at=self.now)
         after = group_edited(start, edit, self.now)
+        after = replace(after, memberships=tuple(each for each in after.memberships if each.group in self.graph.names))
         if edit.id in self.awaited or "membership" in self.by_absence | self.retain:
             there = {(each.group, each.origin) for each in after.memberships}
             back = tuple(each for each in start.memberships if (each.group, each.origin) not in there)
@@ -186,8 +189,7 @@ class Decision:
         parents = {each.group for each in after.memberships}
         moved = parents ^ old_parents
         affected = set(self.graph.closure([edit.id])) if moved and before else set()
-        self.graph.names[edit.id] = name
-        self.graph.parents[edit.id] = parents
+        self._place(edit.id, name, parents)
         if moved and before:
             affected |= set(self.graph.closure([edit.id]))
         if before and old_name != name:
@@ -209,7 +211,7 @@ class Decision:
         inside = {
             id
             for id in facts.groups_inside(self.conn, self.workspace.name, [edit.id])
-            if edit.id in self.graph.parents.get(id, ())
+            if id not in self.placed or edit.id in self.placed[id][1]  # else it left earlier in this plan
         }
         if (staying or inside) and "membership" in self.by_absence | self.retain:
             return set()  # its members' leaving is held, so the group stays
@@ -222,12 +224,12 @@ class Decision:
             after = replace(after, version=start.version + 1)
             current[id] = after
             verdict.groups.append((group, after))
-            self.graph.parents[id] = {each.group for each in after.memberships}
+            self._place(id, self.graph.names.get(id), {each.group for each in after.memberships})
         leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)
         affected = set(self.graph.closure([edit.id])) if staying or inside else set()
-        self.graph.names.pop(edit.id, None)
-        self.graph.parents.pop(edit.id, None)
+        self.left_names[edit.id] = before.name
+        self._place(edit.id, None, set())
         current.pop(edit.id)
         return affected
 
@@ -284,6 +286,8 @@ class Decision:
         losing = (self.retain | draft.retain) - {kind for id, kind in self.approved if id == draft.id}
         for edit in draft.edits:
             after = edited(after, edit, self.now)
+        # A group that was refused, or went meanwhile, has no members.
+        after = replace(after, memberships=tuple(each for each in after.memberships if each.group in self.graph.names))
         if draft.before is not None:
             for source in {edit.source for edit in draft.edits}:
                 after = self._kept_by_absence(before, after, source)
@@ -666,17 +670,31 @@ class Decision:
     def _extend(self, groups: set[str]) -> None:
         if not self.whole_graph and groups - self.graph.names.keys():
             facts.extend_graph(self.conn, self.workspace.name, self.graph, groups)
+            for id, (name, parents) in list(self.placed.items()):
+                self._place(id, name or (self.graph.names.get(id) if id not in self.left_names else None), parents)
+
+    def _place(self, id: str, name: GroupName | None, parents: set[str]) -> None:
+        """One group of the graph as decided so far, whatever of it is read from the store later. No name: it is gone."""
+        self.placed[id] = name, parents
+        self.graph.parents[id] = set(parents)
+        if name is not None:
+            self.graph.names[id] = name
+        elif id in self.left_names:
+            self.graph.names.pop(id, None)
+            self.graph.parents.pop(id, None)
 
     def _name_of(self, group: str) -> str:
-        return self.graph.names[group].display if group in self.graph.names else group
+        return self.graph.names[group].display if group in self.graph.names else self.left_names.get(group, group)
 
 
 def announce(graph: Graph, edits: Iterable[GroupEdit]) -> None:
-    """The names of groups about to be created: a group may join one that comes later in the plan."""
+    """The names of groups about to be created: a group may join one that comes later in the plan, unless its name is taken."""
+    taken = {(each.source, fold(each.display)): id for id, each in graph.names.items()}
     for edit in edits:
         if edit.create and edit.link is not None and edit.id not in graph.names:
             name = Group(edit.id, edit.source, values=edit.link.values).name
-            graph.names[edit.id] = GroupName(edit.id, name, edit.source, edit.link.key, edit.link.dn)
+            if taken.setdefault((edit.source, fold(name)), edit.id) == edit.id:
+                graph.names[edit.id] = GroupName(edit.id, name, edit.source, edit.link.key, edit.link.dn)
 
 
 def _unread(user: User, source: str) -> User:

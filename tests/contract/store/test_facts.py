@@ -93,17 +93,12 @@ def test_every_table_holds_rows_after_a_life(stage: Stage) -> None:
     for key in [f"p{n}" for n in range(11)]:
         del directory.people[key]
     stage.run(directory)
+    stage.do(group("team", "okta"), source="okta")
+    stage.do(UserEdit(stage.named("p11").id, "okta", join=("team",)), source="okta")
+    stage.later(days=2)
+    stage.do(UserEdit(stage.named("p11").id, "okta", leave=("team",)), source="okta")
     with stage.database.writing() as conn:
         tokens.create(conn, Actor("cli", "root", "default"), "t", stage.now, stage.ids, source="scim")
-    written = (
-        {
-            table.name
-            for table in t.metadata.sorted_tables
-            if stage.rows(table) or table.name in ("run_items", "leases", "activity_seals", "workspaces")
-        }
-        if False
-        else set()
-    )
     with stage.database.reading() as conn:
         written = {table.name for table in t.metadata.sorted_tables if conn.execute(select(table)).first() is not None}
     # Items and leases live while a run does; seals are the worker's.
@@ -169,7 +164,7 @@ def test_the_last_owner_of_one_workspace_is_not_saved_by_an_owner_of_another(sta
 # -- names ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("second", ["ann", "ANN", "A\u0308nn".replace("\u0308", ""), "Ann"])
+@pytest.mark.parametrize("second", ["ann", "ANN", "Ann"])
 def test_a_user_name_is_used_once(stage: Stage, second: str) -> None:
     stage.do(user("u1", name="Ann"))
     with pytest.raises(Uniqueness):
@@ -179,7 +174,7 @@ def test_a_user_name_is_used_once(stage: Stage, second: str) -> None:
 def test_names_that_fold_alike_are_one_name(stage: Stage) -> None:
     stage.do(user("u1", name="Stra\u00dfe\u00e9"))
     with pytest.raises(Uniqueness):
-        stage.do(user("u2", name="STRASSE\u0301".replace("E\u0301", "e\u0301")))
+        stage.do(user("u2", name="STRASSEE\u0301"))
 
 
 def test_two_users_of_one_change_group_may_not_take_one_name(stage: Stage) -> None:
