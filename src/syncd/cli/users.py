@@ -150,7 +150,7 @@ def reactivate(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJso
     """Take back `deactivate`. What other sources say of her stays."""
     outcome = _change(ctx, who, _enabled(True, reason or "reactivated at the command line"), as_json)
     for each in outcome.users.values():
-        disabling = [link.source for link in each.links if not link.enabled]
+        disabling = [link.source for link in each.links if link.enabled is False]
         if each.status == "inactive" and disabling:
             say(f"{each.name} is still inactive: source {', '.join(disabling)} says disabled; enable her there")
 

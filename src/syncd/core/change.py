@@ -217,6 +217,8 @@ def between(
         if transition:
             loss = transition if transition in _STATUS_LOSSES else None
             add(transition, before.status, after.status, why, loss, own)
+        elif _active_said(before) != _active_said(after):
+            add("update", {"active": _active_said(before)}, {"active": _active_said(after)}, why)
         elif before.status != after.status:  # pending, locked and active differ, nothing is taken away for good
             add("update", {"status": before.status}, {"status": after.status}, why)
     for path, value in _yielding(before, after, source):
@@ -224,6 +226,11 @@ def between(
     _memberships_between(before, after, name_of, why, young, source, add)
     _access_between(before, after, why, young, own, add)
     return tuple(out)
+
+
+def _active_said(user: User) -> bool | None:
+    """Whether anybody says that she is, or is not, active: True, or None (a no shows in the status)."""
+    return True if any(link.enabled is not None for link in user.links) else None
 
 
 def _transition(old: str, new: str) -> str | None:

@@ -91,7 +91,7 @@ def may_sign_in(user: User, authoritative: Callable[[str], bool], now: datetime)
 def _enabled(link: Link, now: datetime) -> bool:
     started = link.starts_at is None or link.starts_at <= now
     ended = link.ends_at is not None and link.ends_at <= now
-    return link.enabled and started and not ended
+    return link.enabled is not False and started and not ended
 
 
 def _all_at(links: Iterable[Link], stage: str) -> bool:

@@ -368,14 +368,23 @@ _ENTERPRISE_SCHEMA = Schema(
     ),
 )
 
+_KIND = _string("kind", "internal, portal or another kind of person, for rules and seats to tell apart.")
+
+
+def _derived(name: str, description: str, **characteristics: Any) -> Attribute:
+    return _string(name, description, mutability=_READ_ONLY, returned=Returned.REQUEST, **characteristics)
+
+
 _SYNCD_SCHEMA = Schema(
     SYNCD_USER,
     "SyncdUser",
-    "What syncd derives of a user",
+    "What syncd knows of a user beside the standard",
     (
-        _string("status", "active, pending, locked, suspended, inactive or deleted.", mutability=_READ_ONLY),
-        _string("seats", "Pools the user holds a seat in.", multi_valued=True, mutability=_READ_ONLY),
-        _string("waiting", "Pools the user waits for a seat in.", multi_valued=True, mutability=_READ_ONLY),
+        _KIND,
+        # On request: they move without the client's doing, and a client that compares what it sent would take them for drift.
+        _derived("status", "active, pending, locked, suspended, inactive or deleted."),
+        _derived("seats", "Pools the user holds a seat in.", multi_valued=True),
+        _derived("waiting", "Pools the user waits for a seat in.", multi_valued=True),
     ),
 )
 
@@ -420,7 +429,11 @@ _RULE_SCHEMA = replace(
     _USER_SCHEMA,
     attributes=(*(_RULE_GROUPS if a.name == "groups" else a for a in _USER_SCHEMA.attributes), _RULE_SOURCE),
 )
-# Without syncd's own extension: a condition that read status or seats would need more than one pass.
+# Of syncd's own extension only what is stated: a condition that read status or seats would need more than one pass.
 RULE_USER = ResourceType(
-    "User", "/Users", "A user as rule conditions see it", _RULE_SCHEMA, ((_ENTERPRISE_SCHEMA, False),)
+    "User",
+    "/Users",
+    "A user as rule conditions see it",
+    _RULE_SCHEMA,
+    ((_ENTERPRISE_SCHEMA, False), (Schema(SYNCD_USER, "SyncdUser", "What is stated of a user", (_KIND,)), False)),
 )

@@ -22,7 +22,7 @@ class Link:
 
     source: str
     key: str
-    enabled: bool = True
+    enabled: bool | None = True  # None: it says nothing of it, which counts as enabled
     dn: str | None = None
     dn_key: str | None = None  # the DN normalised: how members and managers that name it are found
     values: Values = field(default_factory=dict)

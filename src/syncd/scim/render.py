@@ -7,13 +7,14 @@ that names attributes pays for it. ETags are weak and made of the version alone,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from syncd.core.schema import GROUP, USER, ResourceType
+from syncd.core.schema import GROUP, SYNCD_USER, USER, ResourceType
 from syncd.scim.projection import project
 from syncd.store.read import Stored
 
@@ -36,6 +37,11 @@ class Shown:
                 (found := resource_type.resolve(each)) is not None and found.top == name for each in self.attributes
             ) or any(each.lower() == resource_type.schema.id.lower() for each in self.attributes)
         return all((found := resource_type.resolve(each)) is None or found.path != name for each in self.excluded)
+
+    @property
+    def derived(self) -> bool:
+        """Whether status or seats were asked for by name."""
+        return any(each.lower().startswith(SYNCD_USER.lower()) for each in self.attributes)
 
 
 def etag(version: int) -> str:
@@ -61,7 +67,17 @@ def user(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
             }
             for group in stored.groups
         ]
+    if stored.derived is not None:
+        document = _with_extension(document, stored.derived)
     return _finished(document, spliced, stored, USER, f"{base_url}/Users/{stored.id}", shown)
+
+
+def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
+    """Status and seats beside what the extension states; only a request that names them pays for it."""
+    whole = orjson.loads(document)
+    own = whole.get(SYNCD_USER, {}) | {name: value for name, value in derived.items() if value}
+    schemas = [*(urn for urn in whole["schemas"] if urn != SYNCD_USER), SYNCD_USER]
+    return orjson.dumps(whole | {"schemas": schemas, SYNCD_USER: own})
 
 
 def group(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:

@@ -66,6 +66,7 @@ class Difference:
     removed: frozenset[str]
     external_id: str | None = None
     active: bool | None = None
+    unsaid: bool = False  # `active` was removed: the connection says nothing of it any more
 
     def link(self, source: str, id: str, own: Link | None) -> Link:
         """This connection's link after the change; an equal one if the connection has nothing new to say."""
@@ -75,7 +76,7 @@ class Difference:
             start,
             key=start.key if self.external_id is None else self.external_id or id,
             values={**kept, **self.changed},
-            enabled=start.enabled if self.active is None else self.active,
+            enabled=None if self.unsaid else start.enabled if self.active is None else self.active,
         )
 
 
@@ -93,7 +94,8 @@ def difference(
         {path: value for path, value in now.items() if path not in was or was[path] != value},
         frozenset(was.keys() - now.keys()),
         external_id,
-        new.get("active") if _names_active(operations, resource_type) else None,
+        new.get("active") if (named := _names_active(operations, resource_type)) else None,
+        unsaid=named and "active" not in new and "active" in old,
     )
 
 

@@ -46,7 +46,9 @@ async def get(call: Call) -> Response:
     shown = selected(call.query())
     groups = shown.wants("groups", USER)
     id, reader = call.id, call.reader
-    stored = await call.context.database.read(lambda conn: read.get_user(conn, reader, id, groups=groups))
+    stored = await call.context.database.read(
+        lambda conn: read.get_user(conn, reader, id, groups=groups, derived=shown.derived)
+    )
     if stored is None:
         raise _no_such(id)
     if call.unchanged(stored):
@@ -70,7 +72,7 @@ async def _list(call: Call, query: ListQuery) -> Response:
     groups = shown.wants("groups", USER)
 
     def work(conn: Connection) -> bytes:
-        page = read.list_users(conn, reader, filter, query.start_index, count, groups=groups)
+        page = read.list_users(conn, reader, filter, query.start_index, count, groups=groups, derived=shown.derived)
         return list_response(page.total, query.start_index, [render.user(row, base, shown) for row in page.rows])
 
     near = query.start_index < FAR if filter is None else read.pins(filter, read.USER_KEYS)
@@ -196,7 +198,7 @@ def _write(
         return Outcome(error=Refused(str(outcome.error))), None
     if outcome.error is not None or gone:
         return outcome, None
-    return outcome, read.get_user(conn, call.reader, edit.id)
+    return outcome, read.get_user(conn, call.reader, edit.id, derived=selected(call.query()).derived)
 
 
 async def _answered(call: Call, work: Any, query: ListQuery) -> Response:

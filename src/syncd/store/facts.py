@@ -16,11 +16,10 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tup
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
 from syncd.core.resource import flatten, fold, search_view, unflatten
-from syncd.core.schema import GROUP, USER
+from syncd.core.schema import GROUP, SYNCD_USER, USER
 from syncd.core.state import Grant, Group, Link, Membership, Seat, User
 from syncd.store import tables as t
 
-EXTENSION = "urn:syncd:params:scim:schemas:extension:2.0:User"
 BATCH = 500  # ids in one IN (...)
 
 
@@ -232,17 +231,21 @@ def groups_inside(conn: Connection, workspace: str, group_ids: Iterable[str]) ->
 
 
 def user_document(user: User, active: bool) -> tuple[bytes, dict[str, Any]]:
-    """The bytes that are sent (without meta, externalId and groups), and the comparable values beside them."""
+    """The bytes that are sent by default (without meta, externalId and groups), and the comparable values beside them.
+
+    `active` is left out where nobody ever said it, or whoever did took it back: unassigned, and so not false.
+    """
     shown: dict[str, Any] = dict(user.values)
-    shown[f"{EXTENSION}:status"] = user.status
-    if held := [seat.pool for seat in user.seats if seat.held]:
-        shown[f"{EXTENSION}:seats"] = held
-    if waiting := [seat.pool for seat in user.seats if not seat.held]:
-        shown[f"{EXTENSION}:waiting"] = waiting
-    shown["active"] = active
+    if not active or any(link.enabled is not None for link in user.links):
+        shown["active"] = active
     document = unflatten(shown, USER)
     document = {"schemas": document.pop("schemas"), "id": user.id, **document}
-    return orjson.dumps(document), search_view(shown, USER)
+    derived = {
+        "status": user.status,
+        "seats": [seat.pool for seat in user.seats if seat.held],
+        "waiting": [seat.pool for seat in user.seats if not seat.held],
+    }
+    return orjson.dumps(document), search_view(shown | {f"{SYNCD_USER}:{k}": v for k, v in derived.items()}, USER)
 
 
 def group_document(group: Group) -> tuple[bytes, dict[str, Any]]:

@@ -17,7 +17,7 @@ from syncd.core.actor import Actor
 from syncd.core.change import Edit, UserEdit
 from syncd.core.filter import compile, parse_filter
 from syncd.core.rules import Rule
-from syncd.core.schema import RULE_USER
+from syncd.core.schema import RULE_USER, SYNCD_USER
 from syncd.core.seats import Pool
 from syncd.core.state import Grant, Link
 from syncd.core.workspace import SourcePolicy, Workspace
@@ -162,6 +162,14 @@ class Service:
 
     def roles(self, id: str) -> set[str]:
         return {each["value"] for each in self.access(id)["roles"]}
+
+    def derived(self, id: str) -> dict[str, Any]:
+        """Status and seats, as a client gets them: on request."""
+        return dict(
+            self.ask(
+                "GET", f"Users/{id}?attributes={SYNCD_USER}:status,{SYNCD_USER}:seats,{SYNCD_USER}:waiting"
+            ).json()[SYNCD_USER]
+        )
 
     def later(self, **span: float) -> None:
         self.now += timedelta(**span)
