@@ -192,7 +192,8 @@ class Stage:
             dry_run=dry_run,
             **more,
         )
-        self.sound()
+        if not dry_run:  # which changes nothing, even if the configuration did
+            self.sound()
         return report
 
     def plan(self, directory: Directory, **more: Any) -> Report:

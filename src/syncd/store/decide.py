@@ -18,6 +18,7 @@ from syncd.core.access import OWNER
 from syncd.core.change import (
     Change,
     ChangeGroup,
+    Edit,
     GroupEdit,
     UserEdit,
     between,
@@ -132,6 +133,8 @@ class Decision:
 
     def batch(self, groups: Sequence[ChangeGroup]) -> list[Verdict]:
         verdicts = [Verdict(edits) for edits in groups]
+        if self.lock:
+            self._one_at_a_time([edit for edits in groups for edit in edits])
         self._groups(verdicts)
         drafts = self._drafts(verdicts)
         for verdict, people in drafts:
@@ -142,6 +145,13 @@ class Decision:
         for verdict, people in drafts:
             self._finish(verdict, people)
         return verdicts
+
+    def _one_at_a_time(self, edits: Sequence[Edit]) -> None:
+        """Whoever joins a group sees its nesting as it is: who changes groups waits for who joins, and the other way."""
+        if any(isinstance(edit, GroupEdit) for edit in edits):
+            facts.lock(self.conn, self.workspace.name, "groups")
+        elif any(edit.join for edit in edits):
+            facts.lock(self.conn, self.workspace.name, "groups", shared=True)
 
     def _groups(self, verdicts: list[Verdict]) -> None:
         edits = [edit for verdict in verdicts for edit in verdict.edits if isinstance(edit, GroupEdit)]
@@ -499,6 +509,8 @@ class Decision:
         if _active_owner(draft.after):
             return None
         self.owners_gone += 1
+        if self.lock:
+            facts.lock(self.conn, self.workspace.name, "owners")  # two owners who leave at once do not see each other
         g, u = t.grants.c, t.users.c
         owners = self.conn.scalar(
             select(func.count(distinct(g.user_id)))
@@ -536,17 +548,27 @@ class Decision:
     # -- seats -----------------------------------------------------------------------------------------------------------
 
     def _seats(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-        people = {draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits}
-        claims = {
-            id: Claim(id, self._wanted(draft.after), {s.pool: s for s in draft.after.seats})
-            for id, draft in people.items()
-        }
-        if not any(_unsettled(claim) for claim in claims.values()) and not self._room_for_waiting():
-            return
-        used = self._pools()
-        refused = settle(
-            self.workspace.pool_order, used, claims, lambda pool, n: self._waiting(pool, n, claims), self.now
-        )
+        while True:
+            people = {
+                draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits
+            }
+            claims = {
+                id: Claim(id, self._wanted(draft.after), {s.pool: s for s in draft.after.seats})
+                for id, draft in people.items()
+            }
+            if not any(_unsettled(claim) for claim in claims.values()) and not self._room_for_waiting():
+                return
+            used = dict(self._pools())
+            refused = settle(
+                self.workspace.pool_order,
+                used,
+                claims,
+                lambda pool, n, claims=claims: self._waiting(pool, n, claims),  # type: ignore[misc]
+                self.now,
+            )
+            if not self._refused_person(drafts, people, refused, used):
+                break  # else all seats are settled again without those who may not come in
+        self.used = used
         served: list[Draft] = []
         for id, claim in claims.items():
             seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
@@ -555,15 +577,31 @@ class Decision:
             else:
                 before = self.overlay[id]
                 served.append(Draft(id, before, after=replace(before, seats=seats), side_effect=True, edits=[]))
-        for id, pool in refused:
-            if self.workspace.pools[pool].required and id in people:
-                verdict = next(verdict for verdict, each in drafts if people[id] in each)
-                limit = self.workspace.pools[pool].limit
-                verdict.error = PoolFull(
-                    f"pool {pool} is full: {used[pool]} of {limit} seats are taken and every user needs one"
-                )
         if served:
             next(each for verdict, each in drafts if verdict.error is None).extend(served)
+
+    def _refused_person(
+        self,
+        drafts: list[tuple[Verdict, list[Draft]]],
+        people: Mapping[str, Draft],
+        refused: Iterable[tuple[str, str]],
+        used: Mapping[str, int],
+    ) -> bool:
+        """Nobody comes into a `required` pool that is full; whoever was entitled before without a seat stays as she is."""
+        found = False
+        for id, pool in refused:
+            before = people[id].before if id in people else None
+            if id not in people or not self.workspace.pools[pool].required:
+                continue
+            if before is not None and pool in self._wanted(before):
+                continue
+            verdict = next(verdict for verdict, each in drafts if people[id] in each)
+            limit = self.workspace.pools[pool].limit
+            verdict.error = PoolFull(
+                f"pool {pool} is full: {used[pool]} of {limit} seats are taken and every user needs one"
+            )
+            found = True
+        return found
 
     def _wanted(self, user: User) -> frozenset[str]:
         if user.status not in SEATED:

@@ -5,13 +5,14 @@ A constant number of statements per batch, never one per user. Nothing here deci
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tuple_, union_all, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, tuple_, union_all, update
 
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
@@ -32,6 +33,14 @@ def batched(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
+
+
+def lock(conn: Connection, workspace: str, what: str, shared: bool = False) -> None:
+    """Until the end of this transaction. SQLite has one writer at a time anyway."""
+    if conn.dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(f"{workspace}\0{what}".encode()).digest()[:8], "big", signed=True)
+        take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        conn.execute(select(take(number)))
 
 
 # -- reading ------------------------------------------------------------------------------------------------------------
