@@ -207,6 +207,8 @@ def between(
         own = own_link is not None and young(own_link.created_at) and young(before.created_at)
         if adopted:
             add("adopt", None, {"source": source}, why)
+        if not adopted and (old_key := _key(before, source)) != (new_key := _key(after, source)):
+            add("update", {"externalId": old_key}, {"externalId": new_key}, why)
         gone = {path: value for path, value in before.values.items() if path not in after.values}
         new = {path: value for path, value in after.values.items() if before.values.get(path) != value}
         if new:
@@ -226,6 +228,12 @@ def between(
     _memberships_between(before, after, name_of, why, young, source, add)
     _access_between(before, after, why, young, own, add)
     return tuple(out)
+
+
+def _key(user: User, source: str) -> str | None:
+    """What the source calls her, beside the id that stands where it said nothing and the mark of a deletion."""
+    keys = [link.key for link in user.links if link.source == source and link.stage != "deleted" and link.key != user.id]
+    return keys[0] if keys else None
 
 
 def _active_said(user: User) -> bool | None:

@@ -48,11 +48,15 @@ class Database:
             elif not self.path.is_file():
                 raise DatabaseUnavailable(f"no database at {self.path}: create it with `syncd db upgrade`")
             self.engine = create_engine(
-                f"sqlite:///{self.path}", connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+                f"sqlite:///{self.path}",
+                connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+                hide_parameters=True,  # an error that is logged shows no attribute's value
             )
             _prepare_sqlite(self.engine)
         elif self.dialect == "postgresql":
-            self.engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=pool_size)
+            self.engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_size=pool_size, hide_parameters=True
+            )
             self._async_url = parsed.set(drivername="postgresql+asyncpg")
             self._pool_size = pool_size
         else:
@@ -121,7 +125,9 @@ class Database:
 
     def _pool(self) -> AsyncEngine:
         if self._async is None:
-            self._async = create_async_engine(self._async_url, pool_size=self._pool_size, max_overflow=0)
+            self._async = create_async_engine(
+                self._async_url, pool_size=self._pool_size, max_overflow=0, hide_parameters=True
+            )
         return self._async
 
     async def aclose(self) -> None:

@@ -147,7 +147,7 @@ links = Table(
     Column("resource_id", Text, nullable=False),
     Column("dn", Text),
     Column("dn_key", Text),  # the normalised DN: how members and managers are found
-    Column("enabled", Boolean, nullable=False),
+    Column("enabled", Boolean),  # NULL: not said
     Column("values", JsonText, nullable=False),
     Column("entry_hash", Text, nullable=False),
     Column("mapping_digest", Text, nullable=False),
@@ -159,6 +159,15 @@ links = Table(
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "source", "resource", "key"),
     Index("links_resource", "workspace", "resource", "resource_id"),
+    Index(
+        "links_deleted",  # who does not exist for a connection any more, to be left out of its totals
+        "workspace",
+        "source",
+        "resource",
+        "resource_id",
+        sqlite_where=text("stage = 'deleted'"),
+        postgresql_where=text("stage = 'deleted'"),
+    ),
 )
 
 memberships = Table(
@@ -171,7 +180,7 @@ memberships = Table(
     Column("origin", Text, nullable=False),  # the source that states it
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "group_id", "member", "member_id", "origin"),
-    Index("memberships_member", "workspace", "member", "member_id"),
+    Index("memberships_member", "workspace", "member", "member_id", "group_id"),
 )
 
 unresolved_members = Table(

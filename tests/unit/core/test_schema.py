@@ -66,7 +66,7 @@ def test_a_rule_reads_where_groups_and_users_come_from(path: str) -> None:
     assert RULE_USER.resolve(path) is not None
 
 
-@pytest.mark.parametrize("path", [SYNCD_USER, f"{SYNCD_USER}:status", f"{SYNCD_USER}:seats"])
+@pytest.mark.parametrize("path", [f"{SYNCD_USER}:status", f"{SYNCD_USER}:seats", f"{SYNCD_USER}:waiting"])
 def test_a_rule_reads_nothing_that_rules_decide(path: str) -> None:
     assert RULE_USER.resolve(path) is None
 

@@ -127,7 +127,7 @@ def upgrade() -> None:
         sa.Column("resource_id", sa.Text(), nullable=False),
         sa.Column("dn", sa.Text(), nullable=True),
         sa.Column("dn_key", sa.Text(), nullable=True),
-        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=True),
         sa.Column("values", types.JsonText(), nullable=False),
         sa.Column("entry_hash", sa.Text(), nullable=False),
         sa.Column("mapping_digest", sa.Text(), nullable=False),
@@ -138,6 +138,14 @@ def upgrade() -> None:
         sa.Column("stage", sa.Text(), nullable=True),
         sa.Column("created_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "source", "resource", "key"),
+    )
+    op.create_index(
+        "links_deleted",
+        "links",
+        ["workspace", "source", "resource", "resource_id"],
+        unique=False,
+        sqlite_where=sa.text("stage = 'deleted'"),
+        postgresql_where=sa.text("stage = 'deleted'"),
     )
     op.create_index("links_resource", "links", ["workspace", "resource", "resource_id"], unique=False)
     op.create_table(
@@ -161,7 +169,7 @@ def upgrade() -> None:
         sa.Column("created_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "group_id", "member", "member_id", "origin"),
     )
-    op.create_index("memberships_member", "memberships", ["workspace", "member", "member_id"], unique=False)
+    op.create_index("memberships_member", "memberships", ["workspace", "member", "member_id", "group_id"], unique=False)
     op.create_table(
         "outbox",
         sa.Column("workspace", sa.Text(), nullable=False),
