@@ -91,12 +91,19 @@ def os_user() -> str:
 
 def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPE_WIDTH
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or PIPE_WIDTH)
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def show(*renderables: RenderableType) -> None:
-    console().print(*renderables, sep="\n")
+    """On a terminal as it is; into a pipe or file without the blanks that fill a table's lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(*renderables, sep="\n")
+        return
+    with out.capture() as shown:
+        out.print(*renderables, sep="\n")
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
 
 
 def say(text: str) -> None:
