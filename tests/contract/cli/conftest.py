@@ -12,6 +12,12 @@ from syncd import sample
 from syncd.cli import main
 
 
+@pytest.fixture(autouse=True)
+def no_width_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables fit COLUMNS, which pytest's workers set."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def bare(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Without a database yet."""
