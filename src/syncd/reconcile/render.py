@@ -22,6 +22,7 @@ from syncd.core.change import Change
 from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
 
 ROWS = 40
+_COPIED = ("run", "digest", "id")
 _NOTHING = ("read", "yield", "set_aside")  # counts that are no change
 _STYLE = {
     "clean": "green",
@@ -254,7 +255,8 @@ def end_line(report: Report) -> Text:
 def table(*columns: str, title: str | None = None) -> Table:
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        # What is copied into the next command stays on one line; the columns beside it fold.
+        made.add_column(column, overflow="fold", no_wrap=column in _COPIED)
     return made
 
 
