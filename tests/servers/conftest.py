@@ -61,7 +61,7 @@ def slapd(
 @pytest.fixture
 def directory(new_slapd: Callable[..., Slapd]) -> Slapd:
     """A small company that a test may change."""
-    return new_slapd(ldif=companies.LDIF)
+    return new_slapd(ldif=companies.LDIF, max_bytes=4 << 20)
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ class Corp:
     now: datetime = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
 
     def __post_init__(self) -> None:
+        self._composed: dict[str, app.App] = {}
         self.ids = app.TimeOrderedIds()
         self.database = Database(self.database_url, create=True)
         migrate.upgrade(self.database)
@@ -128,9 +129,12 @@ class Corp:
         self.database.close()
 
     def composed(self) -> app.App:
-        path = self.folder / "syncd.yaml"
-        path.write_text(json.dumps(configuration(self.database_url, source(self.url, **self.source))))
-        return app.compose(path, {"CORP_PASSWORD": READER_PASSWORD})
+        written = json.dumps(configuration(self.database_url, source(self.url, **self.source)))
+        if written not in self._composed:
+            path = self.folder / "syncd.yaml"
+            path.write_text(written)
+            self._composed[written] = app.compose(path, {"CORP_PASSWORD": READER_PASSWORD})
+        return self._composed[written]
 
     def run(self, dry_run: bool = False, **more: Any) -> Report:
         composed = self.composed()

@@ -84,7 +84,7 @@ class Slapd:
     access: str = ACCESS_READ_ALL
     limits: str = ""
     globals: str = ""
-    max_bytes: int = 64 << 20  # of the database; the file has this size from the start
+    max_bytes: int = 8 << 20  # of the database; the file has this size from the start
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None

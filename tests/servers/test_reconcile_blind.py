@@ -209,7 +209,7 @@ def test_half_the_tree_hidden_with_success_is_held_by_the_thresholds(
     hidden = {one.uid for one in companies.COMPANY.people if one.dn.endswith(tuple(HALF))}
     corp.later(2)
     before, usual = corp.standing(), corp.url
-    corp.url = new_slapd(ldif=companies.LDIF, access=HIDE_HALF).url
+    corp.url = new_slapd(ldif=companies.LDIF, access=HIDE_HALF, max_bytes=4 << 20).url
     first = corp.run()
     assert first.complete and corp.lost(before) == {}
     assert f"{len(hidden)} users were not found in corp" in " ".join(first.notes)
@@ -232,7 +232,7 @@ def test_half_the_tree_hidden_is_held_at_once_where_there_is_no_patience(
     sqlite_corp.later(2)
     sqlite_corp.source["missing"] = {"suspend_after": "0s"}
     before = sqlite_corp.standing()
-    sqlite_corp.url = new_slapd(ldif=companies.LDIF, access=HIDE_HALF).url
+    sqlite_corp.url = new_slapd(ldif=companies.LDIF, access=HIDE_HALF, max_bytes=4 << 20).url
     held = sqlite_corp.run()
     assert (held.exit_code, sqlite_corp.lost(before)) == (4, {})
 

@@ -279,8 +279,9 @@ def test_an_account_made_again_is_taken_over_by_rule_only(sqlite_corp: Corp, dir
     assert after["id"] == id and after["status"] == "active" and "dept-security" in groups_of(corp, "zoe.xu")
 
 
-def test_an_entry_without_a_uid_counts_as_present(corp: Corp, directory: Slapd) -> None:
+def test_an_entry_without_a_uid_counts_as_present(sqlite_corp: Corp, directory: Slapd) -> None:
     """Known, then without userName: set aside by name, and neither missing nor out of her groups."""
+    corp = sqlite_corp
     corp.later(2)
     before = corp.standing()
     nadia = PERSON["nadia.ivanov"]  # named by cn

@@ -52,24 +52,24 @@ def test_a_directory_that_did_not_change_is_no_work(corp: Corp) -> None:
 # ---- broken by hand, healed
 
 
-def test_a_joiner_gets_what_her_groups_give(corp: Corp, directory: Slapd) -> None:
+def test_a_joiner_gets_what_her_groups_give(sqlite_corp: Corp, directory: Slapd) -> None:
     unit = f"ou=Engineering,{PEOPLE_BASE}"
     directory.modify(
         person("nora.new", unit, title="Engineer", manager=PERSON["noah.garcia"].dn)
         + modify(GROUP["dept-engineering"].dn, ("add", "member", f"uid=nora.new,{unit}"))
         + modify(GROUP["shell-users"].dn, ("add", "memberUid", "nora.new"))
     )
-    assert heals(corp) == [
+    assert heals(sqlite_corp) == [
         ("create", "nora.new"),
         ("grant", "nora.new"),
         ("join", "nora.new"),
         ("join", "nora.new"),
         ("seat", "nora.new"),
     ]
-    assert roles(corp, "nora.new") == {"member"} and seats(corp, "nora.new") == {"internal"}
-    assert groups(corp, "nora.new") == {"dept-engineering", "all-staff", "shell-users"}
-    boss = corp.user("nora.new")["values"][MANAGER]
-    assert boss == corp.user("noah.garcia")["id"]
+    assert roles(sqlite_corp, "nora.new") == {"member"} and seats(sqlite_corp, "nora.new") == {"internal"}
+    assert groups(sqlite_corp, "nora.new") == {"dept-engineering", "all-staff", "shell-users"}
+    boss = sqlite_corp.user("nora.new")["values"][MANAGER]
+    assert boss == sqlite_corp.user("noah.garcia")["id"]
 
 
 def test_a_mover_keeps_her_id_while_her_dn_moves(corp: Corp, directory: Slapd) -> None:
@@ -89,15 +89,15 @@ def test_a_mover_keeps_her_id_while_her_dn_moves(corp: Corp, directory: Slapd) -
     assert (after["roles"][0]["value"], seats(corp, "jane.garcia")) == ("crm-user", {"internal", "crm"})
 
 
-def test_a_group_that_names_where_somebody_was_no_longer_names_her(corp: Corp, directory: Slapd) -> None:
+def test_a_group_that_names_where_somebody_was_no_longer_names_her(sqlite_corp: Corp, directory: Slapd) -> None:
     """Stock OpenLDAP does not follow a move in its groups (no refint): to every LDAP client she is no member then."""
     jane = PERSON["jane.garcia"]
     directory.modify(move(jane.dn, "uid=jane.garcia", FINANCE))
-    assert ("leave", "jane.garcia") in heals(corp)
-    assert groups(corp, "jane.garcia") == set() and roles(corp, "jane.garcia") == set()
+    assert ("leave", "jane.garcia") in heals(sqlite_corp)
+    assert groups(sqlite_corp, "jane.garcia") == set() and roles(sqlite_corp, "jane.garcia") == set()
     directory.modify(move(f"uid=jane.garcia,{FINANCE}", "uid=jane.garcia", unit_of(jane)))
-    assert ("join", "jane.garcia") in heals(corp)
-    assert groups(corp, "jane.garcia") == {"dept-marketing", "crm-users", "project-0024", "all-staff"}
+    assert ("join", "jane.garcia") in heals(sqlite_corp)
+    assert groups(sqlite_corp, "jane.garcia") == {"dept-marketing", "crm-users", "project-0024", "all-staff"}
 
 
 def test_two_people_may_swap_names_and_places(corp: Corp, directory: Slapd) -> None:
@@ -113,8 +113,8 @@ def test_two_people_may_swap_names_and_places(corp: Corp, directory: Slapd) -> N
     assert corp.user("anna.becker")["id"] == before["zoe.xu"]
 
 
-def test_a_marriage_changes_uid_name_and_dn_of_the_same_user(corp: Corp, directory: Slapd) -> None:
-    bjorn, before = PERSON["bjorn.obrien"], corp.user("bjorn.obrien")
+def test_a_marriage_changes_uid_name_and_dn_of_the_same_user(sqlite_corp: Corp, directory: Slapd) -> None:
+    bjorn, before = PERSON["bjorn.obrien"], sqlite_corp.user("bjorn.obrien")
     renamed = f"uid=bjorn.lindqvist,{unit_of(bjorn)}"
     directory.modify(
         move(bjorn.dn, "uid=bjorn.lindqvist")
@@ -133,25 +133,25 @@ def test_a_marriage_changes_uid_name_and_dn_of_the_same_user(corp: Corp, directo
             )
         )
     )
-    assert heals(corp) == [("update", "bjorn.lindqvist")]
-    after = corp.user("bjorn.lindqvist")
+    assert heals(sqlite_corp) == [("update", "bjorn.lindqvist")]
+    after = sqlite_corp.user("bjorn.lindqvist")
     assert after["id"] == before["id"] and after["values"]["name.familyName"] == "Lindqvist"
     assert after["values"]["displayName"] == "Björn Lindqvist"
     assert {each["value"] for each in after["roles"]} == {"admin", "crm-user", "member"}
 
 
-def test_an_account_switched_off_holds_no_seat_and_gets_it_back(corp: Corp, directory: Slapd) -> None:
+def test_an_account_switched_off_holds_no_seat_and_gets_it_back(sqlite_corp: Corp, directory: Slapd) -> None:
     rosa = PERSON["rosa.castillo"]
     directory.modify(modify(rosa.dn, ("add", "shadowExpire", "1")))
-    assert heals(corp) == [
+    assert heals(sqlite_corp) == [
         ("deactivate", "rosa.castillo"),
         ("unseat", "rosa.castillo"),
         ("unseat", "rosa.castillo"),
     ]
-    assert corp.user("rosa.castillo")["status"] == "inactive" and seats(corp, "rosa.castillo") == set()
+    assert sqlite_corp.user("rosa.castillo")["status"] == "inactive" and seats(sqlite_corp, "rosa.castillo") == set()
     directory.modify(modify(rosa.dn, ("delete", "shadowExpire")))
-    assert heals(corp) == [("reactivate", "rosa.castillo"), ("seat", "rosa.castillo"), ("seat", "rosa.castillo")]
-    assert seats(corp, "rosa.castillo") == {"internal", "crm"}
+    assert heals(sqlite_corp) == [("reactivate", "rosa.castillo"), ("seat", "rosa.castillo"), ("seat", "rosa.castillo")]
+    assert seats(sqlite_corp, "rosa.castillo") == {"internal", "crm"}
 
 
 def test_members_come_and_go(corp: Corp, directory: Slapd) -> None:
@@ -174,47 +174,47 @@ def test_members_come_and_go(corp: Corp, directory: Slapd) -> None:
     assert corp.user("anna.xu")["data_scopes"]
 
 
-def test_a_group_in_a_group_gives_its_members_what_the_outer_one_gives(corp: Corp, directory: Slapd) -> None:
+def test_a_group_in_a_group_gives_its_members_what_the_outer_one_gives(sqlite_corp: Corp, directory: Slapd) -> None:
     support = GROUP["dept-support"]
     directory.modify(modify(GROUP["billing"].dn, ("add", "member", support.dn)))
-    assert ("join", "group dept-support") in heals(corp)
-    assert "billing-clerk" in roles(corp, "kateryna.dubois")
-    path = next(each for each in corp.user("kateryna.dubois")["groups"] if each["display"] == "billing")
+    assert ("join", "group dept-support") in heals(sqlite_corp)
+    assert "billing-clerk" in roles(sqlite_corp, "kateryna.dubois")
+    path = next(each for each in sqlite_corp.user("kateryna.dubois")["groups"] if each["display"] == "billing")
     assert path["path"] == "dept-support > billing"
     directory.modify(modify(GROUP["billing"].dn, ("delete", "member", support.dn)))
-    assert ("leave", "group dept-support") in heals(corp)
-    assert "billing-clerk" not in roles(corp, "kateryna.dubois")
+    assert ("leave", "group dept-support") in heals(sqlite_corp)
+    assert "billing-clerk" not in roles(sqlite_corp, "kateryna.dubois")
 
 
-def test_a_renamed_group_keeps_its_id_and_loses_what_its_name_gave(corp: Corp, directory: Slapd) -> None:
+def test_a_renamed_group_keeps_its_id_and_loses_what_its_name_gave(sqlite_corp: Corp, directory: Slapd) -> None:
     billing = GROUP["billing"]
-    before = next(each for each in corp.user("liam.ivanov")["groups"] if each["display"] == "billing")
+    before = next(each for each in sqlite_corp.user("liam.ivanov")["groups"] if each["display"] == "billing")
     directory.modify(move(billing.dn, "cn=accounts"))
-    healed = heals(corp)
+    healed = heals(sqlite_corp)
     assert [one for one in healed if one[0].startswith("group")] == [("group_update", "group accounts")]
     assert ("revoke", "liam.ivanov") in healed and ("leave", "liam.ivanov") not in healed
-    after = next(each for each in corp.user("liam.ivanov")["groups"] if each["display"] == "accounts")
+    after = next(each for each in sqlite_corp.user("liam.ivanov")["groups"] if each["display"] == "accounts")
     assert after["value"] == before["value"]
     directory.modify(move(f"cn=accounts,{GROUPS_BASE}", "cn=billing"))
-    heals(corp)
-    assert "billing-clerk" in roles(corp, "liam.ivanov")
+    heals(sqlite_corp)
+    assert "billing-clerk" in roles(sqlite_corp, "liam.ivanov")
 
 
-def test_another_manager(corp: Corp, directory: Slapd) -> None:
+def test_another_manager(sqlite_corp: Corp, directory: Slapd) -> None:
     directory.modify(modify(PERSON["anna.xu"].dn, ("replace", "manager", PERSON["jane.garcia"].dn)))
-    assert heals(corp) == [("update", "anna.xu")]
-    assert corp.user("anna.xu")["values"][MANAGER] == corp.user("jane.garcia")["id"]
+    assert heals(sqlite_corp) == [("update", "anna.xu")]
+    assert sqlite_corp.user("anna.xu")["values"][MANAGER] == sqlite_corp.user("jane.garcia")["id"]
     directory.modify(modify(PERSON["anna.xu"].dn, ("delete", "manager")))
-    assert heals(corp) == [("update", "anna.xu")]
-    assert MANAGER not in corp.user("anna.xu")["values"]
+    assert heals(sqlite_corp) == [("update", "anna.xu")]
+    assert MANAGER not in sqlite_corp.user("anna.xu")["values"]
 
 
-def test_a_blanked_attribute_and_a_group_dissolved(corp: Corp, directory: Slapd) -> None:
+def test_a_blanked_attribute_and_a_group_dissolved(sqlite_corp: Corp, directory: Slapd) -> None:
     directory.modify(modify(PERSON["anna.xu"].dn, ("delete", "title")) + delete(GROUP["old-project"].dn))
-    assert heals(corp) == [("update", "anna.xu")]  # the group is only missing yet
-    assert "old-project" in groups(corp, "olivia.ueda")
-    corp.later(1)
-    assert heals(corp) == [("group_delete", "group old-project"), ("leave", "olivia.ueda")]
+    assert heals(sqlite_corp) == [("update", "anna.xu")]  # the group is only missing yet
+    assert "old-project" in groups(sqlite_corp, "olivia.ueda")
+    sqlite_corp.later(1)
+    assert heals(sqlite_corp) == [("group_delete", "group old-project"), ("leave", "olivia.ueda")]
 
 
 def test_a_monday_at_once(corp: Corp, directory: Slapd) -> None:
