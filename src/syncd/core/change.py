@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.lifecycle import SEATED
 from syncd.core.state import STAGES, Grant, Group, Link, Membership, User
 
@@ -62,7 +63,7 @@ class GroupEdit:
 
 
 _ROLE_GRANTS = frozenset({"role", "permission", "scope"})  # what a loss of kind "role" covers
-_STATUS_LOSSES = frozenset({"suspend", "deactivate", "delete"})
+STATUS_LOSSES = frozenset({"suspend", "deactivate", "delete"})
 Edit = UserEdit | GroupEdit
 ChangeGroup = tuple[Edit, ...]
 
@@ -145,7 +146,7 @@ def retained(before: User, after: User, source: str, losses: frozenset[str]) -> 
         back_grants = tuple(each for each in before.grants if each.kind in held_kinds and each.id not in granted)
         after = replace(after, grants=(*after.grants, *back_grants))
     after = replace(after, links=tuple(_kept_link(before, link, source, losses) for link in after.links))
-    if losses & _STATUS_LOSSES:
+    if losses & STATUS_LOSSES:
         back_links = tuple(each for each in before.links if after.link(each.source, each.key) is None)
         after = replace(after, links=(*after.links, *back_links))
         after = replace(after, suspended=before.suspended, deleted_at=before.deleted_at)
@@ -157,7 +158,7 @@ def _kept_link(before: User, link: Link, source: str, losses: frozenset[str]) ->
     if link.source != source or old is None:
         return link
     values = {**old.values, **link.values} if "blank" in losses else link.values
-    if not losses & _STATUS_LOSSES:
+    if not losses & STATUS_LOSSES:
         return replace(link, values=values)
     # Only what is worse than before is held: who comes back in the same run comes back, and missed reads stay counted.
     if _rung(link.stage) > _rung(old.stage):
@@ -204,7 +205,8 @@ def between(
         own = True
     else:
         own_link = before.link(source)
-        own = own_link is not None and young(own_link.created_at) and young(before.created_at)
+        made_by_it = own_link is not None and _not_after(own_link.created_at, before.created_at)
+        own = made_by_it and young(before.created_at)
         if adopted:
             add("adopt", None, {"source": source}, why)
         if not adopted and (old_key := _key(before, source)) != (new_key := _key(after, source)):
@@ -215,9 +217,9 @@ def between(
             add("update", {path: before.values.get(path) for path in new}, new, why)
         if gone:
             add("update", gone, dict.fromkeys(gone), why, "blank", own)
-        transition = _transition(before.status, after.status)
+        transition = transition_of(before.status, after.status)
         if transition:
-            loss = transition if transition in _STATUS_LOSSES else None
+            loss = transition if transition in STATUS_LOSSES else None
             add(transition, before.status, after.status, why, loss, own)
         elif _active_said(before) != _active_said(after):
             add("update", {"active": _active_said(before)}, {"active": _active_said(after)}, why)
@@ -226,13 +228,26 @@ def between(
     for path, value in _yielding(before, after, source):
         add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
     _memberships_between(before, after, name_of, why, young, source, add)
-    _access_between(before, after, why, young, own, add)
+    _access_between(before, after, why, young, own, _takes_back(before, after, source, young), source, add)
     return tuple(out)
+
+
+def _not_after(made: datetime | None, then: datetime | None) -> bool:
+    return made is not None and then is not None and made <= then
+
+
+def _takes_back(before: User, after: User, source: str, young: Callable[[datetime | None], bool]) -> bool:
+    """The source ends a membership that it made itself a moment ago, and what came by it goes with it."""
+    still = {(each.group, each.origin) for each in after.memberships}
+    gone = [each for each in before.memberships if (each.group, each.origin) not in still]
+    return bool(gone) and all(each.origin == source and young(each.created_at) for each in gone)
 
 
 def _key(user: User, source: str) -> str | None:
     """What the source calls her, beside the id that stands where it said nothing and the mark of a deletion."""
-    keys = [link.key for link in user.links if link.source == source and link.stage != "deleted" and link.key != user.id]
+    keys = [
+        link.key for link in user.links if link.source == source and link.stage != "deleted" and link.key != user.id
+    ]
     return keys[0] if keys else None
 
 
@@ -241,7 +256,8 @@ def _active_said(user: User) -> bool | None:
     return True if any(link.enabled is not None for link in user.links) else None
 
 
-def _transition(old: str, new: str) -> str | None:
+def transition_of(old: str, new: str) -> str | None:
+    """The kind of change from one status to another; None if nothing is taken away or given back."""
     match (old, new):
         case _ if old == new:
             return None
@@ -284,7 +300,13 @@ def _memberships_between(
         add("leave", name_of(key[0]), None, why, lost, key[1] == source and young(old[key].created_at))
 
 
-def _access_between(before: User, after: User, why: str, young: Any, own: bool, add: Any) -> None:
+def _access_between(
+    before: User, after: User, why: str, young: Any, own: bool, taken_back: bool, source: str, add: Any
+) -> None:
+    def its(grant: Grant | None) -> bool:
+        """What this source gave itself: by a membership, or (people) directly."""
+        return taken_back or (grant is not None and grant.origin == "direct" and source == ADMIN_SOURCE)
+
     old = {grant.id: grant for grant in before.grants if grant.kind != "seat"}
     new = {grant.id: grant for grant in after.grants if grant.kind != "seat"}
     still = {(grant.kind, grant.value) for grant in after.grants}
@@ -292,10 +314,18 @@ def _access_between(before: User, after: User, why: str, young: Any, own: bool, 
         add("grant", None, f"{id[0]} {id[1]}", new[id].why or why)
     for id in sorted(old.keys() - new.keys()):
         lost = None if id[:2] in still else "role"
-        add("revoke", f"{id[0]} {id[1]}", None, _lost_because(old[id], why), lost, own or young(old[id].created_at))
+        add(
+            "revoke",
+            f"{id[0]} {id[1]}",
+            None,
+            _lost_because(old[id], why),
+            lost,
+            own or (young(old[id].created_at) and its(old[id])),
+        )
     held_before = {seat.pool: seat for seat in before.seats}
     held_after = {seat.pool: seat for seat in after.seats}
     entitled = {grant.value: grant for grant in after.grants if grant.kind == "seat"}
+    was_entitled = {grant.value: grant for grant in before.grants if grant.kind == "seat"}
     for pool in sorted(held_before.keys() | held_after.keys()):
         was, now_is = held_before.get(pool), held_after.get(pool)
         reason = entitled[pool].why if pool in entitled else why
@@ -308,7 +338,8 @@ def _access_between(before: User, after: User, why: str, young: Any, own: bool, 
             counted = was.held and after.status in SEATED
             reason = why if after.status in SEATED else f"{after.status}: {why}"
             lost_seat = "seat" if counted else None
-            add("unseat", pool if was.held else f"waiting for {pool}", None, reason, lost_seat, own or young(was.since))
+            exempt = own or (young(was.since) and its(was_entitled.get(pool)))
+            add("unseat", pool if was.held else f"waiting for {pool}", None, reason, lost_seat, exempt)
 
 
 def _lost_because(grant: Grant, why: str) -> str:
@@ -338,7 +369,9 @@ def group_between(
     was = {(each.group, each.origin) for each in before.memberships}
     now_in = {(each.group, each.origin) for each in after.memberships}
     out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was)]
+    still = {group for group, _ in now_in}
     out += [
-        Change("leave", subject, name_of(group), None, why, after.id, "membership") for group, _ in sorted(was - now_in)
+        Change("leave", subject, name_of(group), None, why, after.id, None if group in still else "membership")
+        for group, _ in sorted(was - now_in)
     ]
     return tuple(out)

@@ -27,11 +27,23 @@ class Graph:
 
     names: dict[str, GroupName] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
+    stated: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (child, parent) -> the sources that say so
+
+    def nest(self, child: str, parent: str, origin: str) -> None:
+        self.parents.setdefault(child, set()).add(parent)
+        self.stated.setdefault((child, parent), set()).add(origin)
+
+    def set_parents(self, child: str, stated: Iterable[tuple[str, str]]) -> None:
+        """All (parent, origin) of one group, in place of what was known."""
+        for parent in self.parents.pop(child, ()):
+            self.stated.pop((child, parent), None)
+        for parent, origin in stated:
+            self.nest(child, parent, origin)
 
     def closure(self, direct: Iterable[str], barred: frozenset[str] = frozenset()) -> dict[str, tuple[str, ...]]:
         """Every group above `direct`, each with the shortest path of ids from a direct group up to it.
 
-        `barred`: sources whose groups are neither counted nor passed through.
+        `barred`: sources whose groups are neither counted nor passed through, and whose word nests no group in another.
         """
         paths: dict[str, tuple[str, ...]] = {}
         level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in sorted(set(direct))]
@@ -41,9 +53,20 @@ class Graph:
                 if group in paths or (barred and group in self.names and self.names[group].source in barred):
                     continue
                 paths[group] = path
-                above += [(parent, (*path, parent)) for parent in sorted(self.parents.get(group, ()))]
+                above += [
+                    (parent, (*path, parent))
+                    for parent in sorted(self.parents.get(group, ()))
+                    if not barred or not self.stated.get((group, parent), {""}) <= barred
+                ]
             level = above
         return paths
+
+    def stating(self, paths: Mapping[str, tuple[str, ...]]) -> set[str]:
+        """The sources whose word counts in these paths: those of the groups, and those that nest one in another."""
+        sources = {self.names[group].source for group in paths if group in self.names}
+        for path in paths.values():  # every path but its last step is a path of its own
+            sources |= self.stated.get((path[-2], path[-1]), set()) if len(path) > 1 else set()
+        return sources
 
     def path_text(self, path: Iterable[str]) -> str:
         return " > ".join(self.names[group].display if group in self.names else group for group in path)

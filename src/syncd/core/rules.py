@@ -106,8 +106,8 @@ def evaluate(
     refusals: list[Refusal] = []
     paths = graph.closure(membership.group for membership in user.memberships)
     whole = view(user, paths, graph)
-    narrowed: dict[frozenset[str], dict[str, Any]] = {}
-    sources = {link.source for link in user.links} | {each.origin for each in user.memberships}
+    narrowed: dict[frozenset[str], dict[str, Any] | None] = {}
+    sources = {link.source for link in user.links} | {each.origin for each in user.memberships} | graph.stating(paths)
     for rule in rules:
         if not rule.matches(whole):
             continue
@@ -117,7 +117,8 @@ def evaluate(
             if barred:
                 if barred not in narrowed:
                     narrowed[barred] = _without(user, owners, graph, barred)
-                if not rule.matches(narrowed[barred]):
+                seen = narrowed[barred]
+                if seen is None or not rule.matches(seen):
                     refusals.append(Refusal(rule.name, kind, value, tuple(sorted(barred))))
                     continue
             grant = Grant(kind, value, "rule", rule.name, why=why)
@@ -125,14 +126,18 @@ def evaluate(
     return grants, refusals
 
 
-def _without(user: User, owners: Mapping[str, str], graph: Graph, barred: frozenset[str]) -> dict[str, Any]:
-    """The user as only the other sources state her: their attributes, and memberships of their origin in their groups."""
-    kept = User(
-        user.id,
-        links=tuple(link for link in user.links if link.source not in barred),
-        memberships=tuple(each for each in user.memberships if each.origin not in barred),
-        values={path: value for path, value in user.values.items() if owners.get(path) not in barred},
-    )
+def _without(user: User, owners: Mapping[str, str], graph: Graph, barred: frozenset[str]) -> dict[str, Any] | None:
+    """The user as only the other sources state her: their attributes, and memberships of their origin in their groups.
+
+    None if they state nothing: `not (title pr)` is no reason to grant anything to somebody unknown.
+    """
+    links = tuple(link for link in user.links if link.source not in barred)
+    memberships = tuple(each for each in user.memberships if each.origin not in barred)
+    if not links and not memberships:
+        return None
+    shown = {path: value for path, value in user.values.items() if owners.get(path) not in barred}
+    outranked = {path: value for link in links for path, value in link.values.items()}  # by what is not counted here
+    kept = User(user.id, links=links, memberships=memberships, values={**outranked, **shown})
     return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph)
 
 

@@ -227,7 +227,8 @@ class _Run:
         counts = dict(decided.counts.by_kind)
         counts["read"] = certificate.users_read + certificate.groups_read
         counts["set_aside"] = len(decided.set_aside)
-        if decided.held_items:
+        held = (*decided.held_items, *decided.waiting)
+        if held:
             status = "held"
         elif not certificate.complete:
             status = "incomplete"
@@ -244,7 +245,7 @@ class _Run:
             certificate.because,
             decided.digest.text,
             counts,
-            decided.held_items,
+            held,
             tuple(decided.set_aside),
             runs.Changes(decided),
             decided.seats_before,
@@ -299,10 +300,12 @@ class _Run:
             {"workspace": self.workspace.name, "source": self.source},
             {
                 "digest": digest,
-                "server_identity": certificate.server_identity,
                 "last_complete_at": self.now,
                 "last_users": certificate.users_read,
                 "last_groups": certificate.groups_read,
+                # What a read does not say stays as it was known: another answer later is a change all the same.
+                **({"server_identity": certificate.server_identity} if certificate.server_identity else {}),
+                **({"key_attribute": certificate.key_attribute} if certificate.key_attribute else {}),
             },
         )
 
@@ -650,6 +653,9 @@ def _what_changed(workspace: Workspace, source: str, state: Any, certificate: Ce
     known, now_is = state.server_identity, certificate.server_identity
     if known is not None and now_is is not None and known != now_is:
         return f"another server answers for source {source}: {now_is} instead of {known}"
+    known, now_is = state.key_attribute, certificate.key_attribute
+    if known is not None and now_is is not None and known != now_is:
+        return f"source {source} names its entries by {now_is} instead of {known}"
     return None
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, distinct, func, select, update
+from sqlalchemy import Connection, and_, delete, distinct, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -86,9 +86,13 @@ def commit(
                 "; ".join(each.why for each in held) + ". Held until an admin approves it (`syncd runs list`)",
                 retry_after_s=3600,
             )
-    if dry_run or (error is None and not _writes(verdict)):
+    if dry_run:
         return _outcome(verdict, error)
-    if error is not None:
+    if error is None:
+        _forget(conn, workspace.name, source, decision)
+        if not _writes(verdict):
+            return _outcome(verdict, None)
+    else:
         refuse(conn, workspace.name, actor, verdict, error, held, now, ids)
         return _outcome(verdict, error)
     try:
@@ -96,6 +100,16 @@ def commit(
     except IntegrityError as exc:
         raise Uniqueness("another request took that name or key at the same moment; read again and retry") from exc
     return _outcome(verdict, None)
+
+
+def _forget(conn: Connection, workspace: str, source: str, decision: Decision) -> None:
+    """What was held of a user and is not wanted any more: the connection has spoken again, or the reason is gone."""
+    h = t.held.c
+    of_here = delete(t.held).where(h.workspace == workspace)
+    for ids in facts.batched(sorted(decision.superseded)):
+        conn.execute(of_here.where(h.source == source, h.subject_id.in_(ids), h.run_id.is_(None)))
+    for ids in facts.batched(sorted(decision.released)):
+        conn.execute(of_here.where(h.subject_id.in_(ids), h.kind.in_(("role", "seat"))))
 
 
 def _outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:

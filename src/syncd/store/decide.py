@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, distinct, exists, func, or_, select
+from sqlalchemy import Connection, and_, distinct, exists, func, select
 
 from syncd.core.access import OWNER
 from syncd.core.change import (
+    STATUS_LOSSES,
     Change,
     ChangeGroup,
     Edit,
@@ -26,6 +27,7 @@ from syncd.core.change import (
     group_between,
     group_edited,
     retained,
+    transition_of,
 )
 from syncd.core.groups import Graph, GroupName
 from syncd.core.guards import Held
@@ -120,12 +122,14 @@ class Decision:
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
         self.taken: dict[str, str | None] = {}  # userName key -> id, as decided so far
         self.displays: dict[tuple[str, str], str] = {}
-        self.placed: dict[str, tuple[GroupName | None, set[str]]] = {}  # groups as decided so far, with their parents
+        # Groups as decided so far, with their parents and who says so.
+        self.placed: dict[str, tuple[GroupName | None, frozenset[tuple[str, str]]]] = {}
         self.left_names: dict[str, str] = {}  # of groups that go, for those who leave them
         self.used: dict[str, int] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
         self.released: set[str] = set()  # users of whom nothing that was held is wanted any more
+        self.superseded: set[str] = set()  # users of whom a push of this source was held before
         self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
         self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
 
@@ -196,11 +200,13 @@ class Decision:
         old_name, old_parents = self.graph.names.get(edit.id), self.graph.parents.get(edit.id, set())
         key, dn = (after.link.key, after.link.dn) if after.link else (None, None)
         name = GroupName(edit.id, after.name, after.source, key, dn)
-        parents = {each.group for each in after.memberships}
-        moved = parents ^ old_parents
-        affected = set(self.graph.closure([edit.id])) if moved and before else set()
-        self._place(edit.id, name, parents)
-        if moved and before:
+        moved = {each.group for each in after.memberships} ^ old_parents
+        restated = {(each.group, each.origin) for each in after.memberships} ^ {
+            (each.group, each.origin) for each in start.memberships
+        }
+        affected = set(self.graph.closure([edit.id])) if (moved or restated) and before else set()
+        self._place(edit.id, name, after)
+        if (moved or restated) and before:
             affected |= set(self.graph.closure([edit.id]))
         if before and old_name != name:
             affected.add(edit.id)
@@ -221,7 +227,8 @@ class Decision:
         inside = {
             id
             for id in facts.groups_inside(self.conn, self.workspace.name, [edit.id])
-            if id not in self.placed or edit.id in self.placed[id][1]  # else it left earlier in this plan
+            if id not in self.placed
+            or edit.id in {parent for parent, _ in self.placed[id][1]}  # else it left earlier in this plan
         }
         if (staying or inside) and "membership" in self.by_absence | self.retain:
             return set()  # its members' leaving is held, so the group stays
@@ -234,12 +241,12 @@ class Decision:
             after = replace(after, version=start.version + 1)
             current[id] = after
             verdict.groups.append((group, after))
-            self._place(id, self.graph.names.get(id), {each.group for each in after.memberships})
+            self._place(id, self.graph.names.get(id), after)
         leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)
         affected = set(self.graph.closure([edit.id])) if staying or inside else set()
         self.left_names[edit.id] = before.name
-        self._place(edit.id, None, set())
+        self._place(edit.id, None, None)
         current.pop(edit.id)
         return affected
 
@@ -293,7 +300,7 @@ class Decision:
     def _derive(self, draft: Draft) -> None:
         before = draft.before or User(draft.id, created_at=self.now)
         after = before
-        losing = (self.retain | draft.retain) - {kind for id, kind in self.approved if id == draft.id}
+        losing = draft.retain | (self.retain - {kind for id, kind in self.approved if id == draft.id})
         for edit in draft.edits:
             after = edited(after, edit, self.now)
         # A group that was refused, or went meanwhile, has no members.
@@ -301,9 +308,13 @@ class Decision:
         if draft.before is not None:
             for source in {edit.source for edit in draft.edits}:
                 after = self._kept_by_absence(before, after, source)
-                if losing:
+            if losing:
+                state = status(after, self.workspace.authoritative, self.now)[0]
+                # Only the loss that is held: a suspension over its limit holds nobody's deactivation.
+                held = losing if transition_of(before.status, state) in losing else losing - STATUS_LOSSES
+                for source in {edit.source for edit in draft.edits}:
                     wanted = after
-                    after = retained(before, after, source, frozenset(losing))
+                    after = retained(before, after, source, frozenset(held))
                     draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
         after = replace(after, values=values)
@@ -346,11 +357,11 @@ class Decision:
                 grants.append(grant)
             elif grant.id in ruled:
                 grants.append(replace(grant, why=ruled.pop(grant.id).why))
-            elif self.rules_changed:
-                grants.append(grant)
             elif ("seat" if grant.kind == "seat" else "role") in losing:
                 grants.append(grant)
                 draft.kept = True
+            elif self.rules_changed:
+                grants.append(grant)
         grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
         return replace(after, grants=tuple(sorted(grants, key=lambda each: each.id)))
 
@@ -674,19 +685,24 @@ class Decision:
     # -- small things ------------------------------------------------------------------------------------------------------
 
     def _awaiting_approval(self, users: Mapping[str, User]) -> dict[str, set[str]]:
-        """Roles and seats a guard holds stay, whoever derives the user next, until someone decides; so does every loss
-        of a first run after a changed configuration. Other held losses are judged again by each run."""
+        """Roles and seats a run's guard holds stay, whoever derives the user next, until someone decides; so does every
+        loss of a first run after a changed configuration. Other held losses are judged again by each run, and a push
+        that was refused by each new request: whatever the connection says next of that user takes its place."""
         h = t.held.c
         found: dict[str, set[str]] = defaultdict(set)
         for ids in facts.batched(sorted(users)):
             for row in self.conn.execute(
-                select(h.subject_id, h.kind).where(
-                    h.workspace == self.workspace.name,
-                    h.subject_id.in_(ids),
-                    or_(h.kind.in_(("role", "seat")), and_(h.guard == FIRST_RUN, h.source == self.source)),
+                select(h.subject_id, h.kind, h.guard, h.source, h.run_id).where(
+                    h.workspace == self.workspace.name, h.subject_id.in_(ids)
                 )
             ):
-                if (row.subject_id, row.kind) not in self.approved:
+                if row.run_id is None and row.source == self.source:
+                    self.superseded.add(row.subject_id)
+                asked = row.run_id is not None or bool(self.approved)
+                lasting = (row.kind in ("role", "seat") and asked) or (
+                    row.guard == FIRST_RUN and row.source == self.source
+                )
+                if lasting and (row.subject_id, row.kind) not in self.approved:
                     found[row.subject_id].add(row.kind)
         return found
 
@@ -708,18 +724,21 @@ class Decision:
     def _extend(self, groups: set[str]) -> None:
         if not self.whole_graph and groups - self.graph.names.keys():
             facts.extend_graph(self.conn, self.workspace.name, self.graph, groups)
-            for id, (name, parents) in list(self.placed.items()):
-                self._place(id, name or (self.graph.names.get(id) if id not in self.left_names else None), parents)
+            for id, (name, stated) in self.placed.items():
+                self._show(id, name, stated)
 
-    def _place(self, id: str, name: GroupName | None, parents: set[str]) -> None:
-        """One group of the graph as decided so far, whatever of it is read from the store later. No name: it is gone."""
-        self.placed[id] = name, parents
-        self.graph.parents[id] = set(parents)
+    def _place(self, id: str, name: GroupName | None, after: Group | None) -> None:
+        """One group as decided so far, whatever of it is read from the store later."""
+        stated = frozenset((each.group, each.origin) for each in after.memberships) if after else frozenset()
+        self.placed[id] = name, stated
+        self._show(id, name, stated)
+
+    def _show(self, id: str, name: GroupName | None, stated: Iterable[tuple[str, str]]) -> None:
+        self.graph.set_parents(id, stated)
         if name is not None:
             self.graph.names[id] = name
         elif id in self.left_names:
             self.graph.names.pop(id, None)
-            self.graph.parents.pop(id, None)
 
     def _name_of(self, group: str) -> str:
         return self.graph.names[group].display if group in self.graph.names else self.left_names.get(group, group)

@@ -176,7 +176,7 @@ def load_graph(conn: Connection, workspace: str, start: Iterable[str] | None) ->
 
 def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable[str] | None) -> None:
     g, m = t.groups.c, t.memberships.c
-    edges = select(m.member_id, m.group_id).where(m.workspace == workspace, m.member == "group")
+    edges = select(m.member_id, m.group_id, m.origin).where(m.workspace == workspace, m.member == "group")
     names = (
         select(g.id, g.display_name, g.source, t.links.c.key, t.links.c.dn)
         .select_from(
@@ -192,7 +192,7 @@ def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable
     )
     if start is None:
         for row in conn.execute(edges):
-            graph.parents.setdefault(row.member_id, set()).add(row.group_id)
+            graph.nest(row.member_id, row.group_id, row.origin)
         for name in conn.execute(names):
             graph.names[name.id] = GroupName(name.id, name.display_name, name.source, name.key, name.dn)
         return
@@ -202,7 +202,7 @@ def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable
             select(m.group_id).where(m.workspace == workspace, m.member == "group", m.member_id == up.c.id)
         )
         for row in conn.execute(edges.where(m.member_id.in_(select(above.c.id)))):
-            graph.parents.setdefault(row.member_id, set()).add(row.group_id)
+            graph.nest(row.member_id, row.group_id, row.origin)
         for name in conn.execute(names.where(g.id.in_(select(above.c.id)))):
             graph.names[name.id] = GroupName(name.id, name.display_name, name.source, name.key, name.dn)
 

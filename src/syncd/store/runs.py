@@ -57,6 +57,7 @@ class Decided:
     refused: list[Held] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     held_items: tuple[HeldItem, ...] = ()
+    waiting: tuple[HeldItem, ...] = ()  # held by an earlier run, still wanted, not decided yet
     set_aside: list[SetAside] = field(default_factory=list)
     released: set[str] = field(default_factory=set)  # subjects of whom nothing that was held is wanted any more
     whole: bool = True  # everything was read: what is not wanted now is not wanted any more
@@ -114,11 +115,13 @@ def decide(
     )
     if not held:
         first.held_items = _refusals(first.refused)
+        first.waiting = _waiting(conn, workspace.name, plan.source, first)
         return first
     kinds = frozenset(each.kind for each in held)
     second = _pass(conn, workspace, plan, now, run_id, size, kinds, step)
     second.held, second.losing, second.released = held, first.losing, first.released
     second.held_items = (*_held_items(held, first.losing), *_refusals(second.refused))
+    second.waiting = _waiting(conn, workspace.name, plan.source, second)
     return second
 
 
@@ -256,6 +259,35 @@ def _held_items(held: Sequence[Held], losing: Iterable[Item]) -> tuple[HeldItem,
         )
         for each in held
     )
+
+
+def _waiting(conn: Connection, workspace: str, source: str, decided: Decided) -> tuple[HeldItem, ...]:
+    """What lasts until somebody decides (`Decision._awaiting_approval`) and is not held anew by this plan."""
+    anew = {(change.subject_id, change.loss) for item in decided.losing for change in item.changes}
+    held = {each.kind for each in decided.held}
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    h = t.held.c
+    for row in conn.execute(
+        select(t.held).where(h.workspace == workspace, h.source == source, h.run_id.is_not(None)).order_by(h.subject)
+    ):
+        again = row.kind in held and (row.subject_id, row.kind) in anew
+        if lasting(row) and not again and row.subject_id not in decided.released:
+            found[row.kind, row.digest].append(row)
+    return tuple(
+        HeldItem(
+            rows[0].guard,
+            kind,
+            rows[0].why,
+            sum(len(orjson.loads(row.changes)) for row in rows),
+            digest,
+            tuple(row.subject for row in rows),
+        )
+        for (kind, digest), rows in sorted(found.items())
+    )
+
+
+def lasting(row: Any) -> bool:
+    return row.kind in ("role", "seat") or row.guard == FIRST_RUN
 
 
 def _refusals(refused: Sequence[Held]) -> tuple[HeldItem, ...]:
@@ -416,8 +448,7 @@ def hold_all(conn: Connection, workspace: str, source: str, decided: Decided, ru
     rows = conn.execute(select(h.subject_id, h.kind, h.guard).where(h.workspace == workspace, h.source == source)).all()
     for row in rows if decided.whole else ():
         again = (row.subject_id, row.kind) in kept
-        lasting = row.kind in ("role", "seat") or row.guard == FIRST_RUN
-        if not again and (row.subject_id in decided.released or not lasting):
+        if not again and (row.subject_id in decided.released or not lasting(row)):
             conn.execute(
                 delete(t.held).where(
                     h.workspace == workspace, h.source == source, h.subject_id == row.subject_id, h.kind == row.kind
@@ -563,6 +594,10 @@ def approve(
         apply(conn, workspace, own, [each for each in verdicts if each.error is None], now, ids, count_losses=False)
     h = t.held.c
     conn.execute(delete(t.held).where(h.workspace == workspace.name, h.digest == rows[0].digest))
+    # What else was held of the same requests is held on its own from now on: the rest of them was done.
+    for subjects in facts.batched(sorted({row.subject_id for row in rows if row.run_id is None})):
+        of_same = (h.workspace == workspace.name, h.source == source, h.run_id.is_(None), h.subject_id.in_(subjects))
+        conn.execute(update(t.held).where(*of_same).values(run_id=own.run_id or ""))
     record_one(conn, own, "approve", digest, f"{len(rows)} held items approved", {"source": source}, now, ids)
     decided.held_items = _refusals(decided.refused)
     decided.seats_after = pool_use(conn, workspace)
@@ -581,12 +616,14 @@ def _approved_edit(row: Any, user: User | None, why: str) -> UserEdit | None:
     if user is None:
         return None
     bare = UserEdit(row.subject_id, row.source, why=why)
-    if row.kind in ("role", "seat"):
-        return bare
+    if row.kind in ("role", "seat") and row.run_id is not None:
+        return bare  # everything else of that run was done: deriving her anew takes what was held
     edits = [edit for edit in _EDITS.validate_json(row.edits) if isinstance(edit, UserEdit)]
     if not edits:
         return None
     asked = edits[0]
+    if row.run_id is None and row.kind in ("role", "seat"):
+        return replace(asked, create=False, why=why)  # the last word of the connection: nothing of it was done
     if row.kind == "membership":
         return replace(bare, leave=asked.leave, leave_all=asked.leave_all)
     current = user.link(row.source, asked.link.key) if asked.link else None

@@ -260,6 +260,7 @@ source_states = Table(
     Column("source", Text, nullable=False),
     Column("digest", Text),  # of base, filter, mapping; for the reserved source `rules`, of the rule set
     Column("server_identity", Text),
+    Column("key_attribute", Text),  # what the stable keys are made of
     Column("last_complete_at", Instant),
     Column("last_users", Integer),
     Column("last_groups", Integer),

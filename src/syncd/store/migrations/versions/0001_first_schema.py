@@ -261,6 +261,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("server_identity", sa.Text(), nullable=True),
+        sa.Column("key_attribute", sa.Text(), nullable=True),
         sa.Column("last_complete_at", types.Instant(), nullable=True),
         sa.Column("last_users", sa.Integer(), nullable=True),
         sa.Column("last_groups", sa.Integer(), nullable=True),
