@@ -49,6 +49,14 @@ def test_a_directory_that_did_not_change_is_no_work(corp: Corp) -> None:
     assert record.complete and record.status == "clean" and record.counts["read"] == companies.USERS + companies.GROUPS
 
 
+def test_a_change_of_what_is_not_read_writes_nothing(sqlite_corp: Corp, directory: Slapd) -> None:
+    """It moves the entry's modifyTimestamp, as a new password does, or a reload for every entry."""
+    before = sqlite_corp.links()
+    directory.modify(modify(PERSON["anna.xu"].dn, ("replace", "telephoneNumber", "+49 30 1")))
+    assert sqlite_corp.run().status == "clean"
+    assert sqlite_corp.links() == before
+
+
 # ---- broken by hand, healed
 
 

@@ -102,9 +102,12 @@ def compile_mapping(
 
 
 def entry_hash(entry: Entry) -> str:
-    """Equal for equal entries, whatever the order of attributes and values; the DN counts, so that a move is seen."""
+    """Equal for equal entries, whatever the order of attributes and values; the DN counts, so that a move is seen.
+
+    modifyTimestamp does not: it moves with what is not read (a password), and for every entry when a directory is reloaded.
+    """
     digest = hashlib.blake2b(entry.dn.encode(), digest_size=16)
-    for name in sorted(entry.attributes):
+    for name in sorted(entry.attributes.keys() - {"modifytimestamp"}):
         values = entry.attributes[name]
         digest.update(b"\0\0" + name.encode())
         for value in sorted(values) if len(values) > 1 else values:
