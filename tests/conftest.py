@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         fixtures = getattr(item, "fixturenames", ())
-        if "postgres" in fixtures or parameters.get("database_url") == "postgresql" or "servers" in item.path.parts:
+        if "postgres" in fixtures or "postgresql" in parameters.values() or "servers" in item.path.parts:
             item.add_marker("server")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -234,9 +233,7 @@ def _insert(connection: sa.Connection, n: int, view: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def connection(request: pytest.FixtureRequest) -> Iterator[sa.Connection]:
-    url = "sqlite://" if request.param == "sqlite" else os.environ.get("SYNCD_TEST_POSTGRES", "")
-    if not url:
-        pytest.skip("needs PostgreSQL: SYNCD_TEST_POSTGRES is not set")
+    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres").fresh()
     driver = "sqlite" if request.param == "sqlite" else "postgresql+psycopg"
     engine = sa.create_engine(sa.make_url(url).set(drivername=driver), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -246,7 +243,6 @@ def connection(request: pytest.FixtureRequest) -> Iterator[sa.Connection]:
 
 
 @settings(
-    max_examples=int(os.environ.get("SYNCD_EXAMPLES", "150")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
