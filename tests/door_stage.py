@@ -175,7 +175,8 @@ class Stage:
 
     def sound(self, now: datetime | None = None) -> None:
         with self.database.reading() as conn:
-            assert check(conn, self.workspace, now) == []
+            found = check(conn, self.workspace, now)
+            assert found == [], found
 
     # -- runs --------------------------------------------------------------------------------------------------------
 

@@ -179,7 +179,6 @@ class _Run:
             len(decided.items),
             frozenset(each.kind for each in decided.held),
             plan.certificate is not None and not plan.certificate.complete,
-            size,
         )
         decided.set_aside += late
         if dropped:
@@ -188,7 +187,7 @@ class _Run:
             )
 
     def _apply_items(
-        self, items: Any, total: int, retain: frozenset[str], incomplete: bool, size: int
+        self, items: Any, total: int, retain: frozenset[str], incomplete: bool
     ) -> tuple[int, list[SetAside]]:
         return runs.apply_items(
             self.database,
@@ -198,7 +197,6 @@ class _Run:
             retain,
             incomplete,
             self.fence,
-            size,
             self.clock,
             self.now,
             self.ids,
@@ -214,7 +212,7 @@ class _Run:
         old_id, items, row = left
         mine, self.id = self.id, old_id
         retain = frozenset(each["kind"] for each in row["held"] or ())
-        dropped, _ = self._apply_items(items, len(items), retain, not row["complete"], 100)
+        dropped, _ = self._apply_items(items, len(items), retain, not row["complete"])
         with self.database.writing() as conn:
             message = f"resumed by run {mine}: {len(items) - dropped} changes applied, {dropped} dropped"
             runs.end(conn, self.workspace.name, old_id, "applied", self.clock(), message=message)

@@ -374,7 +374,9 @@ class Decision:
         for old, new in verdict.groups:
             why = next((edit.why for edit in verdict.edits if edit.why), "")
             changes += group_between(old, new, self._name_of, why)
-        since = self.now - self.policy.limits.window
+        # A provider that pushes may take back its own trial users. A directory that no longer shows people it showed
+        # an hour ago is exactly what the limits are for.
+        since = self.now - self.policy.limits.window if self.run_id is None else None
         for draft in people:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her
@@ -797,4 +799,5 @@ def _guarded_loss(before: User, after: User) -> str | None:
 
 
 def _unsettled(claim: Claim) -> bool:
-    return claim.wanted != {pool for pool, seat in claim.seats.items() if seat.held}
+    held = {pool for pool, seat in claim.seats.items() if seat.held}
+    return claim.wanted != held or not claim.seats.keys() <= claim.wanted  # she waits for what she no longer wants

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -44,6 +45,7 @@ class Item:
     edits: ChangeGroup
     expected: dict[str, int]
     changes: tuple[Change, ...]
+    batch: int  # decided together, so applied together: seats and versions come out as promised
 
 
 @dataclass(slots=True)
@@ -156,9 +158,9 @@ def _pass(
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     done = 0
     total = len(plan.groups) if isinstance(plan.groups, Spool) else None
-    for batch in _batches(plan.groups, defer, plan.source, size):
+    for number, batch in enumerate(_batches(plan.groups, defer, plan.source, size)):
         for verdict in decision.batch(batch):
-            _collect(decided, verdict, deltas)
+            _collect(decided, verdict, deltas, number)
         done += len(batch)
         step("decide", done, total)
     decided.released = decision.released | (held_groups - decision.still_wanted)
@@ -211,7 +213,7 @@ def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: 
     )
 
 
-def _collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]]) -> None:
+def _collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0) -> None:
     if verdict.error is not None:
         decided.set_aside.append(SetAside(_entry_of(verdict), str(verdict.error)))
         return
@@ -219,7 +221,7 @@ def _collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]]) -
     changed = any(before != after for before, after in (*verdict.users, *verdict.groups))
     if not changed and not any(isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits):
         return
-    item = Item(verdict.edits, verdict.expected, verdict.changes)
+    item = Item(verdict.edits, verdict.expected, verdict.changes, batch)
     decided.items.append(item)
     decided.counts.add(verdict.changes)
     lost = False
@@ -387,6 +389,7 @@ def store(
                         "workspace": workspace,
                         "run_id": run_id,
                         "ordinal": index * size + offset,
+                        "batch": item.batch,
                         "state": "planned",
                         "edits": orjson.dumps(item.edits),
                         "expected": item.expected,
@@ -467,7 +470,6 @@ def apply_items(
     retain: frozenset[str],
     incomplete: bool,
     fence: int,
-    size: int,
     clock: Callable[[], datetime],
     now: datetime,
     ids: Ids,
@@ -482,7 +484,8 @@ def apply_items(
     announce(graph, _groups_of(item.edits for _, item in items))
     dropped, done = 0, 0
     late: list[SetAside] = []
-    for batch in facts.batched(items, size):
+    for _, together in groupby(items, key=lambda numbered: numbered[1].batch):
+        batch = list(together)
         with database.writing() as conn:
             _fenced(conn, workspace.name, actor.source, fence, clock())
             fresh = _fresh(conn, workspace.name, [item for _, item in batch])
@@ -556,11 +559,11 @@ def unfinished(
         if run is None:
             return None
         rows = conn.execute(
-            select(i.ordinal, i.edits, i.expected)
+            select(i.ordinal, i.batch, i.edits, i.expected)
             .where(i.workspace == workspace, i.run_id == run.id, i.state == "planned")
             .order_by(i.ordinal)
         ).all()
-    left = [(row.ordinal, Item(_EDITS.validate_json(row.edits), row.expected, ())) for row in rows]
+    left = [(row.ordinal, Item(_EDITS.validate_json(row.edits), row.expected, (), row.batch)) for row in rows]
     return run.id, left, run._mapping  # type: ignore[return-value]
 
 

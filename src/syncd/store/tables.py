@@ -301,6 +301,7 @@ run_items = Table(
     Column("workspace", Text, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("ordinal", Integer, nullable=False),
+    Column("batch", Integer, nullable=False),  # what was decided together is applied together
     Column("state", Text, nullable=False),  # planned | applied | dropped
     Column("edits", LargeBinary, nullable=False),
     Column("expected", JsonText, nullable=False),  # id -> version at decision

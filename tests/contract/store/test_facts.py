@@ -110,7 +110,7 @@ def test_what_lives_shortly_is_read_back_too(stage: Stage) -> None:
     rows = {
         t.leases: {"name": "corp", "holder": "r1", "fence": 2**40, "expires_at": NOON},
         t.run_items: {
-            **{"run_id": "r1", "ordinal": 1, "state": "planned", "edits": b"[]", "expected": {"a": 1}},
+            **{"run_id": "r1", "ordinal": 1, "batch": 0, "state": "planned", "edits": b"[]", "expected": {"a": 1}},
             **{"changes": b"\0", "why": None},
         },
         t.activity_seals: {"first_id": "a", "last_id": "b", "previous": b"\1", "hash": b"\2", "sealed_at": NOON},
