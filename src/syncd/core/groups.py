@@ -28,6 +28,8 @@ class Graph:
     names: dict[str, GroupName] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
     stated: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (child, parent) -> the sources that say so
+    coming: dict[str, GroupName] = field(default_factory=dict)  # groups that a plan creates later
+    epoch: int | None = None  # of the store's groups, when all of them were read
 
     def nest(self, child: str, parent: str, origin: str) -> None:
         self.parents.setdefault(child, set()).add(parent)

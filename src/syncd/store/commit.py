@@ -321,6 +321,7 @@ def apply(
     lost: dict[tuple[str, str], None] = {}
     for verdict in verdicts:
         observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
+        totals["graph"] += bool(verdict.groups)  # whoever holds the graph of groups reads it again
         for old, new in verdict.groups:
             known = new or old
             assert known is not None

@@ -125,6 +125,7 @@ class Decision:
         # Groups as decided so far, with their parents and who says so.
         self.placed: dict[str, tuple[GroupName | None, frozenset[tuple[str, str]]]] = {}
         self.left_names: dict[str, str] = {}  # of groups that go, for those who leave them
+        self.shared: frozenset[str] | None = None
         self.used: dict[str, int] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
@@ -139,6 +140,8 @@ class Decision:
         verdicts = [Verdict(edits) for edits in groups]
         if self.lock:
             self._one_at_a_time([edit for edits in groups for edit in edits])
+            if self.whole_graph:
+                facts.refresh_graph(self.conn, self.workspace.name, self.graph)
         self._groups(verdicts)
         drafts = self._drafts(verdicts)
         for verdict, people in drafts:
@@ -154,7 +157,7 @@ class Decision:
         """Whoever joins a group sees its nesting as it is: who changes groups waits for who joins, and the other way."""
         if any(isinstance(edit, GroupEdit) for edit in edits):
             facts.lock(self.conn, self.workspace.name, "groups")
-        elif any(edit.join for edit in edits):
+        elif self.whole_graph or any(edit.join for edit in edits):
             facts.lock(self.conn, self.workspace.name, "groups", shared=True)
 
     def _groups(self, verdicts: list[Verdict]) -> None:
@@ -395,9 +398,26 @@ class Decision:
             if draft.waits_for_approval and not draft.kept:
                 self.released.add(draft.id)
             waits = any(not seat.held for seat in draft.after.seats)
-            if not self.lock and (waits or draft.id in self.overlay or draft.side_effect):
+            again = draft.id in self.overlay or draft.side_effect or not self._mixed().isdisjoint(_groups_of(draft))
+            if not self.lock and (waits or again):
                 self.overlay[draft.id] = draft.after
         verdict.changes = tuple(changes)
+
+    def _mixed(self) -> frozenset[str]:
+        """This source's groups in which others put members too: when such a group goes, at the end of a plan, users are
+        touched who were decided before."""
+        if self.lock:
+            return frozenset()
+        if self.shared is None:
+            m, g = t.memberships.c, t.groups.c
+            others = (
+                select(m.group_id)
+                .distinct()
+                .join(t.groups, and_(g.workspace == m.workspace, g.id == m.group_id))
+                .where(m.workspace == self.workspace.name, g.source == self.source, m.origin != self.source)
+            )
+            self.shared = frozenset(self.conn.scalars(others))
+        return self.shared
 
     # -- what must not be ----------------------------------------------------------------------------------------------
 
@@ -754,6 +774,7 @@ def announce(graph: Graph, edits: Iterable[GroupEdit]) -> None:
             name = Group(edit.id, edit.source, values=edit.link.values).name
             if taken.setdefault((edit.source, fold(name)), edit.id) == edit.id:
                 graph.names[edit.id] = GroupName(edit.id, name, edit.source, edit.link.key, edit.link.dn)
+                graph.coming[edit.id] = graph.names[edit.id]
 
 
 def _unread(user: User, source: str) -> User:
@@ -772,6 +793,10 @@ def _subject(verdict: Verdict, people: Sequence[Draft]) -> str:
         return f"group {name or first.id}"
     draft = next((each for each in people if each.id == first.id), None)
     return (draft.before or draft.after).name if draft else first.id
+
+
+def _groups_of(draft: Draft) -> frozenset[str]:
+    return draft.after.groups | (draft.before.groups if draft.before else frozenset())
 
 
 def _claims_name(draft: Draft) -> bool:

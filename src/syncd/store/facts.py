@@ -170,8 +170,24 @@ def load_groups(conn: Connection, workspace: str, ids: Iterable[str], lock: bool
 def load_graph(conn: Connection, workspace: str, start: Iterable[str] | None) -> Graph:
     """The groups `start` and all above them; None: every group of the workspace (a run)."""
     graph = Graph()
-    extend_graph(conn, workspace, graph, start)
+    if start is None:
+        refresh_graph(conn, workspace, graph)
+    else:
+        extend_graph(conn, workspace, graph, start)
     return graph
+
+
+def refresh_graph(conn: Connection, workspace: str, graph: Graph) -> None:
+    """Every group of the workspace, read again only if one was written since: a run may take hours, others write too."""
+    c = t.totals.c
+    epoch = conn.scalar(select(c.count).where(c.workspace == workspace, c.resource == "graph")) or 0
+    if epoch == graph.epoch:
+        return
+    graph.epoch = epoch
+    for known in (graph.names, graph.parents, graph.stated):
+        known.clear()
+    extend_graph(conn, workspace, graph, None)
+    graph.names |= {id: name for id, name in graph.coming.items() if id not in graph.names}
 
 
 def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable[str] | None) -> None:

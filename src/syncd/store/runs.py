@@ -192,8 +192,9 @@ def _groups_of(groups: Iterable[ChangeGroup]) -> Iterator[GroupEdit]:
 
 
 def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: int) -> Iterator[list[ChangeGroup]]:
-    """Batches in plan order, groups and users apart; at the end everyone a changed group touched and no edit named."""
+    """Batches in plan order, groups and users apart; at the end everyone a changed group touched and no edit named since."""
     seen: set[str] = set()
+    early: set[str] = set()
     batch: list[ChangeGroup] = []
     kind = ""
     for edits in groups:
@@ -204,12 +205,16 @@ def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: 
         if batch and (this != kind or len(batch) == size):
             yield batch
             batch = []
+            if kind == "user" and this == "group":  # groups that go at the end touch who was decided before
+                early |= defer - seen
+                defer.clear()
+                seen.clear()
         kind = this
         batch.append(edits)
     if batch:
         yield batch
     yield from facts.batched(
-        ((UserEdit(id, source, why="a group above changed"),) for id in sorted(defer - seen)), size
+        ((UserEdit(id, source, why="a group above changed"),) for id in sorted(early | (defer - seen))), size
     )
 
 

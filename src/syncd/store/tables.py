@@ -443,7 +443,7 @@ totals = Table(
     "totals",
     metadata,
     Column("workspace", Text, nullable=False),
-    Column("resource", Text, nullable=False),  # "user" | "group"
+    Column("resource", Text, nullable=False),  # "user" | "group"; "graph": how often groups were written
     Column("count", Integer, nullable=False),  # of what is not deleted: totalResults without count(*)
     PrimaryKeyConstraint("workspace", "resource"),
 )

@@ -277,6 +277,54 @@ def test_a_run_with_two_origins_and_a_group_that_goes_does_what_it_promised(stag
     assert stage.plan(directory).status == "clean"
 
 
+def test_a_group_that_somebody_nests_while_a_run_applies_counts_for_whoever_comes_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd.store.runs.batch_size", lambda conn, workspace: 2)
+    stage.configure(sources={"corp": policy()})
+    directory = Directory()
+    directory.teams = {"crew": set()}
+    stage.run(directory)
+    stage.do(group("top"))
+    directory.hire(*staff("p", 8))
+    directory.teams["crew"] = set(staff("p", 8))
+    crew = stage.group_named("crew").id
+
+    class Meddler:
+        batches = 0
+
+        def step(self, name: str, done: int, total: int | None) -> None:
+            if name == "apply":
+                self.batches += 1
+                if self.batches == 2:
+                    stage.do(GroupEdit(crew, "local", join=("top",)))
+
+    meddler = Meddler()
+    stage.run(directory, progress=meddler)
+    assert meddler.batches > 3
+    assert all(stage.named(key).groups == {crew, "top"} for key in staff("p", 8))
+
+
+def test_a_group_that_goes_with_a_group_in_it_that_people_nested(stage: Stage) -> None:
+    """Whoever is in the inner group changes in this very run, before the outer one goes at its end."""
+    stage.configure(sources={"corp": policy()})
+    directory = Directory()
+    directory.hire("ann", "bob")
+    directory.teams = {"crew": set(), "in": {"ann", "bob"}}
+    stage.run(directory)
+    crew, inner = stage.group_named("crew").id, stage.group_named("in").id
+    stage.do(GroupEdit(inner, "local", join=(crew,)))
+    assert stage.named("ann").groups == {crew, inner}
+    stage.later(days=2)
+    del directory.teams["crew"]
+    directory.people["ann"]["title"] = "Lead"
+    promised = stage.plan(directory)
+    done = stage.run(directory)
+    assert (done.digest, done.notes) == (promised.digest, ())
+    assert stage.named("ann").groups == stage.named("bob").groups == {inner}
+    assert stage.plan(directory).status == "clean"
+
+
 def test_a_refused_group_leaves_nobody_in_it(stage: Stage) -> None:
     """Two entries of one name: the second is set aside, and its members are no members of anything."""
     stage.configure(sources={"corp": policy()})
