@@ -26,31 +26,28 @@ class Ladder:
     purge_after: timedelta | None = timedelta(days=14)  # after the deletion; final
 
     @property
-    def first(self) -> str:
-        """The first rung that takes something away; `missing` if none does."""
-        rungs = (
+    def rungs(self) -> tuple[tuple[str, timedelta], ...]:
+        """Those that take something away, from the bottom; a rung that is `never` is no rung."""
+        after = (
             ("suspended", self.suspend_after),
             ("deactivated", self.deactivate_after),
             ("deleted", self.delete_after),
         )
-        return next((stage for stage, after in rungs if after is not None), "missing")
+        return tuple((stage, days) for stage, days in after if days is not None)
+
+    @property
+    def first(self) -> str:
+        return self.rungs[0][0] if self.rungs else "missing"
 
 
 def climb(link: Link, ladder: Ladder, now: datetime) -> Link:
     """The link after one more complete read that did not find its entry."""
     since = link.missing_since or now
-    absent = now - since
-    earned = "missing"
-    for stage, after in (
-        ("suspended", ladder.suspend_after),
-        ("deactivated", ladder.deactivate_after),
-        ("deleted", ladder.delete_after),
-    ):
-        if after is not None and absent >= after:
-            earned = stage
-    current = STAGES.index(link.stage) if link.stage else -1
-    reached = min(STAGES.index(earned), current + 1) if link.stage else min(STAGES.index(earned), 1)
-    return replace(link, missing_since=since, missing_reads=link.missing_reads + 1, stage=STAGES[max(reached, current)])
+    stage = link.stage or "missing"
+    above = [rung for rung in ladder.rungs if STAGES.index(rung[0]) > STAGES.index(stage)]
+    if any(now - since >= after for _, after in above):
+        stage = above[0][0]
+    return replace(link, missing_since=since, missing_reads=link.missing_reads + 1, stage=stage)
 
 
 def found(link: Link) -> Link:
