@@ -310,7 +310,7 @@ def test_a_run_that_is_killed_between_batches_ends_where_an_undisturbed_one_ends
 ) -> None:
     """Both read twice: an entry that is missing climbs one rung a complete read, killed or not."""
     with Staged() as calm, Staged() as rough, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("syncd.store.runs.batch_size", lambda conn, workspace: size)
+        patch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: size)
         for stage in (calm, rough):
             directory = founded()
             stage.run(directory)

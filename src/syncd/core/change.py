@@ -155,8 +155,12 @@ def retained(before: User, after: User, source: str, losses: frozenset[str]) -> 
 
 def _kept_link(before: User, link: Link, source: str, losses: frozenset[str]) -> Link:
     old = before.link(link.source, link.key)
-    if link.source != source or old is None:
+    if link.source != source:
         return link
+    if old is None:  # a source that is new to her: what it says is kept, but for what would take her access
+        if not losses & STATUS_LOSSES:
+            return link
+        return replace(link, enabled=link.enabled or None, starts_at=None, ends_at=None, stage=None)
     values = {**old.values, **link.values} if "blank" in losses else link.values
     if not losses & STATUS_LOSSES:
         return replace(link, values=values)

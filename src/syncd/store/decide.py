@@ -720,10 +720,10 @@ class Decision:
             ):
                 if row.run_id is None and row.source == self.source:
                     self.superseded.add(row.subject_id)
-                asked = row.run_id is not None or bool(self.approved)
-                lasting = (row.kind in ("role", "seat") and asked) or (
-                    row.guard == FIRST_RUN and row.source == self.source
-                )
+                lasting = (row.kind in ("role", "seat") and row.run_id is not None) or (
+                    row.source == self.source
+                    and (row.guard == FIRST_RUN or (bool(self.approved) and row.run_id is None))
+                )  # of a push, one kind of loss may be approved before another
                 if lasting and (row.subject_id, row.kind) not in self.approved:
                     found[row.subject_id].add(row.kind)
         return found

@@ -280,7 +280,7 @@ def test_a_run_with_two_origins_and_a_group_that_goes_does_what_it_promised(stag
 def test_a_group_that_somebody_nests_while_a_run_applies_counts_for_whoever_comes_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncd.store.runs.batch_size", lambda conn, workspace: 2)
+    monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 2)
     stage.configure(sources={"corp": policy()})
     directory = Directory()
     directory.teams = {"crew": set()}

@@ -627,6 +627,67 @@ def test_a_held_push_that_the_connection_took_back_is_not_approved(stage: Stage)
     assert stage.kept() == []
 
 
+def test_one_kind_of_a_held_push_may_be_approved_before_another(stage: Stage) -> None:
+    """One PATCH that blanks a title and disables: each loss is a digest of its own, and approving one is not the other."""
+    stage.configure(sources={"okta": policy("okta", limits=tight(0))})
+    stage.do(user("u1", "okta", values={"title": "Lead"}), source="okta")
+    stage.later(days=2)
+    asked = UserEdit("u1", "okta", link=Link("okta", "u1", values={"userName": "u1"}, enabled=False))
+    assert isinstance(stage.act(asked, source="okta").error, HeldByGuard)
+    digests = {row.kind: row.digest for row in stage.rows(t.held)}
+    assert digests.keys() == {"blank", "deactivate"}
+    stage.approve(digests["blank"])
+    assert ("title" in stage.user("u1").values, stage.user("u1").status) == (False, "active")
+    stage.approve(digests["deactivate"])
+    assert stage.user("u1").status == "inactive"
+    assert stage.kept() == []
+
+
+def test_a_held_role_of_a_push_is_taken_when_it_is_approved(stage: Stage) -> None:
+    stage.configure(
+        sources={"okta": policy("okta", limits=Limits({"role": Limit(floor=0)}))},
+        rules=(rule("lead", 'title eq "Lead"', roles=("viewer",)),),
+    )
+    stage.do(user("u1", "okta", values={"title": "Lead"}), source="okta")
+    stage.later(days=2)
+    assert isinstance(stage.restate("u1", "okta", values={"title": "Clerk"}).error, HeldByGuard)
+    assert stage.roles("u1") == {"viewer"}
+    (held,) = stage.rows(t.held)
+    stage.approve(held.digest)
+    assert (stage.roles("u1"), stage.user("u1").values["title"]) == (set(), "Clerk")
+
+
+def test_a_held_deletion_by_a_connection_is_done_whole_when_it_is_approved(stage: Stage) -> None:
+    """With the key set free, as SCIM's DELETE asks for it."""
+    stage.configure(sources={"okta": policy("okta", limits=tight(0))})
+    stage.do(user("u1", "okta", "ext"), source="okta")
+    stage.later(days=2)
+    known = stage.user("u1").link("okta")
+    assert known is not None
+    link = replace(known, key="ext (deleted u1)", stage="deleted", missing_since=stage.now)
+    edit = UserEdit("u1", "okta", link=link, drop_link="ext", facts={"deleted_at": stage.now})
+    assert isinstance(stage.act(edit, source="okta").error, HeldByGuard)
+    (held,) = stage.rows(t.held)
+    stage.approve(held.digest)
+    assert stage.user("u1").status == "deleted"
+    stage.do(user("u2", "okta", "ext", name="u1"), source="okta")
+
+
+def test_an_adoption_by_a_disabled_entry_is_held_like_any_deactivation(stage: Stage) -> None:
+    stage.configure(sources={"corp": policy(limits=tight(0), adopt="userName pr", may_adopt=condition("userName pr"))})
+    stage.do(user("u1", name="ann"))
+    stage.later(days=2)
+    directory = Directory()
+    directory.hire("ann")
+    directory.disabled = {"ann"}
+    report = stage.run(directory)
+    assert kinds(report) == [("limit", "deactivate")]
+    assert stage.user("u1").status == "active"
+    stage.approve(report.held[0].digest)
+    assert stage.user("u1").status == "inactive"
+    assert stage.run(directory).status == "clean"
+
+
 def test_a_plan_shown_before_permits_only_what_it_showed(stage: Stage) -> None:
     directory = company(stage, floor=100)
     directory.disabled = {"p000"}

@@ -192,6 +192,9 @@ def test_what_is_retained_is_only_what_is_lost() -> None:
     )
     assert {each.group for each in kept.memberships} == {"crew", "new"}
     assert retained(before, after, "corp", frozenset()) == after
+    new = Link("okta", "o", values={"nickName": "A"}, enabled=False)
+    joined = retained(before, replace(before, links=(*before.links, new)), "okta", frozenset({"deactivate"}))
+    assert joined.links == (*before.links, replace(new, enabled=None))
     back = replace(before, links=(Link("corp", "k"),))
     away = replace(before, links=(Link("corp", "k", enabled=False, stage="suspended"),))
     assert retained(away, back, "corp", frozenset({"suspend", "deactivate"})).links == back.links
