@@ -20,7 +20,7 @@ from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
 from syncd.core.plan import Report
 from syncd.reconcile import run
-from syncd.store import describe, migrate, runs
+from syncd.store import describe, held, migrate, run_records
 from syncd.store import tables as t
 from syncd.store.commit import commit
 from syncd.store.engine import Database
@@ -170,13 +170,13 @@ class Corp:
             edit = UserEdit(id, "local", facts={"suspended": why}, why=why)
             commit(conn, self.composed().workspace("default"), actor, (edit,), self.now, self.ids).check()
 
-    def record(self, report: Report) -> runs.RunRow:
+    def record(self, report: Report) -> run_records.RunRow:
         with self.database.reading() as conn:
-            return runs.show_run(conn, "default", report.run)
+            return run_records.show_run(conn, "default", report.run)
 
-    def last_record(self) -> runs.RunRow:
+    def last_record(self) -> run_records.RunRow:
         with self.database.reading() as conn:
-            return runs.list_runs(conn, "default", 1)[0]
+            return run_records.list_runs(conn, "default", 1)[0]
 
     def user(self, name: str) -> dict[str, Any]:
         """What `syncd explain` shows."""
@@ -184,9 +184,9 @@ class Corp:
             id = describe.find_user(conn, "default", name)
             return describe.explain(conn, self.composed().workspace("default"), id, self.now)
 
-    def held(self) -> list[runs.HeldSummary]:
+    def held(self) -> list[held.HeldSummary]:
         with self.database.reading() as conn:
-            return runs.list_held(conn, "default")
+            return held.list_held(conn, "default")
 
     def links(self) -> dict[str, Any]:
         """userName as the source stated it last -> the link's row."""

@@ -31,8 +31,8 @@ from syncd.core.plan import Report
 from syncd.core.schema import USER
 from syncd.errors import SourceUnreachable
 from syncd.reconcile import render, run
-from syncd.store import listing
-from syncd.store import runs as store
+from syncd.store import held as held_store
+from syncd.store import listing, run_records
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's name, or `rules`.")]
 Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
@@ -129,8 +129,8 @@ def list_(
     """The last runs, and below them everything that is held."""
     current = session(ctx)
     with current.database.reading() as conn:
-        found = store.list_runs(conn, current.workspace.name, limit, source)
-        held = [each for each in store.list_held(conn, current.workspace.name) if source in (None, each.source)]
+        found = run_records.list_runs(conn, current.workspace.name, limit, source)
+        held = [each for each in held_store.list_held(conn, current.workspace.name) if source in (None, each.source)]
     if as_json:
         print_json({"runs": [_run_json(each) for each in found], "held": [_held_json(each) for each in held]})
         return
@@ -160,7 +160,7 @@ def show_(
     """One run: its counts, what was held, what was set aside, and what it changed."""
     current = session(ctx)
     with current.database.reading() as conn:
-        found = store.show_run(conn, current.workspace.name, id)
+        found = run_records.show_run(conn, current.workspace.name, id)
         changes = listing.activity(conn, current.workspace.name, run=found.id)
         done = list(changes) if as_json else [each for _, each in zip(range(rows + 1), changes, strict=False)]
     if as_json:
@@ -198,7 +198,7 @@ def approve(ctx: typer.Context, digest: Digest, yes: Yes = False, as_json: AsJso
     """Apply held items, each judged again on today's facts."""
     current = session(ctx)
     with current.database.reading() as conn:
-        rows = store.held_rows(conn, current.workspace.name, digest)
+        rows = held_store.held_rows(conn, current.workspace.name, digest)
     if not yes and sys.stdin.isatty():
         asked = render.table("of what", "who", "why")
         render.fill(asked, ((each.kind, each.subject, each.why) for each in rows[:20]), len(rows) - 20)
@@ -230,7 +230,7 @@ def _names(subjects: tuple[str, ...]) -> str:
     return ", ".join(subjects[:3]) + (f" and {len(subjects) - 3:,} more" if len(subjects) > 3 else "")
 
 
-def _run_json(row: store.RunRow) -> dict[str, Any]:
+def _run_json(row: run_records.RunRow) -> dict[str, Any]:
     return {
         **{"run": row.id, "source": row.source, "dry_run": row.dry_run, "status": row.status, "actor": row.actor},
         **{"started_at": row.started_at, "finished_at": row.finished_at, "digest": row.digest},
@@ -239,7 +239,7 @@ def _run_json(row: store.RunRow) -> dict[str, Any]:
     }
 
 
-def _held_json(each: store.HeldSummary) -> dict[str, Any]:
+def _held_json(each: held_store.HeldSummary) -> dict[str, Any]:
     return {
         **{"source": each.source, "kind": each.kind, "guard": each.guard, "why": each.why, "digest": each.digest},
         **{"since": each.since, "run": each.run_id, "changes": len(each.subjects), "subjects": list(each.subjects)},

@@ -1,0 +1,380 @@
+"""One read of a source turned into a plan: entries stream through, what changed goes to a spool, the rest is ids.
+
+Users come before groups, so that members resolve as they are read. No transaction is open while the source is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
+from syncd.core.filter import compile as compile_filter
+from syncd.core.filter import parse_filter
+from syncd.core.groups import cycles
+from syncd.core.plan import Plan
+from syncd.core.resource import fold, search_view
+from syncd.core.schema import USER
+from syncd.core.snapshot import Certificate, Entry, SetAside, Source
+from syncd.core.workspace import Workspace
+from syncd.errors import InvalidValue
+from syncd.ldap import dn
+from syncd.reconcile import diff
+from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members
+from syncd.store import linked, run_records
+from syncd.store.engine import Database
+from syncd.store.spool import Spool
+
+log = structlog.get_logger()
+
+Ids = Callable[[], str]
+
+
+class Progress(Protocol):
+    def step(self, name: str, done: int, total: int | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads a source into a plan. Entries stream through; what is kept is ids, and what changed goes to a spool."""
+
+    database: Database
+    workspace: Workspace
+    source: Source
+    mapping: DirectoryMapping
+    only: str | None
+    now: datetime
+    run_id: str
+    ids: Ids
+    progress: Progress
+    notes: list[str]  # what people should know of this read
+    seen: diff.Seen = field(default_factory=diff.Seen)
+    set_aside: list[SetAside] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)  # keys of user entries that were read or set aside
+    present_groups: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)  # ids of users whose names this read does not settle
+    asks: bool = (
+        False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
+    )
+
+    def plan(self) -> Plan:
+        name, workspace = self.source.name, self.workspace.name
+        with self.database.reading() as conn:
+            state = linked.source_state(conn, workspace, name)
+            users = {row.key: _linked(row) for row in linked.links(conn, workspace, name, "user")}
+            groups = {row.key: _linked(row) for row in linked.links(conn, workspace, name, "group")}
+        for kind, known in (("user", users), ("group", groups)):
+            self.seen.by_dn |= {row.dn_key: (kind, row.id) for row in known.values() if row.dn_key}
+        changed: Spool[tuple[Entry, str, str, bool]] = Spool()
+        group_entries: Spool[Entry] = Spool()
+        group_ids: dict[str, str] = {}
+        certificate = self._read(users, groups, changed, group_entries, group_ids)
+        holds = _what_changed(self.workspace, name, state, certificate)
+        self.asks = holds is not None
+        return Plan(
+            name,
+            self._edits(users, groups, changed, group_entries, group_ids, certificate),
+            certificate,
+            tuple(self.set_aside),
+            holds,
+        )
+
+    def _read(
+        self,
+        users: Mapping[str, diff.Linked],
+        groups: Mapping[str, diff.Linked],
+        changed: Spool[tuple[Entry, str, str, bool]],
+        group_entries: Spool[Entry],
+        group_ids: dict[str, str],
+    ) -> Certificate:
+        reading = self.source.read(self.now)
+        done = 0
+        for item in reading:
+            done += 1
+            if done % 500 == 0:
+                self.progress.step("read", done, len(users) + len(groups) or None)
+            if isinstance(item, SetAside):
+                self._aside(item, users)
+                continue
+            try:
+                key = dn.normalize(item.dn)
+            except InvalidValue as exc:
+                self._aside(SetAside(item.dn, str(exc), item.key), users)
+                continue
+            if item.kind == "user":
+                self.present.add(item.key)
+                old = users.get(item.key)
+                id = old.id if old else self.ids()
+                self._name(("user", id), key, old)
+                self._uids(item, id)
+                hashed = entry_hash(item)
+                same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
+                if old is None or not same or old.absent:
+                    changed.append((item, id, hashed, old is None))
+            else:
+                self.present_groups.add(item.key)
+                known = groups.get(item.key)
+                group_ids[item.key] = known.id if known else self.ids()
+                self._name(("group", group_ids[item.key]), key, known)
+                group_entries.append(item)
+        self.progress.step("read", done, done)
+        return reading.certificate()
+
+    def _name(self, resource: tuple[str, str], key: str, old: diff.Linked | None) -> None:
+        """The DN of today. One that moved is no longer found by where it was, or the next run would find otherwise."""
+        if old is not None and old.dn_key and old.dn_key != key and self.seen.by_dn.get(old.dn_key) == resource:
+            del self.seen.by_dn[old.dn_key]
+        self.seen.by_dn[key] = resource
+
+    def _uids(self, entry: Entry, id: str) -> None:
+        """Two entries of one uid: one of them is wrong, and neither leaves a group over it."""
+        for uid in entry.attributes.get("uid", ()):
+            holder = self.seen.by_uid.setdefault(uid.decode("utf-8", "replace").casefold(), id)
+            if holder != id:
+                self.unread |= {holder, id}
+
+    def _aside(self, item: SetAside, users: Mapping[str, diff.Linked]) -> None:
+        """A bad entry is reported and counts as present: it is no leaver (rule 4), and leaves no group."""
+        self.set_aside.append(item)
+        if item.key:
+            self.present.add(item.key)
+            self.present_groups.add(item.key)
+            if item.key in users:
+                self.unread.add(users[item.key].id)
+        found = self.seen.find(item.entry)  # by DN too: a key that is on two entries is not to be believed
+        if found is not None:
+            self.present.add(found[1])
+            self.present_groups.add(found[1])
+            self.unread.add(found[1])
+
+    def _edits(
+        self,
+        users: Mapping[str, diff.Linked],
+        groups: Mapping[str, diff.Linked],
+        changed: Spool[tuple[Entry, str, str, bool]],
+        group_entries: Spool[Entry],
+        group_ids: Mapping[str, str],
+        certificate: Certificate,
+    ) -> Spool[ChangeGroup]:
+        name, workspace = self.source.name, self.workspace.name
+        mapped = self._map(changed)
+        with self.database.reading() as conn:
+            inside = linked.members(conn, workspace, name, "group")
+            in_groups = linked.members(conn, workspace, name, "user")
+            outside = linked.unresolved(conn, workspace, name)
+            adopted = self._adoptions(conn, users, mapped)
+            doomed, fading = self._missing_groups(conn, groups, inside.keys() | in_groups.keys(), certificate)
+            missing = list(self._missing_users(conn, users, certificate))
+        waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
+        if waiting:
+            after = self.workspace.source(name).ladder.suspend_after
+            then = f"suspended when missing for {after}" if after is not None else "never suspended"
+            self.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
+        read_groups = self._groups(group_entries, group_ids)
+        self._warn_of_cycles(read_groups)
+        edits: Spool[ChangeGroup] = Spool()
+        for group in diff.group_edits(name, read_groups, groups, inside, outside, doomed, self.mapping.digest):
+            edits.append(group)
+        for fading_edit in fading:
+            edits.append((fading_edit,))
+        joins, leaves = diff.membership_moves(read_groups, lambda id: in_groups.get(id, frozenset()), doomed)
+        for id in self.unread:
+            leaves.pop(id, None)  # a group may name her by what was not read
+        for edit in self._users(users, missing, mapped, adopted, joins, leaves):
+            edits.append((edit,))
+        if self.only is None:
+            for id, why in sorted(doomed.items()):
+                edits.append((GroupEdit(id, name, delete=True, why=why),))
+        return edits
+
+    def _users(
+        self,
+        users: Mapping[str, diff.Linked],
+        missing: list[UserEdit],
+        mapped: Spool[tuple[Entry, str, str, bool, MappedUser]],
+        adopted: Mapping[str, str],
+        joins: dict[str, list[str]],
+        leaves: dict[str, list[str]],
+    ) -> Iterator[UserEdit]:
+        """Who goes, who changes, who only moves between groups, who comes: seats are freed before they are taken."""
+        named: set[str] = set()
+        chosen = self._chooser()
+        name = self.source.name
+
+        def ready(edit: UserEdit) -> Iterator[UserEdit]:
+            named.add(edit.id)
+            whole = diff.with_moves(edit, joins, leaves)
+            if chosen(whole):
+                yield whole
+
+        for edit in missing:
+            # While she may come back she keeps her groups, so that roles return with her; deactivated, she leaves them.
+            if edit.link is not None and edit.link.stage not in ("deactivated", "deleted"):
+                leaves.pop(edit.id, None)
+            yield from ready(edit)
+        late: Spool[UserEdit] = Spool()
+        for entry, id, hashed, new, user in mapped:
+            old = users.get(entry.key)
+            adopt = new and id in adopted
+            real = adopted.get(id, id)
+            edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt)
+            if new:
+                late.append(edit)
+            else:
+                yield from ready(edit)
+        coming = {edit.id for edit in late}
+        for id in sorted((joins.keys() | leaves.keys()) - named - coming):
+            yield from ready(UserEdit(id, name, why=f"members changed in {name}"))
+        for edit in late:
+            yield from ready(edit)
+
+    def _map(self, changed: Iterable[tuple[Entry, str, str, bool]]) -> Spool[tuple[Entry, str, str, bool, MappedUser]]:
+        mapped: Spool[tuple[Entry, str, str, bool, MappedUser]] = Spool()
+        refused: dict[str, str | None] = {}
+        for entry, id, hashed, new in changed:
+            try:
+                mapped.append((entry, id, hashed, new, self.mapping.user(entry)))
+            except InvalidValue as exc:
+                self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
+                if new:
+                    refused[id] = None
+        self.seen.settle(refused)
+        return mapped
+
+    def _groups(self, entries: Iterable[Entry], ids: Mapping[str, str]) -> list[diff.GroupRead]:
+        read = []
+        for entry in entries:
+            try:
+                values = self.mapping.group(entry)
+                users, groups, unresolved = diff.resolve(members(entry), self.seen, self.mapping.nested)
+            except InvalidValue as exc:
+                self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
+                continue
+            hashed = entry_hash(
+                Entry(
+                    "group", entry.key, entry.dn, {k: v for k, v in entry.attributes.items() if k not in _MEMBER_NAMES}
+                )
+            )
+            read.append(
+                diff.GroupRead(
+                    ids[entry.key],
+                    entry.key,
+                    entry.dn,
+                    values,
+                    hashed,
+                    frozenset(users),
+                    frozenset(groups),
+                    tuple(unresolved),
+                )
+            )
+        return read
+
+    def _missing_users(
+        self, conn: Any, users: Mapping[str, diff.Linked], certificate: Certificate
+    ) -> Iterator[UserEdit]:
+        if not certificate.complete:
+            return
+        gone = [key for key, old in users.items() if key not in self.present and old.id not in self.present]
+        ladder = self.workspace.source(self.source.name).ladder
+        asked = linked.awaiting_approval(conn, self.workspace.name, self.source.name)[0]
+        for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "user", gone):
+            yield diff.missing_edit(self.source.name, id, link, ladder, self.now, self.asks or id in asked)
+
+    def _missing_groups(
+        self, conn: Any, groups: Mapping[str, diff.Linked], peopled: Set[str], certificate: Certificate
+    ) -> tuple[dict[str, str], list[GroupEdit]]:
+        """Groups that go (id -> why), and those that are missing but not long enough."""
+        doomed: dict[str, str] = {}
+        fading: list[GroupEdit] = []
+        if not certificate.complete or self.only is not None:
+            return doomed, fading
+        gone = [
+            key for key, old in groups.items() if key not in self.present_groups and old.id not in self.present_groups
+        ]
+        ladder = self.workspace.source(self.source.name).ladder
+        asked = linked.awaiting_approval(conn, self.workspace.name, self.source.name)[1]
+        for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
+            climbed, goes = diff.group_gone(link, ladder, self.now)
+            since = climbed.missing_since or self.now
+            if goes or id in asked or (self.asks and id in peopled):
+                doomed[id] = f"group not in {self.source.name} since {since:%Y-%m-%d}"
+            else:
+                fading.append(GroupEdit(id, self.source.name, link=climbed))
+        return doomed, fading
+
+    def _adoptions(
+        self,
+        conn: Any,
+        users: Mapping[str, diff.Linked],
+        mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]],
+    ) -> dict[str, str]:
+        """New entries whose userName an existing user holds: our new id -> that user's. The door judges whether."""
+        names: dict[str, str] = {}
+        settled: dict[str, str | None] = {}
+        renamed: dict[str, str] = {}
+        for _, id, _, new, user in mapped:
+            key = fold(str(user.values["userName"]))
+            if not new:
+                renamed[id] = key
+            elif names.setdefault(key, id) != id:
+                settled[id] = None  # the name goes to whoever came first
+        held = {
+            names[key]: holder
+            for key, holder in linked.holders_of(conn, self.workspace.name, names).items()
+            if renamed.get(holder, key) == key  # else the same plan frees the name
+        }
+        may = self.workspace.source(self.source.name).adopt != "never"
+        # Whom another entry of this very directory states is no account to adopt: one of the two is wrong.
+        here = {old.id for key, old in users.items() if key in self.present or old.id in self.present} if held else ()
+        adopted = {id: holder for id, holder in held.items() if may and holder not in here}
+        self.seen.settle({**settled, **{id: adopted.get(id) for id in held}})
+        return adopted
+
+    def _chooser(self) -> Callable[[UserEdit], bool]:
+        if self.only is None:
+            return lambda edit: True
+        matches = compile_filter(parse_filter(self.only, USER))
+        database, workspace = self.database, self.workspace
+
+        def chosen(edit: UserEdit) -> bool:
+            if edit.link is not None and matches(search_view(edit.link.values, USER)):
+                return True
+            with database.reading() as conn:
+                values = run_records.user_values(conn, workspace, edit.id)
+            return values is not None and matches(search_view(values, USER))
+
+        return chosen
+
+    def _warn_of_cycles(self, read: Iterable[diff.GroupRead]) -> None:
+        names = {group.id: str(group.values["displayName"]) for group in read}
+        for cycle in cycles({group.id: group.groups for group in read}):
+            text = " > ".join(names.get(id, id) for id in cycle)
+            self.notes.append(f"groups form a cycle: {text} (followed once, nobody is lost)")
+            log.warning("group_cycle", run_id=self.run_id, source=self.source.name, groups=len(cycle) - 1)
+
+
+_MEMBER_NAMES = frozenset({"member", "uniquemember", "memberuid"})
+
+
+def _linked(row: Any) -> diff.Linked:
+    absent = row.stage is not None or row.missing_since is not None
+    return diff.Linked(row.resource_id, row.entry_hash, row.mapping_digest, row.dn_key, absent)
+
+
+def _what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate) -> str | None:
+    """Rule 4: why every loss of this run waits for approval."""
+    if state is None or state.last_complete_at is None:
+        return None
+    if state.digest != workspace.source(source).digest:
+        return f"the base, filter or mapping of source {source} changed"
+    known, now_is = state.server_identity, certificate.server_identity
+    if known is not None and now_is is not None and known != now_is:
+        return f"another server answers for source {source}: {now_is} instead of {known}"
+    known, now_is = state.key_attribute, certificate.key_attribute
+    if known is not None and now_is is not None and known != now_is:
+        return f"source {source} names its entries by {now_is} instead of {known}"
+    return None

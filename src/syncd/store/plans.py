@@ -1,0 +1,304 @@
+"""A whole plan decided in bounded memory: what it comes to, what guards hold of it, its digest and its seats.
+
+Nothing is written. A second pass follows when a guard holds a kind of loss, so that what goes on is decided without it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
+from syncd.core.guards import VERBS, Held
+from syncd.core.plan import Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
+from syncd.core.snapshot import SetAside
+from syncd.core.workspace import Workspace
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.commit import RULES, judge_losses
+from syncd.store.decide import FIRST_RUN, Decision, Verdict, announce
+from syncd.store.spool import Spool
+
+Step = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One change group as decided: what to do, the versions it was decided on, and what it was promised to do."""
+
+    edits: ChangeGroup
+    expected: dict[str, int]
+    changes: tuple[Change, ...]
+    batch: int  # decided together, so applied together: seats and versions come out as promised
+
+
+@dataclass(slots=True)
+class Decided:
+    items: Spool[Item] = field(default_factory=Spool)
+    losing: Spool[Item] = field(default_factory=Spool)  # what would be lost, before a guard held it
+    losses: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # kind -> subject ids that count
+    counts: Counts = field(default_factory=Counts)
+    digest: Digest = field(default_factory=Digest)
+    fingerprints: set[bytes] = field(default_factory=set)
+    refused: list[Held] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    held_items: tuple[HeldItem, ...] = ()
+    waiting: tuple[HeldItem, ...] = ()  # held by an earlier run, still wanted, not decided yet
+    set_aside: list[SetAside] = field(default_factory=list)
+    released: set[str] = field(default_factory=set)  # subjects of whom nothing that was held is wanted any more
+    whole: bool = True  # everything was read: what is not wanted now is not wanted any more
+    seats_before: dict[str, PoolUse] = field(default_factory=dict)
+    seats_after: dict[str, PoolUse] = field(default_factory=dict)
+
+    def changes(self) -> Iterator[Change]:
+        for item in self.items:
+            yield from item.changes
+
+
+class Numbered:
+    """Items with their ordinals, iterated as often as wanted."""
+
+    def __init__(self, items: Spool[Item]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[tuple[int, Item]]:
+        return iter(enumerate(self._items))
+
+
+class Changes:
+    """The changes of a decided plan, iterated as often as wanted."""
+
+    def __init__(self, decided: Decided) -> None:
+        self._decided = decided
+
+    def __iter__(self) -> Iterator[Change]:
+        return self._decided.changes()
+
+
+def batch_size(conn: Connection, workspace: str) -> int:
+    """Small while the web may be writing to the same SQLite file; large into an empty store and on PostgreSQL."""
+    empty = conn.scalar(
+        select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
+    )
+    return 500 if not empty or conn.dialect.name == "postgresql" else 100
+
+
+def decide(
+    conn: Connection, workspace: Workspace, plan: Plan, now: datetime, run_id: str, size: int, step: Step
+) -> Decided:
+    """Judge a whole plan; nothing is written. A second pass follows when a guard holds a kind of loss."""
+    first = _pass(conn, workspace, plan, now, run_id, size, frozenset(), step)
+    held = (
+        [
+            Held(FIRST_RUN, kind, f"{plan.holds_every_loss}: {len(ids):,} {VERBS[kind]}", tuple(sorted(ids)))
+            for kind, ids in sorted(first.losses.items())
+        ]
+        if plan.holds_every_loss
+        else judge_losses(conn, workspace, plan.source, first.losses, now)
+    )
+    if not held:
+        first.held_items = refusals(first.refused)
+        first.waiting = _waiting(conn, workspace.name, plan.source, first)
+        return first
+    kinds = frozenset(each.kind for each in held)
+    second = _pass(conn, workspace, plan, now, run_id, size, kinds, step)
+    second.held, second.losing, second.released = held, first.losing, first.released
+    second.held_items = (*_held_items(held, first.losing), *refusals(second.refused))
+    second.waiting = _waiting(conn, workspace.name, plan.source, second)
+    return second
+
+
+def _pass(
+    conn: Connection,
+    workspace: Workspace,
+    plan: Plan,
+    now: datetime,
+    run_id: str,
+    size: int,
+    retain: frozenset[str],
+    step: Step,
+) -> Decided:
+    decided = Decided(set_aside=list(plan.set_aside), whole=plan.certificate is None or plan.certificate.complete)
+    held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
+    defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone
+    graph = facts.load_graph(conn, workspace.name, None)
+    announce(graph, groups_of(plan.groups))
+    decision = Decision(
+        conn,
+        workspace,
+        plan.source,
+        now,
+        incomplete=plan.certificate is not None and not plan.certificate.complete,
+        retain=retain,
+        graph=graph,
+        defer=defer,
+        rules_changed=plan.source != RULES and rules_differ(conn, workspace),
+        run_id=run_id,
+    )
+    decided.seats_before = pool_use(conn, workspace)
+    deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    done = 0
+    total = len(plan.groups) if isinstance(plan.groups, Spool) else None
+    for number, batch in enumerate(_batches(plan.groups, defer, plan.source, size)):
+        for verdict in decision.batch(batch):
+            collect(decided, verdict, deltas, number)
+        done += len(batch)
+        step("decide", done, total)
+    decided.released = decision.released | (held_groups - decision.still_wanted)
+    for pool, use in decided.seats_before.items():
+        used, waiting = deltas[pool]
+        decided.seats_after[pool] = PoolUse(use.used + used, use.limit, use.waiting + waiting)
+    return decided
+
+
+def _held_subjects(conn: Connection, workspace: str, source: str) -> tuple[set[str], set[str]]:
+    """Users and groups of whom something is held for this source."""
+    h, g = t.held.c, t.groups.c
+    held = set(conn.scalars(select(h.subject_id).where(h.workspace == workspace, h.source == source)))
+    groups = {
+        id
+        for ids in facts.batched(sorted(held))
+        for id in conn.scalars(select(g.id).where(g.workspace == workspace, g.id.in_(ids)))
+    }
+    return held - groups, groups
+
+
+def groups_of(groups: Iterable[ChangeGroup]) -> Iterator[GroupEdit]:
+    """The group edits a plan starts with."""
+    for edits in groups:
+        for edit in edits:
+            if isinstance(edit, UserEdit):
+                return
+            yield edit
+
+
+def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: int) -> Iterator[list[ChangeGroup]]:
+    """Batches in plan order, groups and users apart; at the end everyone a changed group touched and no edit named since."""
+    seen: set[str] = set()
+    early: set[str] = set()
+    batch: list[ChangeGroup] = []
+    kind = ""
+    for edits in groups:
+        for edit in edits:
+            if isinstance(edit, UserEdit):
+                seen.add(edit.id)
+        this = edits[0].resource if edits else kind
+        if batch and (this != kind or len(batch) == size):
+            yield batch
+            batch = []
+            if kind == "user" and this == "group":  # groups that go at the end touch who was decided before
+                early |= defer - seen
+                defer.clear()
+                seen.clear()
+        kind = this
+        batch.append(edits)
+    if batch:
+        yield batch
+    yield from facts.batched(
+        ((UserEdit(id, source, why="a group above changed"),) for id in sorted(early | (defer - seen))), size
+    )
+
+
+def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0) -> None:
+    if verdict.error is not None:
+        decided.set_aside.append(SetAside(entry_of(verdict), str(verdict.error)))
+        return
+    decided.refused += verdict.held
+    changed = any(before != after for before, after in (*verdict.users, *verdict.groups))
+    if not changed and not any(isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits):
+        return
+    item = Item(verdict.edits, verdict.expected, verdict.changes, batch)
+    decided.items.append(item)
+    decided.counts.add(verdict.changes)
+    lost = False
+    for change in verdict.changes:
+        decided.digest.add(change)
+        if change.loss:
+            lost = True
+            decided.fingerprints.add(fingerprint(change)[:8])
+            if not change.exempt:
+                decided.losses[change.loss].add(change.subject_id)
+    if lost:
+        decided.losing.append(item)
+    for before, after in verdict.users:
+        for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
+            for seat in seats:
+                deltas[seat.pool][0 if seat.held else 1] += sign
+
+
+def entry_of(verdict: Verdict) -> str:
+    edit = verdict.edits[0]
+    if edit.link is None:
+        return edit.id
+    return edit.link.dn or str(edit.link.values.get("userName") or edit.link.key)
+
+
+def _held_items(held: Sequence[Held], losing: Iterable[Item]) -> tuple[HeldItem, ...]:
+    digests = {each.kind: Digest() for each in held}
+    names: dict[str, dict[str, None]] = {each.kind: {} for each in held}
+    for item in losing:
+        for change in item.changes:
+            if change.loss in digests:
+                digests[change.loss].add(change)
+                names[change.loss][change.subject] = None
+    return tuple(
+        HeldItem(
+            each.guard, each.kind, each.why, digests[each.kind].count, digests[each.kind].text, tuple(names[each.kind])
+        )
+        for each in held
+    )
+
+
+def _waiting(conn: Connection, workspace: str, source: str, decided: Decided) -> tuple[HeldItem, ...]:
+    """What lasts until somebody decides (`Decision._awaiting_approval`) and is not held anew by this plan."""
+    anew = {(change.subject_id, change.loss) for item in decided.losing for change in item.changes}
+    held = {each.kind for each in decided.held}
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    h = t.held.c
+    for row in conn.execute(
+        select(t.held).where(h.workspace == workspace, h.source == source, h.run_id.is_not(None)).order_by(h.subject)
+    ):
+        again = row.kind in held and (row.subject_id, row.kind) in anew
+        if lasting(row) and not again and row.subject_id not in decided.released:
+            found[row.kind, row.digest].append(row)
+    return tuple(
+        HeldItem(
+            rows[0].guard,
+            kind,
+            rows[0].why,
+            sum(len(orjson.loads(row.changes)) for row in rows),
+            digest,
+            tuple(row.subject for row in rows),
+        )
+        for (kind, digest), rows in sorted(found.items())
+    )
+
+
+def lasting(row: Any) -> bool:
+    return row.kind in ("role", "seat") or row.guard == FIRST_RUN
+
+
+def refusals(refused: Sequence[Held]) -> tuple[HeldItem, ...]:
+    """Refusals of protected accounts and the last owner: nobody can approve these, so they have no digest."""
+    return tuple(HeldItem(each.guard, each.kind, each.why, 1, "", each.subjects) for each in refused)
+
+
+def pool_use(conn: Connection, workspace: Workspace) -> dict[str, PoolUse]:
+    p = t.seat_pools.c
+    rows = {row.name: row for row in conn.execute(select(t.seat_pools).where(p.workspace == workspace.name))}
+    return {
+        name: PoolUse(rows[name].used if name in rows else 0, pool.limit, rows[name].waiting if name in rows else 0)
+        for name, pool in workspace.pools.items()
+    }
+
+
+def rules_differ(conn: Connection, workspace: Workspace) -> bool:
+    s = t.source_states.c
+    known = conn.scalar(select(s.digest).where(s.workspace == workspace.name, s.source == RULES))
+    return known is not None and known != workspace.rules_digest

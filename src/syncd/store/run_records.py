@@ -1,0 +1,137 @@
+"""The record of runs: begun, ended, listed, shown; and what an earlier plan showed, by its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from syncd.core.snapshot import SetAside
+from syncd.core.workspace import Workspace
+from syncd.errors import NotFound
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.commit import rules_digest, upsert
+
+
+def begin(
+    conn: Connection,
+    workspace: Workspace,
+    run_id: str,
+    source: str,
+    dry_run: bool,
+    actor: str,
+    now: datetime,
+    **more: Any,
+) -> None:
+    upsert(conn, t.workspaces, {"name": workspace.name}, {"created_at": now}, keep=True)
+    if not dry_run:
+        rules_digest(conn, workspace, now, record=True)
+    row = {"workspace": workspace.name, "id": run_id, "source": source, "dry_run": dry_run, "actor": actor}
+    conn.execute(insert(t.runs).values(**row, status="reading", started_at=now, **more))
+
+
+def end(conn: Connection, workspace: str, run_id: str, status: str, now: datetime, **more: Any) -> None:
+    r = t.runs.c
+    values = {"status": status, "finished_at": now, **more}
+    conn.execute(update(t.runs).where(r.workspace == workspace, r.id == run_id).values(**values))
+    conn.execute(delete(t.run_items).where(t.run_items.c.workspace == workspace, t.run_items.c.run_id == run_id))
+
+
+def failed(conn: Connection, workspace: str, run_id: str, message: str, now: datetime) -> None:
+    """A run that stopped. One that had begun to apply stays `applying`, to be finished by the next run."""
+    r = t.runs.c
+    where = (r.workspace == workspace, r.id == run_id, r.status != "applying")
+    conn.execute(update(t.runs).where(*where).values(status="failed", finished_at=now, message=message))
+
+
+def write_set_aside(conn: Connection, workspace: str, run_id: str, set_aside: Sequence[SetAside]) -> None:
+    rows = [
+        {"workspace": workspace, "run_id": run_id, "ordinal": index, "entry": each.entry, "why": each.why}
+        for index, each in enumerate(set_aside)
+    ]
+    for batch in facts.batched(rows):
+        conn.execute(insert(t.set_aside), batch)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    id: str
+    source: str
+    dry_run: bool
+    status: str
+    actor: str
+    started_at: datetime
+    finished_at: datetime | None
+    digest: str | None
+    complete: bool | None
+    incomplete_because: tuple[str, ...]
+    counts: dict[str, int]
+    held: tuple[dict[str, Any], ...]
+    message: str | None
+    set_aside: tuple[SetAside, ...] = ()
+
+
+def _run_row(row: Any, set_aside: Sequence[SetAside] = ()) -> RunRow:
+    return RunRow(
+        row.id,
+        row.source,
+        row.dry_run,
+        row.status,
+        row.actor,
+        row.started_at,
+        row.finished_at,
+        row.digest,
+        row.complete,
+        tuple(row.incomplete_because or ()),
+        row.counts or {},
+        tuple(row.held or ()),
+        row.message,
+        tuple(set_aside),
+    )
+
+
+def list_runs(conn: Connection, workspace: str, limit: int = 20, source: str | None = None) -> list[RunRow]:
+    r = t.runs.c
+    query = select(t.runs).where(r.workspace == workspace).order_by(r.started_at.desc(), r.id.desc()).limit(limit)
+    return [_run_row(row) for row in conn.execute(query if source is None else query.where(r.source == source))]
+
+
+def show_run(conn: Connection, workspace: str, run_id: str) -> RunRow:
+    r, s = t.runs.c, t.set_aside.c
+    row = conn.execute(select(t.runs).where(r.workspace == workspace, r.id == run_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no run {run_id!r} in workspace {workspace}: see `syncd runs list`")
+    aside = conn.execute(select(s.entry, s.why).where(s.workspace == workspace, s.run_id == run_id).order_by(s.ordinal))
+    return _run_row(row, [SetAside(each.entry, each.why) for each in aside])
+
+
+def shown_losses(conn: Connection, workspace: str, source: str, digest: str) -> set[bytes]:
+    """The losses an earlier plan showed, by its digest (or its first 8 digits or more)."""
+    r = t.runs.c
+    found = conn.execute(
+        select(r.losses)
+        .where(r.workspace == workspace, r.source == source, r.digest.startswith(digest, autoescape=True))
+        .order_by(r.started_at.desc())
+    ).first()
+    if found is None or len(digest) < 8:
+        raise NotFound(f"no plan of source {source} with digest {digest!r}: run `syncd plan {source}` first")
+    packed = found.losses or b""
+    return {packed[at : at + 8] for at in range(0, len(packed), 8)}
+
+
+def user_values(conn: Connection, workspace: Workspace, id: str) -> Mapping[str, Any] | None:
+    user = facts.load_users(conn, workspace.name, [id], workspace.precedence).get(id)
+    return user.values if user else None
+
+
+def user_names(conn: Connection, workspace: str, ids: Iterable[str]) -> dict[str, str]:
+    u = t.users.c
+    return {
+        row.id: row.user_name
+        for batch in facts.batched(sorted(ids))
+        for row in conn.execute(select(u.id, u.user_name).where(u.workspace == workspace, u.id.in_(batch)))
+    }
