@@ -59,6 +59,7 @@ class Company:
             "http://syncd.test",
         )
         self.transport = httpx.ASGITransport(web)
+        self.loop = asyncio.new_event_loop()  # the one the database's connections belong to
         with self.stage.database.writing() as conn:
             actor = Actor("cli", "root", "default")
             _, self.token = tokens.create(conn, actor, "okta", self.stage.now, self.stage.ids, source="okta")
@@ -81,12 +82,16 @@ class Company:
                         f"/scim/v2/Users/{id}", json=PATCH, headers={"Authorization": f"Bearer {self.token}"}
                     )
 
-            answer = asyncio.run(ask())
+            answer = self.loop.run_until_complete(ask())
             if answer.status_code != 200:
                 assert answer.status_code in (403, 429), answer.text
                 assert ("Retry-After" in answer.headers) == (answer.status_code == 429)
                 said = answer.json()["detail"]
         return said
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.stage.database.aclose())
+        self.loop.close()
 
     def _cli(self, names: tuple[str, ...]) -> str:
         said = ""
@@ -123,7 +128,7 @@ def company(
     monkeypatch.setenv("SYNCD_DATABASE", database_url)
     made = Company(database_url, tmp_path / "syncd.yaml", capsys)
     yield made
-    made.stage.close()
+    made.close()
 
 
 @pytest.mark.parametrize("door", DOORS)
