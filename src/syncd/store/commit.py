@@ -32,7 +32,8 @@ from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.decide import Decision, Verdict
+from syncd.store.decide import Decision
+from syncd.store.drafts import Verdict
 from syncd.store.facts import Rows
 
 Ids = Callable[[], str]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, distinct, exists, func, select
+from sqlalchemy import Connection, and_, select
 
-from syncd.core.access import OWNER
 from syncd.core.change import (
     STATUS_LOSSES,
     Change,
@@ -30,62 +29,17 @@ from syncd.core.change import (
     transition_of,
 )
 from syncd.core.groups import Graph, GroupName
-from syncd.core.guards import Held
-from syncd.core.lifecycle import SEATED, status
+from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
 from syncd.core.resource import fold
-from syncd.core.rules import Refusal, evaluate, view
-from syncd.core.seats import Claim, settle
+from syncd.core.rules import evaluate
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
-from syncd.errors import Mutability, PoolFull, Refused, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
-
-FIRST_RUN = "first_run_after_change"
-GUARDED = frozenset(
-    {"deactivate", "suspend", "delete", "role"}
-)  # what may not happen to a protected account or last owner
-
-
-@dataclass(slots=True)
-class Draft:
-    """One user on her way through a decision."""
-
-    id: str
-    before: User | None
-    edits: list[UserEdit] = field(default_factory=list)
-    after: User = field(default_factory=lambda: User(""))
-    retain: set[str] = field(default_factory=set)
-    owners: Mapping[str, str] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
-    side_effect: bool = False  # only served from a waiting list
-    waits_for_approval: frozenset[str] = frozenset()  # kinds of loss that a guard held in an earlier plan
-    kept: bool = False  # a held loss is still wanted
-
-    @property
-    def why(self) -> str:
-        return next((edit.why for edit in self.edits if edit.why), "a group above changed")
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What one change group comes to. `error` set: nothing of it is done, and it says why."""
-
-    edits: ChangeGroup
-    changes: tuple[Change, ...] = ()
-    error: SyncdError | None = None
-    held: list[Held] = field(default_factory=list)
-    users: list[tuple[User | None, User]] = field(default_factory=list)
-    groups: list[tuple[Group | None, Group | None]] = field(default_factory=list)
-    subject: str = ""  # of the first edit, as people name it
-
-    @property
-    def expected(self) -> dict[str, int]:
-        """Versions at decision of what is there: a change whose version went stale is dropped when it is applied."""
-        edited_ids = {edit.id for edit in self.edits}
-        pairs = [*self.users, *self.groups]
-        return {before.id: before.version for before, _ in pairs if before is not None and before.id in edited_ids}
+from syncd.store.allocate import settle_seats
+from syncd.store.drafts import FIRST_RUN, Draft, Verdict
+from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_names
 
 
 class Decision:
@@ -146,9 +100,9 @@ class Decision:
         drafts = self._drafts(verdicts)
         for verdict, people in drafts:
             self._derive_all(verdict, people)
-        self._guard_people(drafts)
-        self._names(drafts)
-        self._seats(drafts)
+        guard_people(self, drafts)
+        settle_names(self, drafts)
+        settle_seats(self, drafts)
         for verdict, people in drafts:
             self._finish(verdict, people)
         return verdicts
@@ -192,7 +146,7 @@ class Decision:
             after = replace(after, memberships=(*after.memberships, *back))
             if back:
                 self.still_wanted.add(edit.id)
-        conflict = self._display_taken(after)
+        conflict = display_taken(self, after)
         if conflict:
             verdict.error = conflict
             return set()
@@ -295,12 +249,12 @@ class Decision:
 
     def _derive_all(self, verdict: Verdict, people: list[Draft]) -> None:
         for draft in people:
-            self._derive(draft)
-            conflict = self._yields(draft)
+            self.derive(draft)
+            conflict = owned_elsewhere(self, draft)
             if conflict is not None and verdict.error is None:
                 verdict.error = conflict
 
-    def _derive(self, draft: Draft) -> None:
+    def derive(self, draft: Draft) -> None:
         before = draft.before or User(draft.id, created_at=self.now)
         after = before
         losing = draft.retain | (self.retain - {kind for id, kind in self.approved if id == draft.id})
@@ -419,291 +373,6 @@ class Decision:
             self.shared = frozenset(self.conn.scalars(others))
         return self.shared
 
-    # -- what must not be ----------------------------------------------------------------------------------------------
-
-    def _names(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-        """userName is unique among undeleted users. What one user of a batch gives up another may take, also in exchange;
-        of two who want one name the first in plan order gets it."""
-        asked = {fold(draft.after.name) for _, people in drafts for draft in people if _claims_name(draft)}
-        asked -= self.taken.keys()
-        u = t.users.c
-        for keys in facts.batched(sorted(asked)):
-            found = {
-                row.user_name_key: row.id
-                for row in self.conn.execute(
-                    select(u.user_name_key, u.id).where(
-                        u.workspace == self.workspace.name, u.user_name_key.in_(keys), u.status != "deleted"
-                    )
-                )
-            }
-            self.taken |= {key: found.get(key) for key in keys}
-        wanting = [
-            (verdict, draft, fold(draft.after.name))
-            for verdict, people in drafts
-            for draft in people
-            if _claims_name(draft)
-        ]
-        while self._refused_name(drafts, wanting):
-            pass  # who was refused keeps her old name, so that nobody else gets it
-
-    def _refused_name(
-        self, drafts: list[tuple[Verdict, list[Draft]]], wanting: list[tuple[Verdict, Draft, str]]
-    ) -> bool:
-        """Refuses the first who cannot have her name. When nobody is refused, the names are settled."""
-        freed = {
-            fold(draft.before.name): draft.id
-            for verdict, people in drafts
-            for draft in people
-            if verdict.error is None and draft.before is not None and _gives_name_up(draft.before, draft.after)
-        }
-        given: dict[str, str] = {}
-        for verdict, draft, key in wanting:
-            if verdict.error is not None:
-                continue
-            holder = given.get(key, self.taken.get(key))
-            if not draft.after.values.get("userName"):
-                verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
-            elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
-                verdict.error = Uniqueness(
-                    f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
-                    f"or let source {self.source} adopt it (`adopt` in the configuration)"
-                )
-            if verdict.error is not None:
-                return True
-            given[key] = draft.id
-        self.taken |= dict.fromkeys(freed)
-        self.taken |= given
-        return False
-
-    def _display_taken(self, group: Group) -> SyncdError | None:
-        key = (group.source, fold(group.name))
-        g = t.groups.c
-        if key not in self.displays:
-            holder = self.conn.scalar(
-                select(g.id).where(g.workspace == self.workspace.name, g.source == key[0], g.display_key == key[1])
-            )
-            if holder is not None:
-                self.displays[key] = holder
-        holder = self.displays.get(key)
-        if holder is not None and holder != group.id:
-            return Uniqueness(f"a group named {group.name!r} of source {group.source} exists already")
-        self.displays[key] = group.id
-        return None
-
-    def _yields(self, draft: Draft) -> SyncdError | None:
-        """With `on_conflict: refuse`, a value that another source owns is an error, not a value kept aside."""
-        if self.policy.on_conflict != "refuse" or draft.before is None:
-            return None
-        for link in draft.after.links:
-            old = draft.before.link(link.source, link.key)
-            if link.source != self.source:
-                continue
-            for path, value in link.values.items():
-                if draft.after.values.get(path) != value and (old is None or old.values.get(path) != value):
-                    return Mutability(f"{path} is owned by source {draft.owners[path]}; change it there")
-        return None
-
-    def _guard_people(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-        """Protected accounts, the last owner and adoption, judged on the result."""
-        for _, people in drafts:  # who becomes an owner in this batch stands in for one who stops
-            self.owners_gone -= sum(
-                _active_owner(draft.after) and not (draft.before and _active_owner(draft.before)) for draft in people
-            )
-        for verdict, people in drafts:
-            for draft in people:
-                if draft.before is None or verdict.error is not None:
-                    continue
-                adoption = self._adoption(draft)
-                if adoption is not None:
-                    verdict.error = adoption
-                    continue
-                for held in (self._protected(draft), self._last_owner(draft)):
-                    if held is not None:
-                        verdict.held.append(held)
-                        draft.retain |= GUARDED
-                        self._derive(draft)
-
-    def _protected(self, draft: Draft) -> Held | None:
-        assert draft.before is not None
-        lost = _guarded_loss(draft.before, draft.after)
-        if lost is None or not self.workspace.protected:
-            return None
-        seen = view(draft.before, self.graph.closure(each.group for each in draft.before.memberships), self.graph)
-        for text, matches in self.workspace.protected:
-            if matches(seen):
-                why = f"{draft.before.name} is protected ({text}): {lost} refused"
-                return Held("protected", "deactivate", why, (draft.before.name,))
-        return None
-
-    def _last_owner(self, draft: Draft) -> Held | None:
-        assert draft.before is not None
-        if not _active_owner(draft.before):
-            return None
-        if _active_owner(draft.after):
-            return None
-        self.owners_gone += 1
-        if self.lock:
-            facts.lock(self.conn, self.workspace.name, "owners")  # two owners who leave at once do not see each other
-        g, u = t.grants.c, t.users.c
-        owners = self.conn.scalar(
-            select(func.count(distinct(g.user_id)))
-            .select_from(t.grants.join(t.users, and_(u.workspace == g.workspace, u.id == g.user_id)))
-            .where(g.workspace == self.workspace.name, g.kind == "role", g.value == OWNER, u.status == "active")
-        )
-        if owners is None or owners - self.owners_gone > 0:
-            return None
-        self.owners_gone -= 1
-        why = f"{draft.before.name} is the last active owner: make another user owner first"
-        return Held("last_owner", "deactivate", why, (draft.before.name,))
-
-    def _adoption(self, draft: Draft) -> SyncdError | None:
-        edit = next((edit for edit in draft.edits if edit.adopt), None)
-        if edit is None or draft.before is None:
-            return None
-        name = draft.before.name
-        if any(grant.kind == "role" and self._privileged(grant.value) for grant in draft.before.grants):
-            return Refused(f"{name} holds a privileged role: no source may adopt that account")
-        if self.policy.adopt == "never":
-            return Uniqueness(
-                f"userName {name!r} exists and is not linked to source {self.source}; its `adopt` is `never`"
-            )
-        if self.policy.adopt == "ask" and (draft.id, "adopt") not in self.approved:
-            return Refused(f"{name} exists already: source {self.source} asks before it adopts (`adopt: ask`)")
-        if self.policy.may_adopt is not None and not self.policy.may_adopt(
-            view(draft.before, self.graph.closure(each.group for each in draft.before.memberships), self.graph)
-        ):
-            return Uniqueness(f"userName {name!r} exists and does not match `adopt` of source {self.source}")
-        return None
-
-    def _privileged(self, role: str) -> bool:
-        return role in self.workspace.roles and self.workspace.roles[role].privileged
-
-    # -- seats -----------------------------------------------------------------------------------------------------------
-
-    def _seats(self, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-        while True:
-            people = {
-                draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits
-            }
-            claims = {
-                id: Claim(id, self._wanted(draft.after), {s.pool: s for s in draft.after.seats})
-                for id, draft in people.items()
-            }
-            if not any(_unsettled(claim) for claim in claims.values()) and not self._room_for_waiting():
-                return
-            used = dict(self._pools())
-            refused = settle(
-                self.workspace.pool_order,
-                used,
-                claims,
-                lambda pool, n, claims=claims: self._waiting(pool, n, claims),  # type: ignore[misc]
-                self.now,
-            )
-            if not self._refused_person(drafts, people, refused, used):
-                break  # else all seats are settled again without those who may not come in
-        self.used = used
-        served: list[Draft] = []
-        for id, claim in claims.items():
-            seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
-            if id in people:
-                people[id].after = replace(people[id].after, seats=seats)
-            else:
-                before = self.overlay[id]
-                served.append(Draft(id, before, after=replace(before, seats=seats), side_effect=True, edits=[]))
-        if served:
-            next(each for verdict, each in drafts if verdict.error is None).extend(served)
-
-    def _refused_person(
-        self,
-        drafts: list[tuple[Verdict, list[Draft]]],
-        people: Mapping[str, Draft],
-        refused: Iterable[tuple[str, str]],
-        used: Mapping[str, int],
-    ) -> bool:
-        """Nobody comes into a `required` pool that is full; whoever was entitled before without a seat stays as she is."""
-        found = False
-        for id, pool in refused:
-            before = people[id].before if id in people else None
-            if id not in people or not self.workspace.pools[pool].required:
-                continue
-            if before is not None and pool in self._wanted(before):
-                continue
-            verdict = next(verdict for verdict, each in drafts if people[id] in each)
-            limit = self.workspace.pools[pool].limit
-            verdict.error = PoolFull(
-                f"pool {pool} is full: {used[pool]} of {limit} seats are taken and every user needs one"
-            )
-            found = True
-        return found
-
-    def _wanted(self, user: User) -> frozenset[str]:
-        if user.status not in SEATED:
-            return frozenset()
-        granted = {grant.value for grant in user.grants if grant.kind == "seat"}
-        return frozenset(granted & self.workspace.pools.keys())
-
-    def _pools(self) -> dict[str, int]:
-        """Seats held per pool; the rows are locked in name order by whoever is about to change them."""
-        if self.used is None or self.lock:
-            p = t.seat_pools.c
-            query = select(p.name, p.used, p.waiting).where(p.workspace == self.workspace.name).order_by(p.name)
-            rows = self.conn.execute(query.with_for_update() if self.lock else query).all()
-            self.used = {row.name: row.used for row in rows}
-        return self.used
-
-    def _room_for_waiting(self) -> bool:
-        """A limit was raised: users wait although there is room."""
-        if self.lock and self.run_id is None:
-            return False
-        if self.used is not None:
-            return False
-        p = t.seat_pools.c
-        rows = self.conn.execute(
-            select(p.name, p.used, p.waiting).where(p.workspace == self.workspace.name, p.waiting > 0)
-        )
-        pools = self.workspace.pools
-        return any(
-            row.name in pools and ((room := pools[row.name].capacity) is None or row.used < room) for row in rows
-        )
-
-    def _waiting(self, pool: str, most: int, claims: Mapping[str, Claim]) -> Iterable[Claim]:
-        """Users outside this batch who wait for `pool`, in queue order, ready to be served."""
-        s, holding = t.seats.c, t.seats.alias()
-        requires = self.workspace.pools[pool].requires
-        query = (
-            select(s.user_id)
-            .where(
-                s.workspace == self.workspace.name,
-                s.pool == pool,
-                s.held.is_(False),
-                *(
-                    exists().where(
-                        holding.c.workspace == s.workspace,
-                        holding.c.pool == needed,
-                        holding.c.user_id == s.user_id,
-                        holding.c.held.is_(True),
-                    )
-                    for needed in requires
-                ),
-            )
-            .order_by(s.priority, s.since, s.user_id)
-            .limit(most + len(claims) + len(self.overlay))
-        )
-        ids = [id for id in self.conn.scalars(query) if id not in claims and id not in self.overlay][:most]
-        found = facts.load_users(self.conn, self.workspace.name, ids, self.workspace.precedence, self.lock)
-        fresh = [found[id] for id in ids if id in found]
-        decided = [
-            user
-            for id, user in self.overlay.items()
-            if id not in claims
-            and any(seat.pool == pool and not seat.held for seat in user.seats)
-            and all(any(seat.pool == need and seat.held for seat in user.seats) for need in requires)
-        ]
-        users = [user for user in (*fresh, *decided) if pool in self._wanted(user)]
-        for user in users:
-            self.overlay[user.id] = user
-        return [Claim(user.id, self._wanted(user), {seat.pool: seat for seat in user.seats}) for user in users]
-
     # -- small things ------------------------------------------------------------------------------------------------------
 
     def _awaiting_approval(self, users: Mapping[str, User]) -> dict[str, set[str]]:
@@ -797,32 +466,3 @@ def _subject(verdict: Verdict, people: Sequence[Draft]) -> str:
 
 def _groups_of(draft: Draft) -> frozenset[str]:
     return draft.after.groups | (draft.before.groups if draft.before else frozenset())
-
-
-def _claims_name(draft: Draft) -> bool:
-    if not draft.after.present:
-        return False
-    before = draft.before
-    return before is None or not before.present or fold(before.name) != fold(draft.after.name)
-
-
-def _gives_name_up(before: User, after: User) -> bool:
-    return before.present and (not after.present or fold(after.name) != fold(before.name))
-
-
-def _active_owner(user: User) -> bool:
-    return user.status == "active" and any(g.kind == "role" and g.value == OWNER for g in user.grants)
-
-
-def _guarded_loss(before: User, after: User) -> str | None:
-    order = ("active", "locked", "pending", "suspended", "inactive", "deleted")
-    if before.status in order[:4] and order.index(after.status) > max(2, order.index(before.status)):
-        return after.status
-    old = {grant.value for grant in before.grants if grant.kind == "role"}
-    lost = sorted(old - {grant.value for grant in after.grants if grant.kind == "role"})
-    return f"loss of role {', '.join(lost)}" if lost else None
-
-
-def _unsettled(claim: Claim) -> bool:
-    held = {pool for pool, seat in claim.seats.items() if seat.held}
-    return claim.wanted != held or not claim.seats.keys() <= claim.wanted  # she waits for what she no longer wants

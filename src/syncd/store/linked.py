@@ -13,7 +13,7 @@ from syncd.core.resource import fold
 from syncd.core.state import Link
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.decide import FIRST_RUN
+from syncd.store.drafts import FIRST_RUN
 
 
 def links(conn: Connection, workspace: str, source: str, resource: str) -> Iterator[Any]:

@@ -22,7 +22,8 @@ from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.commit import RULES, judge_losses
-from syncd.store.decide import FIRST_RUN, Decision, Verdict, announce
+from syncd.store.decide import Decision, announce
+from syncd.store.drafts import FIRST_RUN, Verdict
 from syncd.store.spool import Spool
 
 Step = Callable[[str, int, int | None], None]

@@ -24,7 +24,8 @@ from syncd.errors import Conflict
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.commit import RULES, Ids, apply, record, upsert
-from syncd.store.decide import Decision, Verdict, announce
+from syncd.store.decide import Decision, announce
+from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
 from syncd.store.facts import Rows
 from syncd.store.held import EDITS, hold_all

@@ -1,0 +1,154 @@
+"""Seats within a decision: who wants, holds and waits; the pools are settled by core/seats.py, batch by batch.
+
+Users who wait outside the batch are served in the same transaction as the release; their row is locked with the pool's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exists, select
+
+from syncd.core.lifecycle import SEATED
+from syncd.core.seats import Claim, settle
+from syncd.core.state import User
+from syncd.errors import PoolFull
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.drafts import Draft, Verdict
+
+if TYPE_CHECKING:
+    from syncd.store.decide import Decision
+
+
+def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+    while True:
+        people = {draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits}
+        claims = {
+            id: Claim(id, _wanted(decision, draft.after), {s.pool: s for s in draft.after.seats})
+            for id, draft in people.items()
+        }
+        if not any(_unsettled(claim) for claim in claims.values()) and not _room_for_waiting(decision):
+            return
+        used = dict(_pools(decision))
+        refused = settle(
+            decision.workspace.pool_order,
+            used,
+            claims,
+            lambda pool, n, claims=claims: _waiting(decision, pool, n, claims),  # type: ignore[misc]
+            decision.now,
+        )
+        if not _refused_person(decision, drafts, people, refused, used):
+            break  # else all seats are settled again without those who may not come in
+    decision.used = used
+    served: list[Draft] = []
+    for id, claim in claims.items():
+        seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
+        if id in people:
+            people[id].after = replace(people[id].after, seats=seats)
+        else:
+            before = decision.overlay[id]
+            served.append(Draft(id, before, after=replace(before, seats=seats), side_effect=True, edits=[]))
+    if served:
+        next(each for verdict, each in drafts if verdict.error is None).extend(served)
+
+
+def _refused_person(
+    decision: Decision,
+    drafts: list[tuple[Verdict, list[Draft]]],
+    people: Mapping[str, Draft],
+    refused: Iterable[tuple[str, str]],
+    used: Mapping[str, int],
+) -> bool:
+    """Nobody comes into a `required` pool that is full; whoever was entitled before without a seat stays as she is."""
+    found = False
+    for id, pool in refused:
+        before = people[id].before if id in people else None
+        if id not in people or not decision.workspace.pools[pool].required:
+            continue
+        if before is not None and pool in _wanted(decision, before):
+            continue
+        verdict = next(verdict for verdict, each in drafts if people[id] in each)
+        limit = decision.workspace.pools[pool].limit
+        verdict.error = PoolFull(
+            f"pool {pool} is full: {used[pool]} of {limit} seats are taken and every user needs one"
+        )
+        found = True
+    return found
+
+
+def _wanted(decision: Decision, user: User) -> frozenset[str]:
+    if user.status not in SEATED:
+        return frozenset()
+    granted = {grant.value for grant in user.grants if grant.kind == "seat"}
+    return frozenset(granted & decision.workspace.pools.keys())
+
+
+def _pools(decision: Decision) -> dict[str, int]:
+    """Seats held per pool; the rows are locked in name order by whoever is about to change them."""
+    if decision.used is None or decision.lock:
+        p = t.seat_pools.c
+        query = select(p.name, p.used, p.waiting).where(p.workspace == decision.workspace.name).order_by(p.name)
+        rows = decision.conn.execute(query.with_for_update() if decision.lock else query).all()
+        decision.used = {row.name: row.used for row in rows}
+    return decision.used
+
+
+def _room_for_waiting(decision: Decision) -> bool:
+    """A limit was raised: users wait although there is room."""
+    if decision.lock and decision.run_id is None:
+        return False
+    if decision.used is not None:
+        return False
+    p = t.seat_pools.c
+    rows = decision.conn.execute(
+        select(p.name, p.used, p.waiting).where(p.workspace == decision.workspace.name, p.waiting > 0)
+    )
+    pools = decision.workspace.pools
+    return any(row.name in pools and ((room := pools[row.name].capacity) is None or row.used < room) for row in rows)
+
+
+def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Claim]) -> Iterable[Claim]:
+    """Users outside this batch who wait for `pool`, in queue order, ready to be served."""
+    s, holding = t.seats.c, t.seats.alias()
+    requires = decision.workspace.pools[pool].requires
+    query = (
+        select(s.user_id)
+        .where(
+            s.workspace == decision.workspace.name,
+            s.pool == pool,
+            s.held.is_(False),
+            *(
+                exists().where(
+                    holding.c.workspace == s.workspace,
+                    holding.c.pool == needed,
+                    holding.c.user_id == s.user_id,
+                    holding.c.held.is_(True),
+                )
+                for needed in requires
+            ),
+        )
+        .order_by(s.priority, s.since, s.user_id)
+        .limit(most + len(claims) + len(decision.overlay))
+    )
+    ids = [id for id in decision.conn.scalars(query) if id not in claims and id not in decision.overlay][:most]
+    found = facts.load_users(decision.conn, decision.workspace.name, ids, decision.workspace.precedence, decision.lock)
+    fresh = [found[id] for id in ids if id in found]
+    decided = [
+        user
+        for id, user in decision.overlay.items()
+        if id not in claims
+        and any(seat.pool == pool and not seat.held for seat in user.seats)
+        and all(any(seat.pool == need and seat.held for seat in user.seats) for need in requires)
+    ]
+    users = [user for user in (*fresh, *decided) if pool in _wanted(decision, user)]
+    for user in users:
+        decision.overlay[user.id] = user
+    return [Claim(user.id, _wanted(decision, user), {seat.pool: seat for seat in user.seats}) for user in users]
+
+
+def _unsettled(claim: Claim) -> bool:
+    held = {pool for pool, seat in claim.seats.items() if seat.held}
+    return claim.wanted != held or not claim.seats.keys() <= claim.wanted  # she waits for what she no longer wants

@@ -1,0 +1,187 @@
+"""What must not be: a name that is taken, a value that another source owns, a protected account or the last owner going, an
+adoption that the policy does not allow. Judged on the result, in plan order; each takes the decision it judges in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, distinct, func, select
+
+from syncd.core.access import OWNER
+from syncd.core.guards import Held
+from syncd.core.resource import fold
+from syncd.core.rules import view
+from syncd.core.state import Group
+from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
+from syncd.store import facts
+from syncd.store import tables as t
+from syncd.store.drafts import GUARDED, Draft, Verdict, active_owner, claims_name, gives_name_up, guarded_loss
+
+if TYPE_CHECKING:
+    from syncd.store.decide import Decision
+
+
+def settle_names(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+    """userName is unique among undeleted users. What one user of a batch gives up another may take, also in exchange;
+    of two who want one name the first in plan order gets it."""
+    asked = {fold(draft.after.name) for _, people in drafts for draft in people if claims_name(draft)}
+    asked -= decision.taken.keys()
+    u = t.users.c
+    for keys in facts.batched(sorted(asked)):
+        found = {
+            row.user_name_key: row.id
+            for row in decision.conn.execute(
+                select(u.user_name_key, u.id).where(
+                    u.workspace == decision.workspace.name, u.user_name_key.in_(keys), u.status != "deleted"
+                )
+            )
+        }
+        decision.taken |= {key: found.get(key) for key in keys}
+    wanting = [
+        (verdict, draft, fold(draft.after.name)) for verdict, people in drafts for draft in people if claims_name(draft)
+    ]
+    while _refused_name(decision, drafts, wanting):
+        pass  # who was refused keeps her old name, so that nobody else gets it
+
+
+def _refused_name(
+    decision: Decision, drafts: list[tuple[Verdict, list[Draft]]], wanting: list[tuple[Verdict, Draft, str]]
+) -> bool:
+    """Refuses the first who cannot have her name. When nobody is refused, the names are settled."""
+    freed = {
+        fold(draft.before.name): draft.id
+        for verdict, people in drafts
+        for draft in people
+        if verdict.error is None and draft.before is not None and gives_name_up(draft.before, draft.after)
+    }
+    given: dict[str, str] = {}
+    for verdict, draft, key in wanting:
+        if verdict.error is not None:
+            continue
+        holder = given.get(key, decision.taken.get(key))
+        if not draft.after.values.get("userName"):
+            verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
+        elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
+            verdict.error = Uniqueness(
+                f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
+                f"or let source {decision.source} adopt it (`adopt` in the configuration)"
+            )
+        if verdict.error is not None:
+            return True
+        given[key] = draft.id
+    decision.taken |= dict.fromkeys(freed)
+    decision.taken |= given
+    return False
+
+
+def display_taken(decision: Decision, group: Group) -> SyncdError | None:
+    key = (group.source, fold(group.name))
+    g = t.groups.c
+    if key not in decision.displays:
+        holder = decision.conn.scalar(
+            select(g.id).where(g.workspace == decision.workspace.name, g.source == key[0], g.display_key == key[1])
+        )
+        if holder is not None:
+            decision.displays[key] = holder
+    holder = decision.displays.get(key)
+    if holder is not None and holder != group.id:
+        return Uniqueness(f"a group named {group.name!r} of source {group.source} exists already")
+    decision.displays[key] = group.id
+    return None
+
+
+def owned_elsewhere(decision: Decision, draft: Draft) -> SyncdError | None:
+    """With `on_conflict: refuse`, a value that another source owns is an error, not a value kept aside."""
+    if decision.policy.on_conflict != "refuse" or draft.before is None:
+        return None
+    for link in draft.after.links:
+        old = draft.before.link(link.source, link.key)
+        if link.source != decision.source:
+            continue
+        for path, value in link.values.items():
+            if draft.after.values.get(path) != value and (old is None or old.values.get(path) != value):
+                return Mutability(f"{path} is owned by source {draft.owners[path]}; change it there")
+    return None
+
+
+def guard_people(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+    """Protected accounts, the last owner and adoption, judged on the result."""
+    for _, people in drafts:  # who becomes an owner in this batch stands in for one who stops
+        decision.owners_gone -= sum(
+            active_owner(draft.after) and not (draft.before and active_owner(draft.before)) for draft in people
+        )
+    for verdict, people in drafts:
+        for draft in people:
+            if draft.before is None or verdict.error is not None:
+                continue
+            adoption = _adoption(decision, draft)
+            if adoption is not None:
+                verdict.error = adoption
+                continue
+            for held in (_protected(decision, draft), _last_owner(decision, draft)):
+                if held is not None:
+                    verdict.held.append(held)
+                    draft.retain |= GUARDED
+                    decision.derive(draft)
+
+
+def _protected(decision: Decision, draft: Draft) -> Held | None:
+    assert draft.before is not None
+    lost = guarded_loss(draft.before, draft.after)
+    if lost is None or not decision.workspace.protected:
+        return None
+    seen = view(draft.before, decision.graph.closure(each.group for each in draft.before.memberships), decision.graph)
+    for text, matches in decision.workspace.protected:
+        if matches(seen):
+            why = f"{draft.before.name} is protected ({text}): {lost} refused"
+            return Held("protected", "deactivate", why, (draft.before.name,))
+    return None
+
+
+def _last_owner(decision: Decision, draft: Draft) -> Held | None:
+    assert draft.before is not None
+    if not active_owner(draft.before):
+        return None
+    if active_owner(draft.after):
+        return None
+    decision.owners_gone += 1
+    if decision.lock:
+        facts.lock(
+            decision.conn, decision.workspace.name, "owners"
+        )  # two owners who leave at once do not see each other
+    g, u = t.grants.c, t.users.c
+    owners = decision.conn.scalar(
+        select(func.count(distinct(g.user_id)))
+        .select_from(t.grants.join(t.users, and_(u.workspace == g.workspace, u.id == g.user_id)))
+        .where(g.workspace == decision.workspace.name, g.kind == "role", g.value == OWNER, u.status == "active")
+    )
+    if owners is None or owners - decision.owners_gone > 0:
+        return None
+    decision.owners_gone -= 1
+    why = f"{draft.before.name} is the last active owner: make another user owner first"
+    return Held("last_owner", "deactivate", why, (draft.before.name,))
+
+
+def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
+    edit = next((edit for edit in draft.edits if edit.adopt), None)
+    if edit is None or draft.before is None:
+        return None
+    name = draft.before.name
+    if any(grant.kind == "role" and _privileged(decision, grant.value) for grant in draft.before.grants):
+        return Refused(f"{name} holds a privileged role: no source may adopt that account")
+    if decision.policy.adopt == "never":
+        return Uniqueness(
+            f"userName {name!r} exists and is not linked to source {decision.source}; its `adopt` is `never`"
+        )
+    if decision.policy.adopt == "ask" and (draft.id, "adopt") not in decision.approved:
+        return Refused(f"{name} exists already: source {decision.source} asks before it adopts (`adopt: ask`)")
+    if decision.policy.may_adopt is not None and not decision.policy.may_adopt(
+        view(draft.before, decision.graph.closure(each.group for each in draft.before.memberships), decision.graph)
+    ):
+        return Uniqueness(f"userName {name!r} exists and does not match `adopt` of source {decision.source}")
+    return None
+
+
+def _privileged(decision: Decision, role: str) -> bool:
+    return role in decision.workspace.roles and decision.workspace.roles[role].privileged
