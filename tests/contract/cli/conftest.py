@@ -19,11 +19,13 @@ def no_width_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def bare(
+    tmp_path: Path, new_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
     """Without a database yet."""
     (tmp_path / "syncd.yaml").write_text(CONFIG, encoding="utf-8")
     monkeypatch.setenv("SYNCD_CONFIG", str(tmp_path / "syncd.yaml"))
-    monkeypatch.setenv("SYNCD_DATABASE", database_url)
+    monkeypatch.setenv("SYNCD_DATABASE", new_database_url)
 
     def run(*argv: str) -> Ran:
         capsys.readouterr()

@@ -10,8 +10,8 @@ from syncd.store.migrate import revision, upgrade
 from syncd.store.tables import metadata
 
 
-def test_migrations_and_tables_agree(database_url: str) -> None:
-    database = Database(database_url, create=True)
+def test_migrations_and_tables_agree(new_database_url: str) -> None:
+    database = Database(new_database_url, create=True)
     assert revision(database).current is None
     assert upgrade(database).up_to_date
     assert upgrade(database).up_to_date
