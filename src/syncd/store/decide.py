@@ -351,7 +351,9 @@ class Decision:
                     self.left[each.group].add(draft.id)
             if draft.waits_for_approval and not draft.kept:
                 self.released.add(draft.id)
-            waits = any(not seat.held for seat in draft.after.seats)
+            # Whoever waits, or waited: a later batch finds her in the store's queue as she was before.
+            queued = (*draft.after.seats, *(draft.before.seats if draft.before else ()))
+            waits = any(not seat.held for seat in queued)
             again = draft.id in self.overlay or draft.side_effect or not self._mixed().isdisjoint(_groups_of(draft))
             if not self.lock and (waits or again):
                 self.overlay[draft.id] = draft.after
