@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -93,26 +93,40 @@ def batch_size(conn: Connection, workspace: str) -> int:
 def decide(
     conn: Connection, workspace: Workspace, plan: Plan, now: datetime, run_id: str, size: int, step: Step
 ) -> Decided:
-    """Judge a whole plan; nothing is written. A second pass follows when a guard holds a kind of loss."""
-    first = _pass(conn, workspace, plan, now, run_id, size, frozenset(), step)
-    held = (
-        [
-            Held(FIRST_RUN, kind, f"{plan.holds_every_loss}: {len(ids):,} {VERBS[kind]}", tuple(sorted(ids)))
-            for kind, ids in sorted(first.losses.items())
-        ]
-        if plan.holds_every_loss
-        else judge_losses(conn, workspace, plan.source, first.losses, now)
-    )
-    if not held:
-        first.held_items = refusals(first.refused)
-        first.waiting = _waiting(conn, workspace.name, plan.source, first)
-        return first
-    kinds = frozenset(each.kind for each in held)
-    second = _pass(conn, workspace, plan, now, run_id, size, kinds, step)
-    second.held, second.losing, second.released = held, first.losing, first.released
-    second.held_items = (*_held_items(held, first.losing), *refusals(second.refused))
-    second.waiting = _waiting(conn, workspace.name, plan.source, second)
-    return second
+    """Judge a whole plan; nothing is written.
+
+    What a guard holds makes another pass: whoever stays active may lose a seat that would have gone with her, so the
+    losses are judged again until no kind is added.
+    """
+    decided = first = _pass(conn, workspace, plan, now, run_id, size, frozenset(), step)
+    held: list[Held] = []
+    items: list[HeldItem] = []
+    losing: Spool[Item] = Spool()
+    while added := _over(conn, workspace, plan, decided, {each.kind for each in held}, now):
+        held += added
+        items += _held_items(added, decided.losing)
+        for item in decided.losing:
+            lost = tuple(change for change in item.changes if change.loss in {each.kind for each in added})
+            if lost:
+                losing.append(replace(item, changes=lost))
+        decided = _pass(conn, workspace, plan, now, run_id, size, frozenset(each.kind for each in held), step)
+    decided.held, decided.losing, decided.released = held, losing, first.released
+    decided.held_items = (*items, *refusals(decided.refused))
+    decided.waiting = _waiting(conn, workspace.name, plan.source, decided)
+    return decided
+
+
+def _over(
+    conn: Connection, workspace: Workspace, plan: Plan, decided: Decided, known: set[str], now: datetime
+) -> list[Held]:
+    """The kinds of loss that must be held and are not yet."""
+    losses = {kind: ids for kind, ids in sorted(decided.losses.items()) if kind not in known}
+    if not plan.holds_every_loss:
+        return judge_losses(conn, workspace, plan.source, losses, now)
+    return [
+        Held(FIRST_RUN, kind, f"{plan.holds_every_loss}: {len(ids):,} {VERBS[kind]}", tuple(sorted(ids)))
+        for kind, ids in losses.items()
+    ]
 
 
 def _pass(
@@ -258,7 +272,9 @@ def _held_items(held: Sequence[Held], losing: Iterable[Item]) -> tuple[HeldItem,
 
 def _waiting(conn: Connection, workspace: str, source: str, decided: Decided) -> tuple[HeldItem, ...]:
     """What lasts until somebody decides (`Decision._awaiting_approval`) and is not held anew by this plan."""
-    anew = {(change.subject_id, change.loss) for item in decided.losing for change in item.changes}
+    anew = {
+        (change.subject_id, change.loss) for item in decided.losing for change in item.changes
+    }  # of held kinds only
     held = {each.kind for each in decided.held}
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     h = t.held.c
