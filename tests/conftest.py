@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 import postgres_server
 from postgres_server import Postgres
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "postgres" in fixtures or "postgresql" in parameters.values() or "servers" in item.path.parts:
             item.add_marker("server")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_imported() -> None:
+    """A command run in this process sets the level of the log for good; the next test starts from the default."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
