@@ -33,9 +33,9 @@ PEOPLE = [f"p{n}" for n in range(8)]
 TEAMS = [f"t{n}" for n in range(5)]
 KINDS = ("deactivate", "suspend", "delete", "role", "seat", "membership", "blank")
 
-# Every example is a store of its own and many runs: an eighth of what the profile asks for.
+# Every example is a store of its own and many runs: a thirtieth of what the profile asks for.
 quick = settings(
-    max_examples=max(5, settings().max_examples // 8), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=max(3, settings().max_examples // 30), deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
