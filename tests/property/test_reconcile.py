@@ -21,7 +21,7 @@ from sqlalchemy import select
 from door_stage import Directory, Stage, owner, policy, protects, rule, user
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.guards import Limit, Limits
-from syncd.core.plan import PoolUse, Report
+from syncd.core.plan import PoolUse, Report, fingerprint
 from syncd.core.seats import Pool, in_order
 from syncd.core.state import Grant, Link
 from syncd.core.workspace import Workspace
@@ -179,7 +179,8 @@ def use(stage: Stage) -> dict[str, PoolUse]:
 
 
 def shown(report: Report) -> list[tuple[Any, ...]]:
-    return sorted((each.kind, each.subject, repr(each.before), repr(each.after)) for each in report.changes)
+    """In any order; a manager who is created by the same plan has another id each time, and so does not count."""
+    return sorted((each.kind, each.subject, fingerprint(each).hex()) for each in report.changes)
 
 
 # -- laws ----------------------------------------------------------------------------------------------------------------

@@ -355,6 +355,9 @@ class Decision:
             queued = (*draft.after.seats, *(draft.before.seats if draft.before else ()))
             waits = any(not seat.held for seat in queued)
             again = draft.id in self.overlay or draft.side_effect or not self._mixed().isdisjoint(_groups_of(draft))
+            again = again or any(
+                edit.leave_all for edit in draft.edits
+            )  # she is below a changed group, and comes again
             if not self.lock and (waits or again):
                 self.overlay[draft.id] = draft.after
         verdict.changes = tuple(changes)

@@ -6,7 +6,7 @@ Nothing is written. A second pass follows when a guard holds a kind of loss, so 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
 from syncd.core.guards import VERBS, Held
 from syncd.core.plan import Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
 from syncd.core.snapshot import SetAside
+from syncd.core.state import User
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
@@ -160,7 +161,7 @@ def _pass(
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     done = 0
     total = len(plan.groups) if isinstance(plan.groups, Spool) else None
-    for number, batch in enumerate(_batches(plan.groups, defer, plan.source, size)):
+    for number, batch in enumerate(_batches(plan.groups, defer, decision.overlay, plan.source, size)):
         for verdict in decision.batch(batch):
             collect(decided, verdict, deltas, number)
         done += len(batch)
@@ -193,8 +194,14 @@ def groups_of(groups: Iterable[ChangeGroup]) -> Iterator[GroupEdit]:
             yield edit
 
 
-def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: int) -> Iterator[list[ChangeGroup]]:
-    """Batches in plan order, groups and users apart; at the end everyone a changed group touched and no edit named since."""
+def _batches(
+    groups: Iterable[ChangeGroup], defer: set[str], decided: Mapping[str, User], source: str, size: int
+) -> Iterator[list[ChangeGroup]]:
+    """Batches in plan order, groups and users apart; at the end everyone a changed group touched and no edit named since.
+
+    `decided`: users as decided so far. Whoever is in a group that goes at the end, and is not kept there, was decided
+    without it: its own source took her out before.
+    """
     seen: set[str] = set()
     early: set[str] = set()
     batch: list[ChangeGroup] = []
@@ -210,7 +217,7 @@ def _batches(groups: Iterable[ChangeGroup], defer: set[str], source: str, size: 
             if kind == "user" and this == "group":  # groups that go at the end touch who was decided before
                 early |= defer - seen
                 defer.clear()
-                seen.clear()
+                seen -= decided.keys()
         kind = this
         batch.append(edits)
     if batch:
