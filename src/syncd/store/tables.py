@@ -365,6 +365,18 @@ leases = Table(
     PrimaryKeyConstraint("workspace", "name"),
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # "web" | "worker"
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("beat_at", Instant, nullable=False),  # on the clock the leases go by
+)
+
 tokens = Table(
     "tokens",
     metadata,
@@ -378,6 +390,7 @@ tokens = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
+    Column("expiry_warned_at", Instant),
     Index("tokens_workspace", "workspace", "name"),
 )
 
