@@ -118,6 +118,7 @@ users = Table(
         postgresql_where=text("next_status_at IS NOT NULL"),
     ),
     Index("users_modified", "workspace", "modified_at"),
+    Index("users_status", "workspace", "status"),  # how many of each: counted at every scrape
 )
 
 groups = Table(
@@ -293,6 +294,7 @@ runs = Table(
     PrimaryKeyConstraint("workspace", "id"),
     Index("runs_started", "workspace", "started_at"),
     Index("runs_tick", "workspace", "source", "scheduled_at", unique=True),
+    Index("runs_source", "workspace", "source", "started_at"),
 )
 
 run_items = Table(

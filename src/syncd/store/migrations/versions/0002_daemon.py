@@ -29,3 +29,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
+    op.create_index("users_status", "users", ["workspace", "status"])
+    op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
