@@ -278,7 +278,7 @@ runs = Table(
     Column("dry_run", Boolean, nullable=False),
     Column(
         "status", Text, nullable=False
-    ),  # reading | deciding | applying | clean | pending | applied | held | incomplete | failed
+    ),  # reading | deciding | applying | clean | pending | applied | held | incomplete | failed | missed
     Column("actor", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
@@ -461,4 +461,11 @@ totals = Table(
     Column("resource", Text, nullable=False),  # "user" | "group"; "graph": how often groups were written
     Column("count", Integer, nullable=False),  # of what is not deleted: totalResults without count(*)
     PrimaryKeyConstraint("workspace", "resource"),
+)
+
+timers = Table(
+    "timers",
+    metadata,
+    Column("name", Text, primary_key=True),  # "tick", "purge", "retention", ...
+    Column("ran_at", Instant, nullable=False),  # on the clock of whoever ran it: how a jump of that clock is noticed
 )

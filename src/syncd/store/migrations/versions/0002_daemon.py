@@ -28,6 +28,12 @@ def upgrade() -> None:
         sa.Column("beat_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "timers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("ran_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
     op.create_index("users_status", "users", ["workspace", "status"])
     op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
