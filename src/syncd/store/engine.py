@@ -8,10 +8,9 @@ thread with BEGIN IMMEDIATE, so that requests never race for the lock. PostgreSQ
 from __future__ import annotations
 
 import asyncio
-import re
-import socket
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,20 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from syncd.errors import DatabaseUnavailable
+from syncd.store.unavailable import unavailable
 
 T = TypeVar("T")
 _BUSY_TIMEOUT_S = 30
-_NO_CONNECTION = (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, TimeoutError, socket.gaierror)
+_HELD_BUSY_TIMEOUT_S = 1  # the loop waits with it: rather a 503 for one than a wait for all
+_CONNECT_S = 10
+_COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
+_LOCK_S = 20  # for what another transaction holds
+_STATEMENT_S = 30  # the web's
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
 
 
@@ -49,14 +54,19 @@ class Database:
                 raise DatabaseUnavailable(f"no database at {self.path}: create it with `syncd db upgrade`")
             self.engine = create_engine(
                 f"sqlite:///{self.path}",
-                connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+                creator=lambda: _open_sqlite(self.path, create),
                 hide_parameters=True,  # an error that is logged shows no attribute's value
             )
             _prepare_sqlite(self.engine)
         elif self.dialect == "postgresql":
             self.engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_size=pool_size, hide_parameters=True
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_size=pool_size,
+                hide_parameters=True,
+                pool_pre_ping=True,  # a round trip a transaction, which a run's batches do not feel
+                connect_args=_PSYCOPG,
             )
+            _prepare_postgresql(self.engine, {"lock_timeout": _LOCK_S})
             self._async_url = parsed.set(drivername="postgresql+asyncpg")
             self._pool_size = pool_size
         else:
@@ -99,13 +109,23 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self.dialect == "sqlite":
-            if self._held is None:
-                self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            with self._available():
-                return work(self._held)
-        with self._available():
+            return self._read_held(work)
+        with self._available(OSError):
             async with self._pool().connect() as conn:
                 return await conn.run_sync(work)
+
+    def _read_held(self, work: Callable[[Connection], T]) -> T:
+        with self._available():
+            if self._held is None:
+                self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._held.exec_driver_sql(f"PRAGMA busy_timeout={_HELD_BUSY_TIMEOUT_S * 1000}")
+            try:
+                return work(self._held)
+            except DBAPIError:  # the file may have been repaired or replaced: the next one opens it anew
+                self._held.invalidate()
+                self._held.close()
+                self._held = None
+                raise
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         if self.dialect == "sqlite":
@@ -114,7 +134,7 @@ class Database:
             return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, work)
         for attempt in range(5):
             try:
-                with self._available():
+                with self._available(OSError):
                     async with self._pool().begin() as conn:
                         return await conn.run_sync(work)
             except DBAPIError as exc:
@@ -126,8 +146,15 @@ class Database:
     def _pool(self) -> AsyncEngine:
         if self._async is None:
             self._async = create_async_engine(
-                self._async_url, pool_size=self._pool_size, max_overflow=0, hide_parameters=True
+                self._async_url,
+                pool_size=self._pool_size,
+                max_overflow=0,
+                pool_timeout=_CONNECT_S,
+                hide_parameters=True,
+                connect_args={"timeout": _CONNECT_S, "command_timeout": _COMMAND_S},
             )
+            _prepare_postgresql(self._async.sync_engine, {"lock_timeout": _LOCK_S, "statement_timeout": _STATEMENT_S})
+            event.listen(self._async.sync_engine, "checkout", _refuse_closed)
         return self._async
 
     async def aclose(self) -> None:
@@ -143,15 +170,33 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _available(self) -> Iterator[None]:
+    def _available(self, *unwrapped: type[Exception]) -> Iterator[None]:
+        """`unwrapped`: what the driver lets through. Only where nothing else can raise it, such as our own output."""
         try:
             yield
-        except OperationalError as exc:
-            if _retried(exc):
+        except DBAPIError as exc:
+            trouble = None if _retried(exc) else unavailable(exc, self.display)
+            if trouble is None:
                 raise
-            raise DatabaseUnavailable(f"database {self.display} does not answer: {_first_line(exc)}") from exc
-        except _NO_CONNECTION as exc:  # asyncpg lets these through; a broken pipe of our own output is not one
-            raise DatabaseUnavailable(f"database {self.display} does not answer: {exc}") from exc
+            raise trouble from exc
+        except NoConnectionFree as exc:
+            raise DatabaseUnavailable(
+                f"database {self.display}: none of {self._pool_size} connections came free within {_CONNECT_S} s", 5
+            ) from exc
+        except unwrapped as exc:
+            raise DatabaseUnavailable(
+                f"database {self.display} does not answer: {exc or 'no answer in time'}", 10
+            ) from exc
+
+
+def _open_sqlite(path: Path, create: bool) -> sqlite3.Connection:
+    """Never makes a file by mistake: one that was taken away must not come back empty."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        check_same_thread=False,
+    )
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -170,9 +215,31 @@ def _prepare_sqlite(engine: Engine) -> None:
             conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.info.get("immediate") else "BEGIN")
 
 
+# A server that is gone without a word is noticed within 30 s, by the kernel.
+_PSYCOPG = {
+    "connect_timeout": _CONNECT_S,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def _prepare_postgresql(engine: Engine, limits_s: Mapping[str, int]) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        settings = ", ".join(f"set_config('{name}', '{seconds}s', false)" for name, seconds in limits_s.items())
+        cursor.execute(f"SELECT {settings}")
+        cursor.close()
+        connection.commit()
+
+
+def _refuse_closed(connection: Any, _: Any, __: Any) -> None:
+    """asyncpg knows by itself when the server closed an idle connection: the pool then opens another, unasked."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 def _retried(exc: DBAPIError) -> bool:
     return getattr(exc.orig, "sqlstate", None) in _RETRIED
-
-
-def _first_line(exc: OperationalError) -> str:
-    return re.sub(r"\s+", " ", str(exc.orig)).strip()[:300]
