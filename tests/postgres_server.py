@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,6 +24,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def free_port() -> int:
@@ -34,12 +36,47 @@ def free_port() -> int:
 
 @dataclass
 class Postgres:
-    """A running cluster that trusts loopback. `fresh()` gives the address of an empty database."""
+    """A cluster that trusts loopback. `fresh()` gives the address of an empty database."""
 
     user: str
     port: int
-    process: subprocess.Popen[bytes]
+    command: Sequence[str | Path]
+    somebody: Mapping[str, Any]
+    folder: Path
+    process: subprocess.Popen[bytes] = field(init=False)
     _numbers: Iterator[int] = field(default_factory=count)
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, stdout=output, stderr=output, env=_ENVIRONMENT, cwd=self.folder, **self.somebody
+            )
+        self.wait_until_it_answers()
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """SIGINT: fast, whoever is connected is cut off; SIGQUIT: immediate, recovers at its next start."""
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def backends(self, url: str) -> list[int]:
+        """Process ids of the connections to a database."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            name = url.rpartition("/")[2]
+            return [pid for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [name])]
+
+    def wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start:\n{self.log.read_text(errors='replace')}") from None
+                time.sleep(0.05)
 
     def url(self, database: str) -> str:
         return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
@@ -83,42 +120,25 @@ def running() -> Iterator[Postgres]:
     programs, somebody = _postgres_programs(), _unprivileged()
     # Not pytest's own temporary folder: that one is closed to every other user, and so to the server.
     folder = Path(tempfile.mkdtemp(prefix="syncd-postgres-"))
-    cluster, log = folder / "cluster", folder / "log"
+    cluster = folder / "cluster"
     if somebody:
         os.chown(folder, somebody["user"], somebody["group"])
-    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-    process = None
+    server = None
     try:
         subprocess.run(
             [programs / "initdb", "-D", cluster, "-U", "tester", "--auth=trust", "--encoding=UTF8", "--no-sync"],
-            check=True, capture_output=True, env=environment, cwd=folder, **somebody,
+            check=True, capture_output=True, env=_ENVIRONMENT, cwd=folder, **somebody,
         )  # fmt: skip
         port = free_port()
         settings = {
             "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "max_connections": 100,
             "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB",
         }  # fmt: skip
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", cluster, *(f"--{name}={value}" for name, value in settings.items())],
-                stdout=output, stderr=output, env=environment, cwd=folder, **somebody,
-            )  # fmt: skip
-        server = Postgres("tester", port, process)
-        _wait_until_it_answers(server, log)
+        command = [programs / "postgres", "-D", cluster, *(f"--{name}={value}" for name, value in settings.items())]
+        server = Postgres("tester", port, command, somebody, folder)
+        server.start()
         yield server
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGINT)  # fast shutdown: whoever is still connected is cut off
-            process.wait(timeout=30)
+        if server is not None and server.process.poll() is None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_it_answers(server: Postgres, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return server.execute("SELECT 1")
-        except psycopg.OperationalError:
-            if server.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}") from None
-            time.sleep(0.05)
