@@ -67,6 +67,10 @@ class Conflict(SyncdError):
     status = 409
 
 
+class AlreadyRan(Conflict):
+    """The time of a schedule has its run."""
+
+
 class NotFound(SyncdError):
     status = 404
 
@@ -111,6 +115,13 @@ class DatabaseUnavailable(Retryable):
 
 class SourceUnreachable(Retryable):
     status, exit_code = 503, 75
+
+
+class BindRefused(SourceUnreachable):
+    """The directory answered and will not have this account. Not a matter of time: wrong passwords lock accounts, so
+    whoever repeats runs by itself must not repeat this one."""
+
+    exit_code = 1
 
 
 class IncompleteRead(SyncdError):

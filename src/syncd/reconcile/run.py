@@ -24,7 +24,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, SyncdError
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
-from syncd.store import held, linked, plans, run_records, runs
+from syncd.store import held, leases, linked, plans, run_records, runs
 from syncd.store.commit import RULES, upsert
 from syncd.store.engine import Database
 from syncd.store.spool import Spool
@@ -54,18 +54,24 @@ def reconcile(
     plan: str | None = None,
     only: str | None = None,
     progress: Progress | None = None,
+    scheduled_at: datetime | None = None,
 ) -> Report:
     """Bring what `source` states into the store, or say what that would do.
 
     `plan`: the digest of an earlier plan; the run is refused if it would take away what that plan did not show.
-    `only`: a SCIM filter over users. Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
+    `only`: a SCIM filter over users. `scheduled_at`: the time of the schedule it runs for; each has one run, whoever comes
+    first. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
+    Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
     """
 
     def make(run: _Run) -> Plan:
         reader = Reader(database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
         return reader.plan()
 
-    return _Run(database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet()).go(make)
+    run = _Run(
+        database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet(), scheduled_at
+    )
+    return run.go(make)
 
 
 def rederive(
@@ -93,6 +99,18 @@ def rederive(
     return _Run(database, workspace, RULES, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
 
 
+@dataclass(frozen=True, slots=True)
+class _Leased:
+    """A progress that stops the run as soon as its lease is somebody else's."""
+
+    progress: Progress
+    lease: leases.Kept
+
+    def step(self, name: str, done: int, total: int | None) -> None:
+        self.lease.check()
+        self.progress.step(name, done, total)
+
+
 @dataclass(slots=True)
 class _Run:
     """One run from lease to last line."""
@@ -107,6 +125,7 @@ class _Run:
     shown_plan: str | None
     only: str | None
     progress: Progress
+    scheduled_at: datetime | None = None
     id: str = ""
     now: datetime = field(init=False)
     fence: int = 0
@@ -114,27 +133,30 @@ class _Run:
 
     def go(self, make: Callable[[_Run], Plan]) -> Report:
         self.id, self.now = self.ids(), self.clock()
+        with structlog.contextvars.bound_contextvars(workspace=self.workspace.name, source=self.source, run_id=self.id):
+            return self._go(make)
+
+    def _go(self, make: Callable[[_Run], Plan]) -> Report:
         started = time.monotonic()
         shown = None
         if self.shown_plan is not None:
             with self.database.reading() as conn:
                 shown = run_records.shown_losses(conn, self.workspace.name, self.source, self.shown_plan)
-        with self.database.writing() as conn:
-            if not self.dry_run:
-                self.fence = runs.lease(conn, self.workspace.name, self.source, self.id, self.now)
-            run_records.begin(conn, self.workspace, self.id, self.source, self.dry_run, self.actor.name, self.now)
+        self._begin()
         try:
-            if not self.dry_run:
-                self._finish_interrupted()
-            report = self._plan_and_apply(make(self), shown)
+            if self.dry_run:
+                report = self._plan_and_apply(make(self), shown)
+            else:
+                with leases.Kept(self.database, self.workspace.name, self.source, self.fence) as lease:
+                    self.progress = _Leased(self.progress, lease)
+                    self._finish_interrupted()
+                    report = self._plan_and_apply(make(self), shown)
         except BaseException as exc:
             self._failed(exc)
             raise
         report = replace(report, took_s=round(time.monotonic() - started, 3), notes=tuple(self.notes))
         log.info(
             "run_finished",
-            run_id=self.id,
-            source=self.source,
             dry_run=self.dry_run,
             status=report.status,
             held=sum(each.changes for each in report.held),
@@ -143,15 +165,23 @@ class _Run:
         )
         return report
 
+    def _begin(self) -> None:
+        with self.database.writing() as conn:
+            if not self.dry_run:
+                self.fence = leases.take(conn, self.workspace.name, self.source, self.id)
+                run_records.abandon(conn, self.workspace.name, self.source, self.now)
+            more = {"scheduled_at": self.scheduled_at, "fence": self.fence or None}
+            run_records.begin(
+                conn, self.workspace, self.id, self.source, self.dry_run, self.actor.name, self.now, **more
+            )
+
     def _plan_and_apply(self, plan: Plan, shown: set[bytes] | None) -> Report:
         with self.database.reading() as conn:
             size = plans.batch_size(conn, self.workspace.name)
             decided = plans.decide(conn, self.workspace, plan, self.now, self.id, size, self.progress.step)
         decided.whole = decided.whole and self.only is None
         for each in decided.held_items:
-            log.warning(
-                "guard_held", run_id=self.id, source=self.source, guard=each.guard, kind=each.kind, n=each.changes
-            )
+            log.warning("guard_held", guard=each.guard, kind=each.kind, n=each.changes)
         if shown is not None and (new := decided.fingerprints - shown):
             examples = [change.subject for change in decided.changes() if change.loss and _print(change) in new][:3]
             raise HeldByGuard(
@@ -187,7 +217,6 @@ class _Run:
             retain,
             incomplete,
             self.fence,
-            self.clock,
             self.now,
             self.ids,
             self.progress.step,
@@ -211,7 +240,7 @@ class _Run:
             run_records.end(conn, self.workspace.name, old_id, "applied", self.clock(), message=message)
         self.id = mine
         self.notes.append(f"finished run {old_id}, which was interrupted ({len(items)} changes were left)")
-        log.warning("run_resumed", run_id=old_id, source=self.source, left=len(items), by=mine)
+        log.warning("run_resumed", resumed=old_id, left=len(items))
 
     def _end(self, plan: Plan, decided: plans.Decided) -> Report:
         certificate = plan.certificate or Certificate()
@@ -259,7 +288,7 @@ class _Run:
             )
             if not self.dry_run:
                 self._remember(conn, certificate)
-                runs.release(conn, self.workspace.name, self.source, self.fence)
+                leases.release(conn, self.workspace.name, self.source, self.fence)
         return report
 
     def _names(self, decided: plans.Decided) -> dict[str, str]:
@@ -302,12 +331,15 @@ class _Run:
 
     def _failed(self, exc: BaseException) -> None:
         message = str(exc) if isinstance(exc, SyncdError) else type(exc).__name__
-        log.warning("source_failed", run_id=self.id, source=self.source, why=message)
-        with self.database.writing() as conn:
-            # A run that had begun to apply stays `applying`: its stored items are finished by the next one.
-            run_records.failed(conn, self.workspace.name, self.id, message, self.clock())
-            if not self.dry_run:
-                runs.release(conn, self.workspace.name, self.source, self.fence)
+        log.warning("source_failed", why=message)
+        try:
+            with self.database.writing() as conn:
+                # A run that had begun to apply stays `applying`: its stored items are finished by the next one.
+                run_records.failed(conn, self.workspace.name, self.id, message, self.clock())
+                if not self.dry_run:
+                    leases.release(conn, self.workspace.name, self.source, self.fence)
+        except SyncdError as gone:  # the lease runs out by itself; what stopped the run is what is told
+            log.warning("run_not_closed", why=str(gone))
 
 
 def _print(change: Any) -> bytes:

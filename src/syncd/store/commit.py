@@ -470,13 +470,13 @@ def record_one(
     rows.write(conn)
 
 
-def upsert(conn: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False) -> None:
-    """Insert, or update by primary key; `keep`: leave an existing row as it is."""
+def upsert(conn: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False) -> bool:
+    """Insert, or update by primary key; `keep`: leave an existing row as it is. Returns whether anything was written."""
     insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **values)
     if keep:
-        conn.execute(insert.on_conflict_do_nothing())
-    else:
-        conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+        return conn.execute(insert.on_conflict_do_nothing().returning(*table.primary_key)).first() is not None
+    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+    return True
 
 
 def _count(conn: Connection, table: Any, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
-from syncd.errors import NotFound
-from syncd.store import facts
+from syncd.errors import AlreadyRan, NotFound
+from syncd.store import facts, leases
 from syncd.store import tables as t
 from syncd.store.commit import rules_digest, upsert
 
@@ -27,11 +27,61 @@ def begin(
     now: datetime,
     **more: Any,
 ) -> None:
+    """Raises AlreadyRan if `scheduled_at` (in `more`) has its run."""
     upsert(conn, t.workspaces, {"name": workspace.name}, {"created_at": now}, keep=True)
     if not dry_run:
         rules_digest(conn, workspace, now, record=True)
-    row = {"workspace": workspace.name, "id": run_id, "source": source, "dry_run": dry_run, "actor": actor}
-    conn.execute(insert(t.runs).values(**row, status="reading", started_at=now, **more))
+    row = {"source": source, "dry_run": dry_run, "actor": actor}
+    key = {"workspace": workspace.name, "id": run_id}
+    begun = upsert(conn, t.runs, key, {**row, "status": "reading", "started_at": now, **more}, keep=True)
+    if not begun:
+        raise AlreadyRan(
+            f"source {source}: another worker took its run of {more['scheduled_at']:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+
+def abandon(conn: Connection, workspace: str, source: str, now: datetime) -> None:
+    """Close the runs of this source whose process vanished. Called with the lease: nobody else is working on it.
+    What had begun to apply is not closed, since it is finished next. A dry run has no lease, so it gets a day."""
+    r = t.runs.c
+    conn.execute(
+        update(t.runs)
+        .where(
+            r.workspace == workspace,
+            r.source == source,
+            r.status.in_(("reading", "deciding")),
+            or_(r.dry_run.is_(False), r.started_at < now - timedelta(days=1)),
+        )
+        .values(status="failed", finished_at=now, message="its process ended before it did")
+    )
+
+
+def orphaned(conn: Connection, workspace: str, source: str) -> bool:
+    """Whether a run of this source was left behind by a process that vanished."""
+    r = t.runs.c
+    under_way = r.status.in_(("reading", "deciding", "applying"))
+    where = (r.workspace == workspace, r.source == source, r.dry_run.is_(False), under_way)
+    return conn.execute(select(r.id).where(*where).limit(1)).first() is not None and not leases.held(
+        conn, workspace, source
+    )
+
+
+def last_scheduled(conn: Connection, workspace: str, source: str) -> datetime | None:
+    """The latest time of the schedule that has its run."""
+    r = t.runs.c
+    where = (r.workspace == workspace, r.source == source)
+    found: datetime | None = conn.execute(select(func.max(r.scheduled_at)).where(*where)).scalar_one()
+    return found
+
+
+def missed(conn: Connection, workspace: str, source: str, id: str, times: Sequence[datetime], now: datetime) -> bool:
+    """Record that nobody was there at these times of the schedule. False if another worker said so before."""
+    first, last = times[0], times[-1]
+    message = f"{len(times)} scheduled reads were missed, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    row = {"source": source, "dry_run": False, "status": "missed", "actor": "worker", "started_at": now}
+    more = {"finished_at": now, "scheduled_at": last, "message": message}
+    upsert(conn, t.workspaces, {"name": workspace}, {"created_at": now}, keep=True)
+    return upsert(conn, t.runs, {"workspace": workspace, "id": id}, {**row, **more}, keep=True)
 
 
 def end(conn: Connection, workspace: str, run_id: str, status: str, now: datetime, **more: Any) -> None:

@@ -1,18 +1,18 @@
-"""A run at the door: leased, stored, applied batch by batch, resumed after a kill.
+"""A run at the door: stored, applied batch by batch, resumed after a kill.
 
-The lease has a fencing token that every batch checks. Items are stored before the first is applied; a killed run resumes
+Every batch checks the fencing token of the run's lease. Items are stored before the first is applied; a killed run resumes
 them. An item whose user changed since is dropped and planned again next time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
@@ -20,10 +20,9 @@ from syncd.core.guards import Held
 from syncd.core.plan import Plan
 from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
-from syncd.errors import Conflict
-from syncd.store import facts
+from syncd.store import facts, leases
 from syncd.store import tables as t
-from syncd.store.commit import RULES, Ids, apply, record, upsert
+from syncd.store.commit import RULES, Ids, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
@@ -31,41 +30,6 @@ from syncd.store.facts import Rows
 from syncd.store.held import EDITS, hold_all
 from syncd.store.plans import Decided, Item, Step, entry_of, groups_of, rules_differ
 from syncd.store.run_records import write_set_aside
-
-LEASE = timedelta(minutes=5)
-
-
-def lease(conn: Connection, workspace: str, source: str, holder: str, now: datetime) -> int:
-    """One run per source at a time. Returns the fencing token; raises Conflict while another holder is alive."""
-    k = t.leases.c
-    row = conn.execute(
-        select(t.leases).where(k.workspace == workspace, k.name == source).with_for_update()
-    ).one_or_none()
-    if row is not None and row.expires_at > now and row.holder != holder:
-        raise Conflict(
-            f"source {source} is being reconciled by run {row.holder}; it is done or given up by "
-            f"{row.expires_at:%Y-%m-%d %H:%M:%S} UTC at the latest"
-        )
-    fence = (row.fence if row is not None else 0) + 1
-    values = {"holder": holder, "fence": fence, "expires_at": now + LEASE}
-    upsert(conn, t.leases, {"workspace": workspace, "name": source}, values)
-    return fence
-
-
-def _fenced(conn: Connection, workspace: str, source: str, fence: int, now: datetime) -> None:
-    k = t.leases.c
-    renewed = conn.execute(
-        update(t.leases)
-        .where(k.workspace == workspace, k.name == source, k.fence == fence)
-        .values(expires_at=now + LEASE)
-    )
-    if renewed.rowcount != 1:
-        raise Conflict(f"another run of source {source} took over (fencing token {fence} is old); this one stops")
-
-
-def release(conn: Connection, workspace: str, source: str, fence: int) -> None:
-    k = t.leases.c
-    conn.execute(delete(t.leases).where(k.workspace == workspace, k.name == source, k.fence == fence))
 
 
 def store(
@@ -120,7 +84,6 @@ def apply_items(
     retain: frozenset[str],
     incomplete: bool,
     fence: int,
-    clock: Callable[[], datetime],
     now: datetime,
     ids: Ids,
     step: Step,
@@ -137,7 +100,7 @@ def apply_items(
     for _, together in groupby(items, key=lambda numbered: numbered[1].batch):
         batch = list(together)
         with database.writing() as conn:
-            _fenced(conn, workspace.name, actor.source, fence, clock())
+            leases.renew(conn, workspace.name, actor.source, fence)
             fresh = _fresh(conn, workspace.name, [item for _, item in batch])
             dropped += len(batch) - len(fresh)
             decision = Decision(
