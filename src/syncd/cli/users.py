@@ -29,6 +29,7 @@ from syncd.cli.session import (
 )
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
+from syncd.core.deletion import restoration
 from syncd.core.filter import parse_filter
 from syncd.core.resource import canonical_value
 from syncd.core.schema import USER
@@ -180,17 +181,9 @@ def delete(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, 
 def restore(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
     """Undo a deletion, if her userName is still free. The last deleted of that name is restored."""
     current = session(ctx)
-    now, days = current.now(), current.workspace.undo_days
+    now, workspace = current.now(), current.workspace
     why = reason or "restored at the command line"
-
-    def edit(id: str, known: User) -> UserEdit:
-        if known.deleted_at is not None and (now - known.deleted_at).days >= days:
-            raise Conflict(f"{known.name} was deleted on {known.deleted_at:%Y-%m-%d}: after {days} days that is final")
-        if known.deleted_at is None and known.status == "deleted":
-            raise Conflict(f"{known.name} is deleted because its directory entry is gone: it is restored when that is")
-        return UserEdit(id, ADMIN_SOURCE, facts={"deleted_at": None}, why=why)
-
-    _change(ctx, who, edit, as_json, deleted=True)
+    _change(ctx, who, lambda _, known: restoration(known, workspace, now, why), as_json, deleted=True)
 
 
 # -- shared with access.py ---------------------------------------------------------------------------------------------------
@@ -219,7 +212,7 @@ def grant(current: Session, kind: str, value: str, reason: str, expires: str | N
 def _change(
     ctx: typer.Context,
     who: str,
-    edit: Callable[[str, User], Edit | None],
+    edit: Callable[[str, User], Edit | Sequence[Edit] | None],
     as_json: bool = False,
     yes: bool | None = None,
     deleted: bool = False,
@@ -235,7 +228,9 @@ def _change(
             raise Conflict(f"{known.name} is deleted: `syncd user restore` brings her back")
         found[:] = [id]
         made = edit(id, known)
-        return [made] if made is not None else []
+        if made is None:
+            return []
+        return made if isinstance(made, Sequence) else [made]
 
     outcome = act(current, build, None if yes is None else "Do this?", bool(yes))
     finish(current, outcome, found[0], as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from syncd.core.access import BUILT_IN, Role
@@ -43,7 +44,7 @@ class Workspace:
     roles: Mapping[str, Role] = field(default_factory=lambda: dict(BUILT_IN))
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
     precedence: Precedence = field(default_factory=Precedence)
-    undo_days: int = 14  # a deletion can be undone this long
+    purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     may_grant: MayGrant = field(init=False, compare=False)
     pool_order: tuple[Pool, ...] = field(init=False, compare=False)
     rules_digest: str = field(init=False, compare=False)  # what rules grant and to whom; a change is a plan of its own

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
+from syncd.core.deletion import marked_key
 from syncd.core.filter import parse_filter
 from syncd.core.resource import fold
 from syncd.core.schema import CORE_USER, USER
@@ -177,8 +178,7 @@ def _deletion(conn: Connection, call: Call, id: str, links: tuple[Link, ...]) ->
     source, now = call.actor.source, call.context.clock()
     own = _own(links, source)
     start = own or Link(source, id)
-    # The key says which deletion it is, so that the externalId is free for another user.
-    link = replace(start, key=f"{start.key} (deleted {id})", stage="deleted", missing_since=now)
+    link = replace(start, key=marked_key(start.key, id), stage="deleted", missing_since=now)
     adopt = own is None or not own.values  # whoever never stated this user does not end her
     if not any(each.source not in (source, ADMIN_SOURCE) and each.stage != "deleted" for each in links):
         return _edit(call, id, link, own, adopt, facts={"deleted_at": now})

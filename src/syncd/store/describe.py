@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 from sqlalchemy import Connection, func, select
 
+from syncd.core.deletion import final_at, still_shown
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
 from syncd.core.resource import fold
@@ -242,10 +243,9 @@ def _scheduled(
             dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
     for link in user.links:
         dated += _rungs(link, workspace)
-    ladder_purge = [workspace.source(link.source).ladder.purge_after for link in user.links]
-    if user.deleted_at is not None and any(ladder_purge):
-        at = user.deleted_at + max(each for each in ladder_purge if each is not None)
-        dated.append({"at": at, "what": "purged for good", "because": "deleted; can be restored until then"})
+    end = final_at(user, user.deleted_at, workspace) if user.deleted_at is not None else None
+    if end is not None and not still_shown(user, workspace):
+        dated.append({"at": end, "what": "purged for good", "because": "deleted; can be restored until then"})
     yield from sorted(dated, key=lambda each: each["at"])
     for each in waiting:
         needs = f"first needs a seat in {', '.join(each['needs'])}" if each["needs"] else "the next free seat in line"
