@@ -1,0 +1,17 @@
+"""SIGKILL at any moment of an apply, then an ordinary run: as if nothing had happened. `make soak` does it 500 times."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaign import campaign
+
+KILLS = 6  # on each engine
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_run_killed_anywhere_ends_where_an_undisturbed_one_ends(engine: str, request: pytest.FixtureRequest) -> None:
+    postgres = request.getfixturevalue("postgres") if engine == "postgresql" else None
+    with campaign(engine, users=200, postgres=postgres) as campaigned:
+        found = {seed: each for seed in range(1, KILLS + 1) if (each := campaigned.kill(seed))}
+    assert found == {}, "repeat with: python tests/campaign.py --kills 1 --engine ENGINE --seed SEED"
