@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +47,8 @@ class Database:
         self._async: AsyncEngine | None = None
         self._held: Connection | None = None
         self._writer: ThreadPoolExecutor | None = None
+        self.writes_waiting = 0  # for SQLite's writer thread, the one being done included
+        self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
             self.path = Path(parsed.database or "")
             if create:
@@ -131,7 +134,17 @@ class Database:
         if self.dialect == "sqlite":
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-            return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, work)
+            asked, context = time.perf_counter(), copy_context()  # what is logged in the thread bears the request's id
+
+            def turn() -> T:
+                self.on_writer_wait(time.perf_counter() - asked)
+                return context.run(self.write_now, work)
+
+            self.writes_waiting += 1
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._writer, turn)
+            finally:
+                self.writes_waiting -= 1
         for attempt in range(5):
             try:
                 with self._available(OSError):
