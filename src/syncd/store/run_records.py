@@ -54,6 +54,9 @@ def abandon(conn: Connection, workspace: str, source: str, now: datetime) -> Non
         )
         .values(status="failed", finished_at=now, message="its process ended before it did")
     )
+    # It may have been killed while it stored its plan.
+    ended = select(r.id).where(r.workspace == workspace, r.source == source, r.status == "failed")
+    conn.execute(delete(t.run_items).where(t.run_items.c.workspace == workspace, t.run_items.c.run_id.in_(ended)))
 
 
 def orphaned(conn: Connection, workspace: str, source: str) -> bool:
