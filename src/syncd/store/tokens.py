@@ -28,7 +28,8 @@ from syncd.store.commit import record_one
 Ids = Callable[[], str]
 RESOURCES = ("users", "groups")
 PERMISSIONS = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
-ACCEPTED = frozenset({"*", *PERMISSIONS, *(f"{resource}:*" for resource in RESOURCES)})
+METRICS_READ = "metrics:read"  # of all workspaces
+ACCEPTED = frozenset({"*", *PERMISSIONS, METRICS_READ, *(f"{resource}:*" for resource in RESOURCES)})
 GRACE = timedelta(days=7)
 
 _TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
