@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
+from sqlalchemy.engine import make_url
 import yaml
 from pydantic import BaseModel
 
@@ -141,6 +142,21 @@ sources:
 def test_no_secret_and_no_database_address_is_printed(tmp_path: Path) -> None:
     text = "database: postgresql://syncd:hunter2@db.example.org/syncd\n" + LDAP
     assert "hunter2" not in repr(settings_of(text, tmp_path))
+
+
+def test_the_password_of_the_database_comes_from_a_file_unless_the_address_has_one(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("a/b@c: d%\n", encoding="utf-8")
+
+    def address(database: str) -> str:
+        text = f"database: {database}\ndatabase_password_file: password\n"
+        settings = settings_of(text, tmp_path)
+        assert "a/b@c" not in repr(settings)
+        return settings.database
+
+    assert make_url(address("postgresql://syncd@db.example.org:5433/syncd")).password == "a/b@c: d%"
+    assert address("postgresql://syncd@db.example.org/x").endswith("@db.example.org/x")
+    assert address("postgresql://syncd:own@db.example.org/x") == "postgresql://syncd:own@db.example.org/x"
+    assert address("sqlite:////x.db") == "sqlite:////x.db"
 
 
 LDAP = """sources:

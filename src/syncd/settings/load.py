@@ -16,7 +16,7 @@ from syncd.settings import checks, tree
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import File, Settings, Workspace
 from syncd.settings.tree import Fault, Mapping, Place, Sequence
-from syncd.settings.values import Surroundings, parse_bind, parse_database, shown
+from syncd.settings.values import Surroundings, parse_bind, parse_database, shown, with_password
 
 DEFAULT = "default"  # the workspace that the flat form describes
 UNKNOWN_DATABASE = "sqlite:///unknown"  # stands in for one that is a fault, so that the rest can be judged
@@ -47,7 +47,7 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
     flat = Workspace.model_construct(**{key: getattr(file, key) for key in Workspace.model_fields})
     return Settings(
         path=path,
-        database=file.database,
+        database=with_password(file.database, file.database_password_file),
         http=file.http,
         timezone=file.timezone,
         workspaces={DEFAULT: flat, **file.workspaces},

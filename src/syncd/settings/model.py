@@ -324,6 +324,8 @@ class File(Workspace):
 
     database: Database
     """sqlite:///PATH, or postgresql://USER@HOST/NAME."""
+    database_password_file: SecretFile | None = None
+    """A file with PostgreSQL's password, if `database` holds none. SQLite has none."""
     http: Http = Http()
     """How syncd is reached."""
     timezone: TimeZone = UTC

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -195,6 +195,15 @@ def parse_database(value: object, folder: Path) -> str:
         return text
     # Never the value itself: it may hold a password.
     raise ValueError("is neither sqlite:///PATH nor postgresql://USER@HOST/NAME")
+
+
+def with_password(database: str, password: Secret | None) -> str:
+    """PostgreSQL's address with the password of `database_password_file`, unless it holds one already."""
+    parts = urlsplit(database)
+    if password is None or parts.scheme != "postgresql" or parts.password is not None:
+        return database
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password.reveal(), safe='')}@{host}").geturl()
 
 
 def _database(value: object, info: ValidationInfo) -> str:
