@@ -24,6 +24,7 @@ from syncd.core.resource import shown
 from syncd.errors import InvalidValue, NotFound
 from syncd.store import tables as t
 from syncd.store.commit import record_one
+from syncd.store.facts import Rows
 
 Ids = Callable[[], str]
 RESOURCES = ("users", "groups")
@@ -48,6 +49,7 @@ class Token:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    expiry_warned_at: datetime | None = None
 
     def live(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
@@ -159,6 +161,51 @@ def note_used(conn: Connection, used: Mapping[str, datetime]) -> None:
         )
 
 
+def expiring(conn: Connection, now: datetime, spans: Iterable[timedelta]) -> tuple[Token, ...]:
+    """Live tokens of every workspace that expire within one of `spans` and were not warned of since they do.
+
+    A span counts only for a token that lives longer than it: nobody makes a token for a day to be told that it ends
+    tomorrow. A warning in the future was given by a clock that ran ahead, and is given again.
+    """
+    c = t.tokens.c
+    most = max(spans := tuple(spans), default=timedelta(0))
+    rows = conn.execute(
+        select(t.tokens).where(c.revoked_at.is_(None), c.expires_at > now, c.expires_at <= now + most).order_by(c.id)
+    )
+    return tuple(token for token in map(_token, rows) if _unwarned(token, now, spans))
+
+
+def _unwarned(token: Token, now: datetime, spans: Iterable[timedelta]) -> bool:
+    if token.expires_at is None:
+        return False
+    lifetime = token.expires_at - token.created_at
+    passed = [token.expires_at - span for span in spans if span < lifetime and token.expires_at - span <= now]
+    warned = token.expiry_warned_at
+    return bool(passed) and (warned is None or warned > now or warned < max(passed))
+
+
+def warn(conn: Connection, token: Token, now: datetime, ids: Ids) -> bool:
+    """Record that the token is about to expire, for people and for who listens. False if another worker did."""
+    c = t.tokens.c
+    before = (
+        c.expiry_warned_at.is_(None) if token.expiry_warned_at is None else c.expiry_warned_at == token.expiry_warned_at
+    )
+    first = conn.execute(
+        update(t.tokens).where(c.id == token.id, c.revoked_at.is_(None), before).values(expiry_warned_at=now)
+    )
+    if first.rowcount != 1:
+        return False
+    told = {"id": token.id, "source": token.source, "expires_at": token.expires_at}
+    why = f"it expires at {token.expires_at:%Y-%m-%d %H:%M} UTC: `syncd token rotate {token.name}` makes another"
+    record_one(conn, Actor("timer", "timer", token.workspace), "token_expires", token.name, why, told, now, ids)
+    rows = Rows(token.workspace)
+    rows.insert(
+        t.outbox, id=ids(), at=now, topic="token.expires", subject_id=token.id, payload=told, state="new", attempts=0
+    )
+    rows.write(conn)
+    return True
+
+
 def _store(conn: Connection, actor: Actor, token: Token, action: str, now: datetime, ids: Ids) -> str:
     secret = secrets.token_hex(32)
     conn.execute(
@@ -200,6 +247,7 @@ def _token(row: Any) -> Token:
         row.expires_at,
         row.revoked_at,
         row.last_used_at,
+        row.expiry_warned_at,
     )
 
 

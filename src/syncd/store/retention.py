@@ -1,0 +1,163 @@
+"""What is kept how long, and the deleting of the rest in steps so small that no other writer notices.
+
+A step is one transaction of at most `STEP` rows of one kind (measured on SQLite: 1 to 6 ms). Kept whatever its age: what an
+unfinished run needs, the last run of each source, held items, and activity unless its days are limited. Then sealed ranges
+go whole, oldest first, and their seals stay, so that the chain of those that are left still starts at a known hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, tuple_
+
+from syncd.store import tables as t
+from syncd.store.engine import Database
+from syncd.store.purge import agreed
+
+STEP = 200  # rows
+UNFINISHED = ("reading", "deciding", "applying")
+UNDELIVERED = ("new", "claimed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long each kind of row is kept after it is of no use any more; None: for ever."""
+
+    run_details: timedelta | None = timedelta(days=7)  # set-aside entries and items of finished runs
+    runs: timedelta | None = timedelta(days=400)
+    activity: timedelta | None = None
+    delivered: timedelta | None = timedelta(days=7)  # events that were delivered
+    undelivered: timedelta | None = timedelta(days=30)  # events nobody fetched
+    tokens: timedelta | None = timedelta(days=90)  # after they expired or were revoked
+    losses: timedelta = timedelta(hours=48)  # not less than the longest rolling window of any source
+
+
+_DAY = timedelta(days=1)  # leases and heartbeats of who is gone
+
+
+Keys = list[tuple[Any, ...]]
+
+
+def old(conn: Connection, kind: str, policy: Retention, now: datetime) -> Keys:
+    """Keys of up to `STEP` rows of one of `KINDS` that may go. Read before the write lock is taken: it may be a long look."""
+    table, condition = _old(conn, kind, policy, agreed(conn, now))
+    if condition is None:
+        return []
+    query = select(*table.primary_key.columns).where(condition).limit(STEP)
+    return [tuple(row) for row in conn.execute(query.order_by(t.activity.c.id) if kind == "activity" else query)]
+
+
+def drop(conn: Connection, kind: str, keys: Keys, policy: Retention, now: datetime) -> int:
+    """Delete those of `keys` that still may go; an old lease may have been taken again. Returns how many."""
+    table, condition = _old(conn, kind, policy, agreed(conn, now))
+    if condition is None or not keys:
+        return 0
+    gone = conn.execute(delete(table).where(_among(table, keys), condition)).rowcount
+    if kind == "activity":
+        conn.execute(delete(t.activity_payloads).where(_among(t.activity_payloads, keys), ~_recorded()))
+    return gone
+
+
+def _among(table: Table, keys: Keys) -> ColumnElement[bool]:
+    columns = list(table.primary_key.columns)
+    return columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else tuple_(*columns).in_(keys)
+
+
+def figures(conn: Connection, policy: Retention, now: datetime) -> dict[str, int]:
+    """How many rows of each kind would go now, for kinds of which any would: the dry run."""
+    found: dict[str, int] = {}
+    for kind in KINDS:
+        table, condition = _old(conn, kind, policy, agreed(conn, now))
+        if condition is not None:
+            found[kind] = conn.scalar(select(func.count()).select_from(table).where(condition)) or 0
+    return {kind: n for kind, n in found.items() if n}
+
+
+def _old(conn: Connection, kind: str, policy: Retention, now: datetime) -> tuple[Table, ColumnElement[bool] | None]:
+    table, span, condition = KINDS[kind]
+    kept = span(policy)
+    return table, None if kept is None else condition(conn, now - kept)
+
+
+def _finished_before(date: datetime) -> ColumnElement[bool]:
+    r = t.runs.c
+    return and_(r.status.not_in(UNFINISHED), r.finished_at < date)
+
+
+def _details(table: Table) -> Callable[[Connection, datetime], ColumnElement[bool]]:
+    def of_finished(_: Connection, date: datetime) -> ColumnElement[bool]:
+        """Also of runs that are not there any more."""
+        r = t.runs.c
+        here = select(r.id).where(r.workspace == table.c.workspace, r.id == table.c.run_id)
+        return or_(here.where(_finished_before(date)).exists(), ~here.exists())
+
+    return of_finished
+
+
+def _runs(_: Connection, date: datetime) -> ColumnElement[bool]:
+    """Not the last of its source: `syncd status` and the schedule start from it."""
+    r, later = t.runs.c, t.runs.alias()
+    newer = select(later.c.id).where(
+        later.c.workspace == r.workspace, later.c.source == r.source, later.c.started_at > r.started_at
+    )
+    return and_(_finished_before(date), r.started_at < date, newer.exists())
+
+
+def _activity(conn: Connection, date: datetime) -> ColumnElement[bool]:
+    """Of workspaces whose first row is old (ids are in the order of time): up to the end of the last sealed range that is
+    old as a whole, or all that is old where nothing was sealed."""
+    a, s = t.activity.c, t.activity_seals.c
+    first = select(a.at).where(a.workspace == t.workspaces.c.name).order_by(a.id).limit(1).scalar_subquery()
+    begun = list(conn.scalars(select(t.workspaces.c.name).where(first < date)))
+    sealed = select(s.first_id).where(s.workspace == a.workspace)
+    whole = sealed.where(s.first_id <= a.id, s.last_id >= a.id, s.sealed_at < date)
+    return and_(a.workspace.in_(begun), a.at < date, or_(whole.exists(), ~sealed.exists()))
+
+
+def _recorded() -> ColumnElement[bool]:
+    a, p = t.activity.c, t.activity_payloads.c
+    return select(a.id).where(a.workspace == p.workspace, a.id == p.activity_id).exists()
+
+
+_Condition = Callable[[Connection, datetime], ColumnElement[bool]]
+_o, _k = t.outbox.c, t.tokens.c
+KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condition]] = {
+    "set_aside": (t.set_aside, lambda policy: policy.run_details, _details(t.set_aside)),
+    "run_items": (t.run_items, lambda policy: policy.run_details, _details(t.run_items)),
+    "runs": (t.runs, lambda policy: policy.runs, _runs),
+    "outbox": (
+        t.outbox,
+        lambda policy: policy.delivered,
+        lambda _, date: and_(_o.state == "delivered", _o.at < date),
+    ),
+    "outbox_undelivered": (
+        t.outbox,
+        lambda policy: policy.undelivered,
+        lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date),
+    ),
+    "losses": (t.losses, lambda policy: policy.losses, lambda _, date: t.losses.c.at < date),
+    "tokens": (
+        t.tokens,
+        lambda policy: policy.tokens,
+        lambda _, date: or_(_k.revoked_at < date, _k.expires_at < date),
+    ),
+    "leases": (t.leases, lambda _: _DAY, lambda _, date: t.leases.c.expires_at < date),
+    "processes": (t.processes, lambda _: _DAY, lambda _, date: t.processes.c.beat_at < date),
+    "activity": (t.activity, lambda policy: policy.activity, _activity),
+}
+
+
+def tidy(database: Database) -> None:
+    """After a round on SQLite: statistics for the planner, and the log moved into the file as far as no reader needs it.
+
+    Both are bounded: at most 400 rows of an index are looked at, and a passive checkpoint waits for nobody. The file does not
+    shrink; free pages are used again (`syncd db copy` makes a small one). PostgreSQL has its own vacuum.
+    """
+    if database.dialect == "sqlite":
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(PASSIVE)"):
+                conn.exec_driver_sql(f"PRAGMA {pragma}")

@@ -1,0 +1,270 @@
+"""What time alone brings about: due dates, warnings before tokens expire, the end of deletions, and what is kept how long.
+
+`tick` is called every few seconds by whoever holds the lease; what it must remember is in the database, so that another
+worker goes on from there. Each piece of work is small, bounded and in a transaction of its own; workspaces take turns. A
+rung of the ladder is none of this: it needs a complete read that misses the entry, so that it is climbed by runs only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
+
+import structlog
+
+from syncd.core.workspace import Workspace
+from syncd.errors import SyncdError
+from syncd.store import purge, retention, timer_marks, tokens, transitions
+from syncd.store.describe import Conn as Connection
+from syncd.store.engine import Database
+from syncd.store.retention import Retention
+from syncd.store.transitions import Due
+
+RETRY = timedelta(hours=1)  # of what a guard holds, or an error stops
+ROUND = timedelta(hours=1)  # between looks for what is to be warned of, purged or dropped
+# A clock that leaps by more than a day was set, or the machine slept, or its battery is empty. What cannot be undone then
+# waits for an hour: long enough for NTP or a person to set it right again, and nothing to a window of days.
+LEAP = timedelta(days=1)
+BACK = timedelta(minutes=5)  # what a clock may be set back by NTP without any fuss
+WAIT = timedelta(hours=1)
+MARK = timedelta(minutes=1)  # how often the time of the last tick is written
+BATCH = 50  # users in a transaction: 40 ms on SQLite, so that a request does not wait longer for the write lock
+PER_TICK = 200  # users of one workspace in a tick
+DOOMED = 1000  # users looked up at once to be purged
+ROWS = 500  # activity rows stripped in a transaction
+STEPS = 10  # transactions of one round in a tick
+BUDGET_S = 3.0  # then the rest of the workspaces have their turn at the next tick
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSettings:
+    """`warn_before`: how long before a token expires, largest first or not, each once."""
+
+    warn_before: tuple[timedelta, ...] = (timedelta(days=14), timedelta(days=7), timedelta(days=1))
+    retention: Retention = field(default_factory=Retention)
+
+
+@dataclass(slots=True)
+class Timers:
+    database: Database
+    workspaces: Mapping[str, Workspace]
+    clock: Callable[[], datetime]
+    ids: Callable[[], str]
+    settings: TimerSettings = field(default_factory=TimerSettings)
+    _last: datetime | None = None  # the tick before
+    _marked: datetime | None = None
+    _quiet_until: datetime | None = None  # nothing that cannot be undone before
+    _round_at: datetime | None = None  # the next look for it
+    _round: Iterator[None] | None = None  # the look under way, a step at a time
+    _passing: dict[tuple[str, str], datetime] = field(default_factory=dict)  # (workspace, user) -> not before
+    _ahead: dict[str, list[Due]] = field(default_factory=dict)  # to derive anew: the clock was ahead
+    _turn: int = 0
+
+    def tick(self) -> None:
+        """One round of what is due. Raises nothing that a later tick could mend; it is logged."""
+        now = self.clock()
+        try:
+            self._watch(now)
+            self._transitions(now)
+            if self._quiet_until is not None and now >= self._quiet_until:
+                self._irreversible(now)
+        except SyncdError as exc:
+            log.warning("tick_missed", why=str(exc))
+        except Exception:  # a defect of ours: the schedule goes on, and the log has what is needed to mend it
+            log.exception("tick_failed")
+
+    # -- the clock -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, now: datetime) -> None:
+        """Notice a leap of the clock since the last tick, also since the last tick of another process."""
+        last = self._last
+        if last is None:
+            with self.database.reading() as conn:
+                last = timer_marks.read(conn, "tick")
+        if last is None:
+            self._quiet_until = now + WAIT  # nothing is known of this clock
+        elif now - last > LEAP or last - now > BACK:
+            self._quiet_until, self._round_at, self._round = now + WAIT, None, None
+            self._passing.clear()
+            log.warning("clock_leapt", before=last.isoformat(), now=now.isoformat(), waits_until=(now + WAIT).isoformat())
+            if now < last:
+                self._set_back(now, last)
+        elif self._quiet_until is None:
+            self._quiet_until = now
+        self._last = now
+        if self._marked is None or not timedelta(0) <= now - self._marked < MARK:
+            self.database.write_now(lambda conn: timer_marks.write(conn, "tick", now))
+            self._marked = now
+
+    def _set_back(self, now: datetime, until: datetime) -> None:
+        with self.database.reading() as conn:
+            for name in self.workspaces:
+                self._ahead[name] = transitions.rewound(conn, name, now, until)
+
+    # -- dates that have come ------------------------------------------------------------------------------------------
+
+    def _transitions(self, now: datetime) -> None:
+        started = time.monotonic()
+        names = list(self.workspaces)
+        for _ in names:
+            workspace = self.workspaces[names[self._turn % len(names)]]
+            self._turn += 1
+            try:
+                self._settle_all(workspace, now)
+            except SyncdError as exc:
+                log.warning("tick_missed", workspace=workspace.name, why=str(exc))
+            if time.monotonic() - started > BUDGET_S:
+                return
+
+    def _settle_all(self, workspace: Workspace, now: datetime) -> None:
+        self._passing = {key: at for key, at in self._passing.items() if now < at <= now + RETRY}
+        passing = {id for name, id in self._passing if name == workspace.name}
+        ahead = self._ahead.get(workspace.name, [])
+        self._ahead[workspace.name] = ahead[PER_TICK:]
+        with self.database.reading() as conn:
+            due = transitions.due(conn, workspace.name, now, passing, PER_TICK)
+        for source, of_source in groupby(
+            sorted([*ahead[:PER_TICK], *due], key=attrgetter("source")), attrgetter("source")
+        ):
+            for batch in _batches(list(of_source)):
+                self._settle(workspace, source, batch, now)
+
+    def _settle(self, workspace: Workspace, source: str, batch: Sequence[Due], now: datetime) -> None:
+        def work(conn: Connection, part: Sequence[Due]) -> None:
+            settled = transitions.settle(conn, workspace, source, part, now, self.ids)
+            held.update(settled.held)
+            refused.update(settled.refused)
+
+        held: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        broken = self._by_halves(batch, work)
+        for id in (*held, *refused, *(each.id for each, _ in broken)):
+            self._passing[workspace.name, id] = now + RETRY
+        if held:
+            why = next(iter(held.values()))
+            log.warning("transitions_held", workspace=workspace.name, source=source, n=len(held), why=why)
+        for id, why in refused.items():
+            log.warning("transition_refused", workspace=workspace.name, user_id=id, why=why)
+        for each, fault in broken:
+            log.error("transition_failed", workspace=workspace.name, user_id=each.id, why=fault)
+
+    def _by_halves(self, batch: Sequence[T], work: Callable[[Connection, Sequence[T]], None]) -> list[tuple[T, str]]:
+        """`work` on the batch in one transaction. What makes it fail is looked for by halves, so that it stops nobody
+        else. Returns what fails alone, and with which error."""
+        try:
+            self.database.write_now(lambda conn: work(conn, batch))
+        except SyncdError:
+            raise  # the database's trouble is everybody's
+        except Exception as exc:  # a damaged row, or a defect of ours that one user meets
+            if len(batch) == 1:
+                return [(batch[0], type(exc).__name__)]
+            half = len(batch) // 2
+            return [*self._by_halves(batch[:half], work), *self._by_halves(batch[half:], work)]
+        return []
+
+    # -- what cannot be undone -----------------------------------------------------------------------------------------
+
+    def _irreversible(self, now: datetime) -> None:
+        """A round is begun each hour and goes on over as many ticks as it needs."""
+        if self._round is None:
+            if self._round_at is not None and now < self._round_at <= now + ROUND:
+                return
+            self._round, self._round_at = self._steps(), now + ROUND
+        for _ in range(STEPS):
+            try:
+                next(self._round)
+            except StopIteration:
+                self._round = None
+                return
+            except Exception:
+                self._round = None  # begun anew at the next hour; nothing is half done
+                raise
+
+    def _steps(self) -> Iterator[None]:
+        yield from self._warn()
+        for workspace in self.workspaces.values():
+            yield from self._purge(workspace)
+        yield from self._retain()
+
+    def _warn(self) -> Iterator[None]:
+        now = self.clock()
+        with self.database.reading() as conn:
+            expiring = tokens.expiring(conn, now, self.settings.warn_before)
+        for token in expiring:
+            warn = partial(tokens.warn, token=token, now=now, ids=self.ids)
+            if self.database.write_now(warn) and token.expires_at is not None:
+                log.warning(
+                    "token_expires",
+                    workspace=token.workspace,
+                    token=token.name,
+                    token_id=token.id,
+                    source=token.source,
+                    expires_at=token.expires_at.isoformat(),
+                    days=(token.expires_at - now).days,
+                )
+            yield
+
+    def _purge(self, workspace: Workspace) -> Iterator[None]:
+        now = self.clock()
+        with self.database.reading() as conn:
+            doomed = [each.id for each in purge.due(conn, workspace, now, DOOMED)]
+        stripped = gone = 0
+
+        def strip(conn: Connection, batch: Sequence[str]) -> None:
+            nonlocal stripped
+            stripped = purge.strip(conn, workspace, batch, now, ROWS)
+
+        def end(conn: Connection, batch: Sequence[str]) -> None:
+            nonlocal gone
+            gone += purge.purge(conn, workspace, batch, now, self.ids)
+
+        for batch in _batches(doomed):
+            left, stripped = list(batch), ROWS
+            while stripped == ROWS:
+                left = self._spared(workspace, left, strip)
+                yield
+            self._spared(workspace, left, end)
+            yield
+        if gone:
+            log.info("purge_done", workspace=workspace.name, users=gone, whole=len(doomed) < DOOMED)
+
+    def _spared(
+        self, workspace: Workspace, ids: Sequence[str], work: Callable[[Connection, Sequence[str]], None]
+    ) -> list[str]:
+        """Those of `ids` for whom `work` did not fail."""
+        broken = dict(self._by_halves(ids, work)) if ids else {}
+        for id, fault in broken.items():
+            log.error("purge_failed", workspace=workspace.name, user_id=id, why=fault)
+        return [id for id in ids if id not in broken]
+
+    def _retain(self) -> Iterator[None]:
+        policy, now = self.settings.retention, self.clock()
+        with self.database.reading() as conn:
+            due = retention.figures(conn, policy, now)
+        dropped = dict.fromkeys(due, 0)
+        for kind in due:
+            while True:
+                with self.database.reading() as conn:
+                    keys = retention.old(conn, kind, policy, now)
+                if not keys:
+                    break
+                n = self.database.write_now(partial(retention.drop, kind=kind, keys=keys, policy=policy, now=now))
+                dropped[kind] += n
+                yield
+                if n < len(keys):
+                    break  # somebody else is at it
+        if due:
+            retention.tidy(self.database)
+            log.info("retention_done", due=due, dropped=dropped)
+
+
+def _batches(items: Sequence[T], size: int = BATCH) -> Iterable[Sequence[T]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
