@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
-from sqlalchemy.engine import make_url
 import yaml
 from pydantic import BaseModel
+from sqlalchemy.engine import make_url
 
 from syncd.errors import ConfigError
 from syncd.settings import Settings, json_schema, load
