@@ -40,6 +40,7 @@ def config(url: str, **different: object) -> LdapConfig:
         connect_timeout_s=5,
         receive_timeout_s=5,
         deadline_s=30,
+        retries=0,
     )
     return replace(base, **different)  # type: ignore[arg-type]
 
@@ -447,7 +448,7 @@ def test_probe(slapd: Slapd) -> None:
 def test_probe_names_what_would_go_wrong(slapd: Slapd) -> None:
     settings = config(slapd.url, users=replace(USERS, base=(f"ou=peple,{BASE}",)), canaries=(f"uid=none,{BASE}", ADMIN))
     problems = "\n".join(LdapSource(settings).probe().problems)
-    assert "noSuchObject (32)" in problems and "no entry matches" in problems
+    assert "noSuchObject (32)" in problems and f"did you mean ou=people,{BASE}?" in problems
     assert f"canary uid=none,{BASE} is not visible" in problems
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from syncd.app import App, Directory
@@ -16,14 +16,16 @@ from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse
 from syncd.core.rules import Rule
 from syncd.core.schema import RULE_USER
 from syncd.core.workspace import Workspace
-from syncd.errors import IncompleteRead, SyncdError
+from syncd.errors import ConfigError, IncompleteRead, SyncdError
 from syncd.ldap.config import is_loopback
 from syncd.ldap.ldif_source import LdifSource
+from syncd.ldap.probe import Probe
 from syncd.ldap.source import LdapSource
 from syncd.store.engine import Database
 from syncd.store.migrate import revision
 
 WORST_FIRST = (78, 75, 1, 4, 5, 3, 0)
+_RENEW_BEFORE = timedelta(days=14)
 _PINNED = frozenset({"source", "value", "externalid", "dn"})  # what tells one group from another of the same name
 
 
@@ -133,29 +135,73 @@ def _directory(about: str, directory: Directory, now: datetime) -> Iterator[Find
     source = directory.source
     try:
         if isinstance(source, LdapSource):
-            yield from _ldap(about, source)
+            yield from _ldap(about, source, now)
         else:
             yield from _ldif(about, source, now)
     except SyncdError as exc:
         yield Finding(about, str(exc), "problem", exc.exit_code)
 
 
-def _ldap(about: str, source: LdapSource) -> Iterator[Finding]:
+def _ldap(about: str, source: LdapSource, now: datetime) -> Iterator[Finding]:
+    """Every server of the source. One that is out of reach is a warning as long as another one can be read."""
     config = source.config
-    found = source.probe()
+    seen: list[Probe] = []
+    failed: list[SyncdError] = []
+    for url, found in source.probe_each():
+        if isinstance(found, SyncdError):
+            failed.append(found)
+            continue
+        seen.append(found)
+        yield from _server(about, found, now)
+        parts = urlsplit(url)
+        if parts.scheme == "ldap" and not config.starttls and not is_loopback(parts.hostname or ""):
+            yield Finding(about, f"{url}: what is read travels in clear; use ldaps:// or starttls: true", "warning")
+    readable = [each for each in seen if not each.problems]
+    for exc in failed:
+        what = str(exc).removeprefix(f"source {source.name}: ")
+        if readable:
+            yield Finding(about, f"{what}; reads go to {readable[0].url}", "warning")
+        else:
+            yield Finding(about, what, "problem", exc.exit_code)
+    yield from _same_data(about, seen)
+
+
+def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
     server = f"{found.vendor} {found.version or ''}".strip()
     yield Finding(about, f"{found.url}: {server}, bound as {found.bound_as}, {found.tls_version or 'no TLS'}")
     for base in found.bases:
         count = f"{base.entries:,}{' or more' if base.more else ''}"
         yield Finding(about, f"{base.part}: {count} entries below {base.base}, key {found.key_attribute or 'none'}")
-    for url in config.urls:
-        parts = urlsplit(url)
-        if parts.scheme == "ldap" and not config.starttls and not is_loopback(parts.hostname or ""):
-            yield Finding(about, f"{url}: what is read travels in clear; use ldaps:// or starttls: true", "warning")
+    ends = found.certificate_ends
+    if ends is not None and ends - now < _RENEW_BEFORE:
+        yield Finding(about, f"{found.url}: its certificate ends on {ends:%Y-%m-%d}: renew it on the server", "warning")
     for warning in found.warnings:
         yield Finding(about, warning, "warning")
     for problem in found.problems:
-        yield Finding(about, f"a read would be incomplete: {problem}", "problem", IncompleteRead.exit_code)
+        text = f"{found.url}: a read would be incomplete: {problem}"
+        yield Finding(about, text, "problem", IncompleteRead.exit_code)
+
+
+def _same_data(about: str, seen: list[Probe]) -> Iterator[Finding]:
+    """The servers of one source hold the same directory, or going from one to the other would hold every loss (rule 4)."""
+    said = [each for each in seen if each.server_identity]
+    for other in said[1:]:
+        first = said[0]
+        if other.server_identity != first.server_identity:
+            yield Finding(
+                about,
+                f"{other.url} holds another directory than {first.url} ({other.server_identity} instead of "
+                f"{first.server_identity}): name only servers of the same data in `url`",
+                "problem",
+                ConfigError.exit_code,
+            )
+            continue
+        for here, there in zip(first.bases, other.bases, strict=True):
+            if not (here.more or there.more) and here.entries != there.entries:
+                text = (
+                    f"{other.url} has {there.entries:,} {there.part} below {there.base}, {first.url} {here.entries:,}"
+                )
+                yield Finding(about, f"{text}: does it lag behind, or see less?", "warning")
 
 
 def _ldif(about: str, source: LdifSource, now: datetime) -> Iterator[Finding]:

@@ -1,20 +1,18 @@
-"""One connection to one directory server, on ldap3. Nothing else in syncd imports ldap3.
+"""One connection to one directory server, on ldap3. Nothing else in syncd imports ldap3, but for receive.py.
 
 Rules: TLS is verified before a password leaves; a connection is never reopened and no referral is followed; every
-search answers with its own result code, which the caller judges; `deadline_s` is hard: ldap3 starts its receive timeout
-anew with every byte, so a timer shuts the socket down. ldap3's own paging is not used: it hides short reads.
+search answers with its own result code, which the caller judges; the watchdog's deadline is hard. ldap3's own paging
+and its choice among servers are not used: the one hides short reads, the other opens connections unasked.
 """
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,26 +22,43 @@ with warnings.catch_warnings():
     from ldap3.core.exceptions import LDAPExceptionError
     from ldap3.operation.search import parse_filter
 
-from syncd.errors import ConfigError, IncompleteRead, SourceUnreachable
-from syncd.ldap.config import LdapConfig
+from syncd.errors import BindRefused, ConfigError, IncompleteRead
+from syncd.ldap import ber, outcome
+from syncd.ldap.config import LdapConfig, socket_path
+from syncd.ldap.outcome import PASSWORD_POLICY, PolicyAnswer
+from syncd.ldap.receive import Ended, Receive
+from syncd.ldap.watchdog import Watchdog, hang_up
 
 PAGED_RESULTS = "1.2.840.113556.1.4.319"  # RFC 2696
-_PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # draft-behera-ldap-password-policy-10  # noqa: S105
+_WHO_AM_I = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
 _SCOPES = {"base": ldap3.BASE, "one": ldap3.LEVEL, "subtree": ldap3.SUBTREE}
 
-# Active Directory says why after `data` in the text of result 49 (MS-ERREF 2.2; also Samba).
-_AD_REASONS = {
-    "525": "there is no such account",
-    "52e": "the password is wrong",
-    "530": "it may not log on at this hour",
-    "531": "it may not log on from this machine",
-    "532": "its password has expired",
-    "533": "the account is disabled",
-    "701": "the account has expired",
-    "773": "its password must be changed first",
-    "775": "the account is locked",
-}
-_POLICY_REASONS = {0: "its password has expired", 1: "the account is locked", 2: "its password must be changed first"}
+
+class Unusable(Exception):
+    """Why one server is of no use now. `later`: another time it may be."""
+
+    def __init__(self, why: str, later: bool) -> None:
+        super().__init__(why)
+        self.later = later
+
+
+class NotNow(IncompleteRead):
+    """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One of the addresses behind a URL: what `socket.getaddrinfo` gives, without the canonical name."""
+
+    url: str
+    family: int
+    kind: int
+    protocol: int
+    at: Any
+
+    @property
+    def text(self) -> str:
+        return str(self.at) if isinstance(self.at, str) else str(self.at[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,7 @@ class Page:
     description: str
     message: str
     cookie: bytes | None  # b"": the last page; None: the server sent no paging control
+    matched: str = ""  # with noSuchObject: the nearest entry above that exists
 
     @property
     def outcome(self) -> str:
@@ -70,18 +86,32 @@ class Page:
 
 
 class Session:
-    """An open, bound connection. Made by `connect`; every method raises IncompleteRead when the connection fails."""
+    """An open connection. Every method raises IncompleteRead when it fails or was ended; it is then of no more use."""
 
-    def __init__(self, connection: ldap3.Connection, url: str, watchdog: _Watchdog) -> None:
+    def __init__(self, connection: ldap3.Connection, address: Address, watchdog: Watchdog) -> None:
         self._connection = connection
-        self._watchdog = watchdog
-        self.url = url
+        self.watchdog = watchdog
+        self.address = address
+        self.url = address.url
+        self.policy = PolicyAnswer()  # what came along with the bind
+
+    @property
+    def entries_received(self) -> int:
+        """Entries that came over this connection, those of an answer that never ended included."""
+        return int(self._connection.strategy.entries)
 
     @property
     def tls_version(self) -> str | None:
         """Such as `TLSv1.3`; None without encryption."""
         version = getattr(self._connection.socket, "version", None)
         return version() if version else None
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """When the server's certificate does; None without one that was verified."""
+        described: Any = getattr(self._connection.socket, "getpeercert", dict)()
+        ends = described.get("notAfter") if described else None
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
 
     def search(
         self,
@@ -91,6 +121,7 @@ class Session:
         attributes: tuple[str, ...],
         page_size: int | None = None,
         cookie: bytes = b"",
+        size_limit: int = 0,
     ) -> Page:
         """One request and its whole answer. The paging control is critical: a server without paging answers 12."""
         try:
@@ -100,31 +131,53 @@ class Session:
                 _SCOPES[scope],
                 dereference_aliases=ldap3.DEREF_NEVER,
                 attributes=list(attributes) or ["1.1"],
+                size_limit=size_limit,
                 paged_size=page_size,
                 paged_criticality=True,
                 paged_cookie=cookie or None,
             )
             return _page(self._connection.result, self._connection.response or [])
-        except Exception as exc:  # ldap3 raises IndexError, TypeError and others for an answer that is not LDAP
-            raise IncompleteRead(self._why_lost(exc)) from exc
+        except Exception as exc:  # ldap3 raises KeyError, TypeError and others for an answer that is not LDAP
+            raise self._lost(exc) from exc
 
     def bind(self) -> Mapping[str, Any]:
         """The result of the bind. Its control makes OpenLDAP tell an expired password from a wrong one."""
         try:
-            self._connection.bind(read_server_info=False, controls=[(_PASSWORD_POLICY, False, None)])
+            self._connection.bind(read_server_info=False, controls=[(PASSWORD_POLICY, False, None)])
             return dict(self._connection.result)
         except Exception as exc:  # as in `search`
-            raise IncompleteRead(self._why_lost(exc)) from exc
+            raise self._lost(exc) from exc
+
+    def who_am_i(self) -> str | None:
+        """Whom the server takes us for, as `dn:...` or `u:...`; None if it does not say (RFC 4532)."""
+        try:
+            self._connection.extended(_WHO_AM_I)
+            result = self._connection.result
+            said = result.get("responseValue") if result["result"] == 0 else None
+            return bytes(said).decode("utf-8", "replace") or None if said else None
+        except Exception as exc:  # as in `search`
+            raise self._lost(exc) from exc
+
+    def hang_up(self) -> None:
+        """This connection only; the read may go on with another."""
+        self.watchdog.watch(None)
+        hang_up(self._connection)
 
     def close(self) -> None:
-        self._watchdog.close()
+        self.watchdog.close()
 
-    def _why_lost(self, exc: Exception) -> str:
-        if self._watchdog.fired:
-            return f"the read took longer than its deadline of {self._watchdog.deadline_s} s"
-        if isinstance(exc, LDAPExceptionError | OSError):
-            return f"the connection to {self.url} broke: {_plain(exc)}"
-        return f"{self.url} answered something that is not LDAP ({type(exc).__name__})"
+    def _lost(self, exc: Exception) -> IncompleteRead:
+        if self.watchdog.reason:
+            return IncompleteRead(self.watchdog.reason)
+        if isinstance(exc, TimeoutError):
+            return NotNow(f"the connection to {self.url} broke: timed out, nothing came from the server")
+        if isinstance(exc, ber.Malformed):
+            return IncompleteRead(f"{self.url} answered something that is not LDAP: {exc}")
+        if isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or ""):
+            return IncompleteRead(f"{self.url} refuses our side of TLS ({exc.reason}): look at client_cert_file")
+        if isinstance(exc, LDAPExceptionError | OSError | Ended):
+            return NotNow(f"the connection to {self.url} broke: {_plain(exc)}")
+        return IncompleteRead(f"{self.url} answered something that is not LDAP ({type(exc).__name__})")
 
 
 def check(config: LdapConfig) -> tuple[str, ...]:
@@ -139,115 +192,45 @@ def check(config: LdapConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
-def connect(config: LdapConfig) -> Session:
-    """A bound session with the first URL that answers.
-
-    Raises ConfigError for values that cannot work, SourceUnreachable if no URL could be connected to or the bind was
-    refused. A refused bind is not tried elsewhere: three wrong passwords lock an account.
-    """
-    found = check(config)
-    if found:
-        raise ConfigError("\n".join(f"sources.{config.name}.{problem}" for problem in found))
-    watchdog = _Watchdog(config.deadline_s)
-    failures = []
-    try:
-        for url in config.urls:
-            try:
-                session = Session(_open(config, url, watchdog), url, watchdog)
-            except _CannotConnect as exc:
-                failures.append(f"{url}: {exc}")
-                continue
-            _bind(config, session)
-            return session
-        raise SourceUnreachable(f"source {config.name}: " + "; ".join(failures))
-    except BaseException:
-        watchdog.close()
-        raise
-
-
-class _CannotConnect(Exception):
-    """Why one URL could not be reached; the next one is tried."""
-
-
-class _Tls(ldap3.Tls):  # type: ignore[misc]
-    """The standard library verifies chain and host name; ldap3's own check uses what Python 3.12 removed."""
-
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(validate=ssl.CERT_REQUIRED)
-        self._context = context
-        self._host = host
-        self.failure: OSError | None = None  # ldap3 keeps only the text
-
-    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
-        wrapped = self._context.wrap_socket(
-            connection.socket, server_hostname=self._host, do_handshake_on_connect=False
-        )
-        connection.socket = wrapped  # before the handshake, so that the deadline can end it
-        try:
-            wrapped.do_handshake()
-        except OSError as exc:
-            self.failure = exc
-            raise
-
-
-class _Watchdog:
-    """Shuts the connection's socket down when the deadline passes. Reading it then fails at once, in any thread."""
-
-    def __init__(self, deadline_s: int) -> None:
-        self.deadline_s = deadline_s
-        self.fired = False
-        self._lock = threading.Lock()
-        self._connection: Any = None
-        self._timer = threading.Timer(deadline_s, self._fire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def watch(self, connection: Any) -> None:
-        with self._lock:
-            self._connection = connection
-
-    def close(self) -> None:
-        self._timer.cancel()
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):  # the server may be gone; there is nothing left to save
-                connection.unbind()
-
-    def _fire(self) -> None:
-        with self._lock:
-            self.fired = True
-            open_socket = getattr(self._connection, "socket", None)
-            if open_socket is None:
-                return
-            # A copy of the descriptor: shutting an SSLSocket itself down would turn it into a plain one for its reader.
-            with suppress(OSError), socket.socket(fileno=_duplicate(open_socket)) as raw:
-                raw.shutdown(socket.SHUT_RDWR)
-
-
-def _duplicate(open_socket: socket.socket) -> int:
-    return socket.dup(open_socket.fileno())
-
-
-def _open(config: LdapConfig, url: str, watchdog: _Watchdog) -> ldap3.Connection:
+def addresses(url: str) -> tuple[Address, ...]:
+    """Every address of the URL's host, in the resolver's order. Raises Unusable."""
+    path = socket_path(url)
+    if path is not None:
+        return (Address(url, socket.AF_UNIX, socket.SOCK_STREAM, 0, path),)
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    port = parts.port or (636 if parts.scheme == "ldaps" else 389)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as exc:
+        if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
+            raise Unusable("the host name could not be looked up now; is the name server reachable?", True) from exc
+        raise Unusable("the host name is not known", False) from exc
+    return tuple(dict.fromkeys(Address(url, family, kind, number, at) for family, kind, number, _, at in found))
+
+
+def bound(config: LdapConfig, address: Address, watchdog: Watchdog) -> Session:
+    """Raises Unusable, BindRefused and ConfigError."""
+    session = reached(config, address, watchdog)
+    try:
+        _bind(config, session)
+    except BaseException:
+        session.hang_up()
+        raise
+    return session
+
+
+def reached(config: LdapConfig, address: Address, watchdog: Watchdog) -> Session:
+    """Connected and under TLS, and nobody yet. Raises Unusable and ConfigError."""
+    parts = urlsplit(address.url)
     use_tls = parts.scheme == "ldaps"
-    tls = _Tls(_context(config), host) if use_tls or config.starttls else None
-    server = ldap3.Server(
-        host,
-        port=parts.port or (636 if use_tls else 389),
-        use_ssl=use_tls,
-        tls=tls,
-        get_info=ldap3.NONE,
-        connect_timeout=config.connect_timeout_s,
-        allowed_referral_hosts=[],
-    )
+    tls = _Tls(_context(config), parts.hostname or "") if use_tls or config.starttls else None
     connection = ldap3.Connection(
-        server,
+        _Server(config, address, use_tls, tls),
         user=config.bind_dn,
         password=config.bind_password.reveal() if config.bind_password else None,
-        authentication=ldap3.SIMPLE if config.bind_dn else ldap3.ANONYMOUS,
+        authentication=ldap3.SASL if config.sasl else ldap3.SIMPLE if config.bind_dn else ldap3.ANONYMOUS,
+        sasl_mechanism=ldap3.EXTERNAL if config.sasl else None,
+        sasl_credentials=config.sasl_authzid or "" if config.sasl else None,
         client_strategy=ldap3.SYNC,
         auto_bind=ldap3.AUTO_BIND_NONE,
         auto_referrals=False,
@@ -258,18 +241,63 @@ def _open(config: LdapConfig, url: str, watchdog: _Watchdog) -> ldap3.Connection
         return_empty_attributes=False,
         receive_timeout=config.receive_timeout_s,
     )
+    Receive(connection, longest=2 * config.max_entry_bytes)
     watchdog.watch(connection)
     try:
-        if watchdog.fired:
+        if watchdog.reason:
             raise TimeoutError
         connection.open(read_server_info=False)
         if config.starttls:
             connection.start_tls(read_server_info=False)
     except Exception as exc:  # see Session.search
-        with suppress(Exception):
-            connection.unbind()
-        raise _CannotConnect(_why_closed(exc, tls, connection, watchdog)) from exc
-    return connection
+        watchdog.watch(None)
+        hang_up(connection)
+        raise _why_unusable(exc, tls, connection, watchdog, address) from exc
+    return Session(connection, address, watchdog)
+
+
+class _Server(ldap3.Server):  # type: ignore[misc]
+    """One address. ldap3 would look all of them up itself, and try another one only if connecting fails."""
+
+    def __init__(self, config: LdapConfig, address: Address, use_tls: bool, tls: _Tls | None) -> None:
+        super().__init__(
+            "localhost",  # not looked at: `candidate_addresses` says where
+            use_ssl=use_tls,
+            tls=tls,
+            get_info=ldap3.NONE,
+            connect_timeout=config.connect_timeout_s,
+            allowed_referral_hosts=[],
+        )
+        self._address = address
+
+    def candidate_addresses(self) -> list[list[Any]]:
+        one = self._address
+        return [[one.family, one.kind, one.protocol, "", one.at, None, None]]
+
+
+class _Tls(ldap3.Tls):  # type: ignore[misc]
+    """The standard library verifies chain and host name; ldap3's own check uses what Python 3.12 removed."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED)
+        self._context = context
+        self._host = host
+        self.failure: Exception | None = None  # ldap3 keeps only the text
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+        try:
+            if (
+                connection.strategy.unread
+            ):  # put there by somebody on the way, to be taken for the server's encrypted word
+                raise Ended("something follows the answer to StartTLS in clear text")
+            wrapped = self._context.wrap_socket(
+                connection.socket, server_hostname=self._host, do_handshake_on_connect=False
+            )
+            connection.socket = wrapped  # before the handshake, so that the deadline can end it
+            wrapped.do_handshake()
+        except Exception as exc:
+            self.failure = exc
+            raise
 
 
 def _context(config: LdapConfig) -> ssl.SSLContext:
@@ -277,64 +305,71 @@ def _context(config: LdapConfig) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
     except OSError as exc:
         raise ConfigError(f"sources.{config.name}.ca_file: {config.ca_file} cannot be read: {exc}") from exc
+    if config.client_cert_file:
+        try:  # without a password to give, OpenSSL would ask the terminal for one
+            context.load_cert_chain(config.client_cert_file, config.client_key_file, password=lambda: "")
+        except OSError as exc:
+            files = f"{config.client_cert_file} and {config.client_key_file or 'the key in it'}"
+            raise ConfigError(
+                f"sources.{config.name}.client_cert_file: {files} cannot be used: {_plain(exc)}; they must be PEM, belong "
+                "together, and the key must not be encrypted"
+            ) from exc
     if config.tls_do_not_verify_certificates:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _why_closed(exc: Exception, tls: _Tls | None, connection: Any, watchdog: _Watchdog) -> str:
-    if watchdog.fired:
-        return f"no connection within the deadline of {watchdog.deadline_s} s"
+def _why_unusable(exc: Exception, tls: _Tls | None, connection: Any, watchdog: Watchdog, address: Address) -> Unusable:
+    if watchdog.reason:
+        return Unusable(f"no connection yet when {watchdog.reason}", False)
     failure = tls.failure if tls else None
     if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {failure.verify_message} (ca_file names the authority to trust)"
+        return Unusable(outcome.why_tls(failure.verify_code, failure.verify_message), False)
     if isinstance(failure, TimeoutError):
-        return "timed out during the TLS handshake"
+        return Unusable("timed out during the TLS handshake", True)
     if failure is not None:
-        return f"the TLS handshake failed: {_plain(failure)}"
+        broke = isinstance(failure, ssl.SSLEOFError | ConnectionError)
+        return Unusable(f"the TLS handshake failed: {_plain(failure)}", broke)
     text = _plain(exc)
     result = connection.result
     if result and result.get("result") and "startTLS" in text:
-        return f"StartTLS was refused: {result['description']} ({result['result']}) {result['message']}".rstrip()
-    if "invalid server address" in text:
-        return "the host name is not known"
+        said = f"{result['description']} ({result['result']}) {result['message']}".rstrip()
+        return Unusable(
+            f"StartTLS was refused: {said}; use ldaps://, or give the server a certificate",
+            result["result"] in outcome.LATER,
+        )
+    if isinstance(exc, ber.Malformed):
+        return Unusable(f"it answered something that is not LDAP: {exc}", False)
+    if address.family == socket.AF_UNIX:
+        if "No such file" in text:
+            return Unusable(
+                f"there is no socket {address.at}; does the server run, and with this ldapi:// address?", True
+            )
+        if "Permission denied" in text:
+            return Unusable(f"this process may not write to the socket {address.at}", False)
     if "refused" in text:
-        return "connection refused; nothing listens there"
+        return Unusable("connection refused; nothing listens there", True)
     if "timed out" in text:
-        return "timed out"
-    return f"no connection: {text}"
+        return Unusable("timed out", True)
+    return Unusable(f"no connection: {text}", True)
 
 
 def _bind(config: LdapConfig, session: Session) -> None:
-    at, who = f"source {config.name}: {session.url}", config.bind_dn or "anonymous"
     try:
         result = session.bind()
-        code, message = int(result["result"]), str(result["message"] or "")
-        reason = _ad_reason(message) or _policy_reason(result)
+        code, message = int(result["result"]), str(result["message"] or "").strip("\0 \n")
     except IncompleteRead as exc:
-        raise SourceUnreachable(f"{at}: no answer to the bind as {who}: {exc}") from exc
-    if code == 0:
+        raise Unusable(f"no answer to the bind as {config.who}: {exc}", isinstance(exc, NotNow)) from exc
+    controls = {oid: each["value"] for oid, each in (result.get("controls") or {}).items()}
+    session.policy = outcome.policy(controls)
+    if code == 0 and session.policy.reason is None:
         return
-    if reason is None and code == 49:
-        reason = "the name or the password is wrong"
-    elif reason is None and code in (8, 13):
-        reason = "it wants an encrypted connection; use ldaps:// or starttls: true"
-    outcome = f"{result['description']} ({code})"
-    raise SourceUnreachable(
-        f"{at}: the bind as {who} was refused: {reason or message or 'no reason given'} [{outcome}]"
-    )
-
-
-def _ad_reason(message: str) -> str | None:
-    found = re.search(r"\bdata ([0-9a-f]{3,8})\b", message or "")
-    return _AD_REASONS.get(found[1].lstrip("0")) if found else None
-
-
-def _policy_reason(result: Mapping[str, Any]) -> str | None:
-    """The `error [1] ENUMERATED` of the password policy response, read from its last three bytes."""
-    value = ((result.get("controls") or {}).get(_PASSWORD_POLICY) or {}).get("value") or b""
-    return _POLICY_REASONS.get(value[-1]) if isinstance(value, bytes) and value[-3:-1] == b"\x81\x01" else None
+    said = f"{result['description']} ({code})"
+    if code in outcome.LATER:
+        raise Unusable(f"the bind as {config.who} was not answered: {said} {message}".rstrip(), True)
+    reason = outcome.why_refused(code, message, session.policy, external=config.sasl is not None)
+    raise BindRefused(f"source {config.name}: {session.url}: the bind as {config.who} was refused: {reason} [{said}]")
 
 
 def _page(result: Mapping[str, Any], responses: list[dict[str, Any]]) -> Page:
@@ -345,17 +380,25 @@ def _page(result: Mapping[str, Any], responses: list[dict[str, Any]]) -> Page:
         code=int(result["result"]),
         description=str(result["description"]),
         message=str(result["message"] or "").strip("\0 \n"),
-        cookie=bytes(control["value"]["cookie"] or b"") if control else None,
+        cookie=_cookie(control["value"]) if control else None,
+        matched=str(result["dn"] or ""),
     )
+
+
+def _cookie(value: bytes) -> bytes:
+    """SEQUENCE {size INTEGER, cookie OCTET STRING} (RFC 2696 section 2), and nothing else: an empty one means the end."""
+    match ber.elements(value):
+        case [(ber.SEQUENCE, inner)]:
+            match ber.elements(inner):
+                case [(ber.INTEGER, _), (ber.OCTETS, cookie)]:
+                    return cookie
+    raise ber.Malformed("the paging control is not one")
 
 
 def _entries(responses: list[dict[str, Any]]) -> Iterator[RawEntry]:
     for item in responses:
         if item["type"] == "searchResEntry":
-            yield RawEntry(
-                bytes(item["raw_dn"]),
-                {name: tuple(bytes(value) for value in values) for name, values in item["raw_attributes"].items()},
-            )
+            yield RawEntry(item["raw_dn"], {name: tuple(values) for name, values in item["raw_attributes"].items()})
 
 
 def _plain(exc: BaseException) -> str:

@@ -1,14 +1,21 @@
-"""A look at a directory without reading it: can it be read, what would come, what is doubtful. For `syncd check`."""
+"""A look at a directory without reading it: can it be read, what would come, what is doubtful. For `syncd check`.
+
+Every URL is looked at. A password that one server refused is not shown to the next: that would lock the account.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from syncd.errors import IncompleteRead
-from syncd.ldap import client, keys
-from syncd.ldap.client import RawEntry, Session
+from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
+from syncd.ldap import client, diagnose, keys, outcome
+from syncd.ldap.client import Address, RawEntry, Session, Unusable
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
-from syncd.ldap.rootdse import meet
+from syncd.ldap.failover import Dialer, Open, require_sane
+from syncd.ldap.rootdse import Server, meet
+from syncd.ldap.watchdog import Watchdog
 
 _ANY = "(objectClass=*)"
 
@@ -40,58 +47,114 @@ class Probe:
     bases: tuple[BaseSeen, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    certificate_ends: datetime | None = None  # the server's
 
 
 def probe(config: LdapConfig, count_up_to: int = 1000) -> Probe:
-    """Raises SourceUnreachable (no connection, bind refused) and ConfigError."""
-    session = client.connect(config)
+    """The first server that answers. Raises SourceUnreachable (no connection, bind refused) and ConfigError."""
+    require_sane(config)
+    watchdog = Watchdog(config.deadline_s)
+    try:
+        return _looked_at(config, Dialer(config, config.urls, watchdog).connect(), count_up_to)
+    finally:
+        watchdog.close()
+
+
+def probe_each(config: LdapConfig, count_up_to: int = 1000) -> Iterator[tuple[str, Probe | SyncdError]]:
+    """Every URL with what was seen there, or why it cannot be used now. Nothing is tried twice. Raises ConfigError."""
+    require_sane(config)
+    refused: BindRefused | None = None
+    for url in config.urls:
+        watchdog = Watchdog(config.deadline_s)
+        try:
+            if refused is not None and config.bind_password:
+                yield url, _only_reached(config, url, refused, watchdog)
+            else:
+                yield url, _looked_at(config, _first_address(config, url, watchdog), count_up_to)
+        except BindRefused as exc:
+            refused = exc
+            yield url, exc
+        except SourceUnreachable as exc:
+            yield url, exc
+        finally:
+            watchdog.close()
+
+
+def _first_address(config: LdapConfig, url: str, watchdog: Watchdog) -> Session:
+    """As a read does it, without its retries: somebody waits for the answer, and can ask again."""
+    return _over_addresses(config, url, watchdog, client.bound)
+
+
+def _only_reached(config: LdapConfig, url: str, refused: BindRefused, watchdog: Watchdog) -> SourceUnreachable:
+    session = _over_addresses(config, url, watchdog, client.reached)
+    over = session.tls_version or "no TLS"
+    session.hang_up()
+    return BindRefused(
+        f"source {config.name}: {url}: reached ({over}), and not asked with the password that was refused"
+    )
+
+
+def _over_addresses(config: LdapConfig, url: str, watchdog: Watchdog, open_: Open) -> Session:
+    failures = []
+    try:
+        found = client.addresses(url)
+    except Unusable as exc:
+        raise SourceUnreachable(f"source {config.name}: {url}: {exc}") from exc
+    for address in found:
+        try:
+            return open_(config, address, watchdog)
+        except Unusable as exc:
+            failures.append(f"{_named(address, len(found))}: {exc}")
+    raise SourceUnreachable(f"source {config.name}: " + "; ".join(failures))
+
+
+def _named(address: Address, of: int) -> str:
+    return address.url if of == 1 else f"{address.url} at {address.text}"
+
+
+def _looked_at(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
     try:
         return _probe(config, session, count_up_to)
     except IncompleteRead as exc:
-        reason = str(exc)
-        return Probe(
-            session.url, None, config.bind_dn or "anonymous", "unknown server", None, "", False, None, (), (reason,), ()
-        )
-    finally:
-        session.close()
+        return Probe(session.url, None, config.who, "unknown server", None, "", False, None, (), (str(exc),), ())
 
 
 def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
     server = meet(session, config)
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     bases: list[BaseSeen] = []
     key_attribute = config.key_attribute
+    bound_as = config.who
+    if config.sasl:
+        bound_as = session.who_am_i() or bound_as
     for part, search in (("users", config.users), ("groups", config.groups)):
         for base in search.base if search else ():
             assert search is not None
-            entries, more, problem = _count(config, session, search, base, server.paging, count_up_to)
+            entries, more, problem = _count(config, session, server, search, base, count_up_to)
             attributes = [keys.fold_names(entry.attributes) for entry in entries]
             key_attribute = key_attribute or keys.choose(attributes)
             without = sum(1 for entry in attributes if not key_attribute or not entry.get(key_attribute.lower()))
+            if problem is None and not entries:
+                problem = diagnose.why_empty(session, search, base, bound_as)
+                (problems if part == "users" and len(search.base) == 1 else warnings).append(f"{part}: {problem}")
+                problem = None
             bases.append(BaseSeen(part, base, len(entries), more, without, problem))
             if problem:
                 problems.append(f"{part}: {problem}")
             if without:
                 warnings.append(f"{part}: {without} of {len(entries)} entries below {base} show no stable key")
-    if not any(seen.entries for seen in bases if seen.part == "users"):
+    if not any(seen.entries for seen in bases if seen.part == "users") and len(config.users.base) > 1:
         problems.append(f"users: no entry matches {config.users.filter} below {' or '.join(config.users.base)}")
-    if config.groups and not any(seen.entries for seen in bases if seen.part == "groups"):
-        warnings.append(f"groups: no entry matches {config.groups.filter} below {' or '.join(config.groups.base)}")
-    problems += [f"canary {name} is not visible" for name in config.canaries if not _visible(session, name)]
-    if not config.canaries:
-        warnings.append("canaries: none named, so a read that the server cut short by its access rules looks whole")
-    if config.bind_dn and not _visible(session, config.bind_dn):
-        warnings.append(f"{config.bind_dn} cannot read its own entry, so a narrowed access rule is noticed later")
-    if config.tls_do_not_verify_certificates:
-        warnings.append(
-            "tls_do_not_verify_certificates: anyone on the way can read the password and change the answers"
+    if key_attribute is None and any(seen.entries for seen in bases):
+        problems.append(
+            f"no entry shows {', '.join(KEY_ATTRIBUTES)}: grant {bound_as} the right to read the one that the server has"
         )
-    if not server.paging:
-        warnings.append("the server has no paging (RFC 2696): its size limit must allow the whole answer")
+    problems += [f"canary {name} is not visible" for name in config.canaries if not diagnose.visible(session, name)]
     return Probe(
         url=session.url,
         tls_version=session.tls_version,
-        bound_as=config.bind_dn or "anonymous",
+        bound_as=bound_as,
         vendor=server.vendor,
         version=server.version,
         server_identity=server.identity,
@@ -99,31 +162,44 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         key_attribute=key_attribute,
         bases=tuple(bases),
         problems=tuple(problems),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_doubts(config, session, server, bound_as)),
+        certificate_ends=session.certificate_ends,
     )
 
 
+def _doubts(config: LdapConfig, session: Session, server: Server, bound_as: str) -> Iterator[str]:
+    if not config.canaries:
+        yield "canaries: none named, so a read that the server cut short by its access rules looks whole"
+    own = config.bind_dn or (bound_as.removeprefix("dn:") if bound_as.startswith("dn:") else None)
+    if own and not diagnose.visible(session, own):
+        yield f"{own} cannot read its own entry, so a narrowed access rule is noticed later"
+    if session.policy.warning:
+        yield f"{bound_as}: {session.policy.warning}"
+    if config.tls_do_not_verify_certificates:
+        yield "tls_do_not_verify_certificates: anyone on the way can read the password and change the answers"
+    if not server.paging:
+        yield "the server has no paging (RFC 2696): its size limit must allow the whole answer"
+
+
 def _count(
-    config: LdapConfig, session: Session, search: SearchConfig, base: str, paging: bool, up_to: int
+    config: LdapConfig, session: Session, server: Server, search: SearchConfig, base: str, up_to: int
 ) -> tuple[list[RawEntry], bool, str | None]:
     """Entries with their keys only, whether there are more, and why it went no further."""
     found: list[RawEntry] = []
     cookie = b""
     while True:
         key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
-        page = session.search(
-            base, search.scope, search.filter, key, min(config.page_size, up_to) if paging else None, cookie
-        )
+        size = min(config.page_size, up_to) if server.paging else None
+        page = session.search(base, search.scope, search.filter, key, size, cookie)
         found += page.entries
+        if page.code == 32:
+            return found, False, diagnose.why_no_base(session, server, base, page)
         if page.code != 0:
-            return found, False, f"{base}: {page.outcome} after {len(found):,} entries"
+            what_to_do = outcome.why_no_entries(page.code)
+            said = f"{base}: {page.outcome} after {len(found):,} entries"
+            return found, False, f"{said}; {what_to_do}" if what_to_do else said
         if not page.cookie:
             return found, False, None
         if len(found) >= up_to or (not page.entries and page.cookie == cookie):
             return found, True, None
         cookie = page.cookie
-
-
-def _visible(session: Session, name: str) -> bool:
-    page = session.search(name, "base", _ANY, ())
-    return page.code == 0 and len(page.entries) == 1

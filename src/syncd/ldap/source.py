@@ -4,24 +4,29 @@ Users of all bases first, then groups, page by page (RFC 2696) on one connection
 page ended with result 0, every last page had an empty cookie, every base was there, no part of the tree was handed to
 another server, at least one user came and every canary is visible. Whatever else happens ends the iteration quietly and
 is said in `certificate().because`. Only a connection that never came about raises (SourceUnreachable, from `read`).
+A server that is busy or breaks off before its first entry is left for another one; after it, nothing is ever repeated.
 Memory: one page, and for each entry its key and a hash of its DN (to notice one key on two entries).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from syncd.core.snapshot import Certificate, Entry, SetAside
-from syncd.errors import IncompleteRead, InvalidValue
-from syncd.ldap import client, keys, probe
-from syncd.ldap.client import Page, RawEntry, Session
+from syncd.errors import IncompleteRead, InvalidValue, SourceUnreachable, SyncdError
+from syncd.ldap import failover, keys, outcome
+from syncd.ldap import probe as looking
+from syncd.ldap.client import NotNow, Page, RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
+from syncd.ldap.failover import Dialer
 from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.values import ACCOUNT_ATTRIBUTES
+from syncd.ldap.watchdog import Watchdog
 
 GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber")
 _ALWAYS = ("objectClass", "uid", "modifyTimestamp")
@@ -34,35 +39,91 @@ Part = Literal["users", "groups"]
 
 
 class LdapSource:
-    """A source of kind `ldap`. `attributes_wanted` are those the mapping reads, in any case."""
+    """A source of kind `ldap`. `attributes_wanted` are those the mapping reads, in any case.
+
+    Remembers, as long as the process lives, which server gave a whole read last and which did not.
+    """
 
     def __init__(self, config: LdapConfig, attributes_wanted: tuple[str, ...] = ()) -> None:
         self.name = config.name
         self.config = config
         self.attributes_wanted = attributes_wanted
+        self._lock = threading.Lock()
+        self._good: str | None = None
+        self._bad: str | None = None
+        self._stopped: str | None = None
+        self._watchdogs: set[Watchdog] = set()
 
     def read(self, now: datetime) -> LdapReading:
         """Connect and bind; the reading asks for entries as it is iterated. Raises SourceUnreachable, ConfigError."""
-        return LdapReading(self.config, self.attributes_wanted, client.connect(self.config))
+        config = self.config
+        failover.require_sane(config)
+        watchdog = Watchdog(config.deadline_s)
+        with self._lock:
+            urls = failover.order(config.urls, self._good, self._bad)
+            self._watchdogs.add(watchdog)
+            stopped = self._stopped
+        try:
+            if stopped:
+                watchdog.stop(stopped)
+            dialer = Dialer(config, urls, watchdog)
+            return LdapReading(config, self.attributes_wanted, dialer.connect(), dialer.again, self._ended)
+        except BaseException:
+            watchdog.close()
+            with self._lock:
+                self._watchdogs.discard(watchdog)
+            raise
 
-    def probe(self, count_up_to: int = 1000) -> probe.Probe:
-        """What `syncd check` says of this source. Raises SourceUnreachable and ConfigError as `read` does."""
-        return probe.probe(self.config, count_up_to)
+    def stop(self, reason: str = "syncd was told to end") -> None:
+        """End what is being read or waited for, now: it becomes an incomplete read. For a process that is to end: later
+        reads end at once too. From any thread, but not from within a signal handler."""
+        with self._lock:
+            self._stopped = reason
+            running = tuple(self._watchdogs)
+        for each in running:
+            each.stop(reason)
+
+    def probe(self, count_up_to: int = 1000) -> looking.Probe:
+        """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""
+        return looking.probe(self.config, count_up_to)
+
+    def probe_each(self, count_up_to: int = 1000) -> Iterator[tuple[str, looking.Probe | SyncdError]]:
+        """The same of every URL, or why it cannot be used. Raises ConfigError."""
+        return looking.probe_each(self.config, count_up_to)
+
+    def _ended(self, session: Session, whole: bool | None) -> None:
+        with self._lock:
+            self._watchdogs.discard(session.watchdog)
+            if whole:
+                self._good, self._bad = session.url, None if self._bad == session.url else self._bad
+            elif whole is False and not self._stopped:
+                self._good, self._bad = None if self._good == session.url else self._good, session.url
 
 
 class LdapReading:
     """One read under way: iterate once. `close` ends it early; iterating to the end closes it."""
 
-    def __init__(self, config: LdapConfig, attributes_wanted: tuple[str, ...], session: Session) -> None:
+    def __init__(
+        self,
+        config: LdapConfig,
+        attributes_wanted: tuple[str, ...],
+        session: Session,
+        again: Callable[[str], Session | None] = lambda url: None,
+        when_ended: Callable[[Session, bool | None], None] = lambda session, whole: None,
+    ) -> None:
         self._config = config
         self._wanted = attributes_wanted
+        self._again = again
         self._session = session
+        self._when_ended = when_ended
         self._because: list[str] = []
         self._ended = False
         self._server: Server | None = None
         self._key_attribute = config.key_attribute
         self._seen = keys.Seen()
         self._counts = {"users": 0, "groups": 0, "received": 0, "set_aside": 0}
+        self._first: Page | None = None  # had before it is known that the read will be of this server
+        self._noted = False
         self._entries = self._read()
 
     def __iter__(self) -> Generator[Entry | SetAside, None, None]:
@@ -70,7 +131,7 @@ class LdapReading:
 
     def close(self) -> None:
         self._entries.close()
-        self._session.close()
+        self._over(None)
 
     def certificate(self) -> Certificate:
         return Certificate(
@@ -85,7 +146,7 @@ class LdapReading:
     def _read(self) -> Generator[Entry | SetAside, None, None]:
         config = self._config
         try:
-            self._server = meet(self._session, config)
+            self._begin()
             yield from self._part("users", config.users)
             if config.groups is not None:
                 yield from self._part("groups", config.groups)
@@ -97,7 +158,46 @@ class LdapReading:
             self._ended = True
         finally:
             self._ended = self._ended or bool(self._because)
-            self._session.close()
+            self._over(not self._because if self._ended else None)
+
+    def _over(self, whole: bool | None) -> None:
+        """None: given up by whoever read, which says nothing about the server."""
+        self._session.close()
+        if not self._noted:
+            self._noted = True
+            self._when_ended(self._session, whole)
+
+    def _begin(self) -> None:
+        """Meet the server and have its first page. One that is busy or breaks off before its first entry is left for
+        another; nothing of it was believed yet."""
+        while True:
+            met = None
+            try:
+                self._server = meet(self._session, self._config)
+                met = self._session.entries_received
+                search = self._config.users
+                self._first = self._ask(
+                    search, search.base[0], _attributes(self._config, "users", search, self._wanted)
+                )
+                if self._first.code not in outcome.LATER or self._session.entries_received > met:
+                    return
+                why = self._first.outcome
+            except NotNow as exc:
+                why = str(exc)
+                if met is not None and self._session.entries_received > met:
+                    raise IncompleteRead(f"users: {why} after 0 entries") from exc
+            self._elsewhere(f"users: {why} after 0 entries")
+
+    def _elsewhere(self, why: str) -> None:
+        """Go on with another session, or raise IncompleteRead with why this one was of no use."""
+        self._session.hang_up()
+        try:
+            session = self._again(self._session.url)
+        except SourceUnreachable as exc:
+            raise IncompleteRead(f"{why}, and afterwards {exc}") from exc
+        if session is None:
+            raise IncompleteRead(why)
+        self._session = session
 
     def _part(self, part: Part, search: SearchConfig) -> Generator[Entry | SetAside, None, None]:
         before = self._counts["received"]
@@ -129,12 +229,19 @@ class LdapReading:
             cookie = page.cookie
 
     def _page(self, search: SearchConfig, base: str, attributes: tuple[str, ...], cookie: bytes) -> Page:
-        paged = self._server is None or self._server.paging
-        size = self._config.page_size if paged else None
-        page = self._session.search(base, search.scope, search.filter, attributes, size, cookie)
-        if paged and page.code == 0 and page.cookie is None:
+        first, self._first = self._first, None
+        page = first or self._ask(search, base, attributes, cookie)
+        if self._paged and page.code == 0 and page.cookie is None:
             raise IncompleteRead("the server left out the paging control, so the end is not known")
         return page
+
+    def _ask(self, search: SearchConfig, base: str, attributes: tuple[str, ...], cookie: bytes = b"") -> Page:
+        size = self._config.page_size if self._paged else None
+        return self._session.search(base, search.scope, search.filter, attributes, size, cookie)
+
+    @property
+    def _paged(self) -> bool:
+        return self._server is None or self._server.paging
 
     def _note_references(self, part: Part, page: Page) -> None:
         elsewhere = tuple(url for url in page.references if not _holds_no_people(url))

@@ -68,6 +68,7 @@ class Directory:
     """A session that answers like Active Directory: 1,500 members at a time."""
 
     url = "ldap://127.0.0.1"
+    entries_received = 0
 
     def __init__(
         self, members: int, broken_from: int | None = None, paging: bool = True, repeats: bool = False
@@ -147,29 +148,6 @@ def test_a_server_without_paging_is_read_in_one_piece() -> None:
     unpaged, paged = Directory(3, paging=False), Directory(3)
     assert read(unpaged)[1].complete and read(paged)[1].complete
     assert (unpaged.sizes, paged.sizes) == ({None}, {500})
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (
-            "80090308: LdapErr: DSID-0C090439, comment: AcceptSecurityContext error, data 52e, v4563",
-            "the password is wrong",
-        ),
-        (
-            "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 532, v1db1",
-            "its password has expired",
-        ),
-        (
-            "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 775, v1db1",
-            "the account is locked",
-        ),
-        ("no data here", None),
-        ("", None),
-    ],
-)
-def test_what_active_directory_says_of_a_refused_bind(message: str, reason: str | None) -> None:
-    assert client._ad_reason(message) == reason
 
 
 def test_a_secret_is_never_shown() -> None:

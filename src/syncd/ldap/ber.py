@@ -1,0 +1,152 @@
+"""LDAP's subset of BER (RFC 4511 section 5.1), read strictly: every length is definite and ends exactly where what holds
+it ends. Pure.
+
+ldap3's own decoder slices past an inner length that is wrong: a value, an attribute or the rest of a group's members is
+then gone without a word. Here such a message is Malformed, and the read that it belongs to is not complete.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SEQUENCE, SET, OCTETS, INTEGER = 0x30, 0x31, 0x04, 0x02
+ENTRY = 0x64  # SearchResultEntry, [APPLICATION 4]
+_CONTROLS = 0xA0
+_CONSTRUCTED = 0x20
+_DEEPEST = 20
+
+
+class Malformed(ValueError):
+    """Bytes that are not an LDAP message."""
+
+
+class Envelope(NamedTuple):
+    """An LDAPMessage: what it answers, the tag of its operation and where that operation's content is."""
+
+    id: int
+    tag: int
+    start: int
+    stop: int
+
+
+def end_of_message(buffer: bytes | bytearray, at: int, longest: int) -> int | None:
+    """Where the message that begins at `at` ends; None while its length has not come.
+
+    Raises Malformed if no message begins there, or one of more than `longest` bytes.
+    """
+    have = len(buffer) - at
+    if have and buffer[at] != SEQUENCE:
+        raise Malformed(f"it begins with byte {buffer[at]:02x}, not with 30")
+    if have < 2:
+        return None
+    length, header = buffer[at + 1], 2
+    if length >= 0x80:
+        size = length & 0x7F
+        if not 1 <= size <= 4:
+            raise Malformed(f"its length is given in {size} bytes")
+        header += size
+        if have < header:
+            return None
+        length = int.from_bytes(buffer[at + 2 : at + header], "big")
+    if length > longest:
+        raise Malformed(f"it says that it is {length:,} bytes long")
+    return at + header + length
+
+
+def envelope(message: bytes) -> Envelope:
+    """Raises Malformed, also for what is wrong deep inside; an entry's content is checked by `entry`."""
+    start, stop = _inside(message, 0, len(message), SEQUENCE)
+    if stop != len(message):
+        raise Malformed("something follows the message")
+    at, after = _inside(message, start, stop, INTEGER)
+    if not 1 <= after - at <= 4:
+        raise Malformed("its number is not a number")
+    number = int.from_bytes(message[at:after], "big")
+    if after >= stop:
+        raise Malformed("it has no operation")
+    tag = message[after]
+    content, after = _inside(message, after, stop, tag)
+    found = Envelope(number, tag, content, after)
+    if tag & _CONSTRUCTED and tag != ENTRY:
+        _check(message, content, after, 0)
+    if after < stop:
+        controls, end = _inside(message, after, stop, _CONTROLS)
+        _check(message, controls, end, 0)
+        after = end
+    if after != stop:
+        raise Malformed("something follows its controls")
+    return found
+
+
+def entry(message: bytes, start: int, stop: int) -> tuple[bytes, dict[str, list[bytes]]]:
+    """DN and attributes of a SearchResultEntry. Raises Malformed, or UnicodeDecodeError for an attribute's name."""
+    at, after = _inside(message, start, stop, OCTETS)
+    name = message[at:after]
+    at, end = _inside(message, after, stop, SEQUENCE)
+    if end != stop:
+        raise Malformed("something follows the entry's attributes")
+    attributes: dict[str, list[bytes]] = {}
+    while at < end:
+        inner, at = _inside(message, at, end, SEQUENCE)
+        begin, inner = _inside(message, inner, at, OCTETS)
+        described = message[begin:inner].decode("utf-8")
+        inner, values_end = _inside(message, inner, at, SET)
+        if values_end != at:
+            raise Malformed("something follows an attribute's values")
+        values = attributes.setdefault(described, [])
+        # Most bytes of a directory pass here, so short values take a short way (a group may have 500,000 of them).
+        while inner < at:
+            if message[inner] != OCTETS:
+                raise Malformed("a value is not a string of bytes")
+            if inner + 1 < at and message[inner + 1] < 0x80:
+                begin = inner + 2
+                inner = begin + message[begin - 1]
+                if inner > at:
+                    raise Malformed("a value is longer than what holds it")
+            else:
+                begin, inner = _inside(message, inner, at, OCTETS)
+            values.append(message[begin:inner])
+    return name, attributes
+
+
+def integer(content: bytes) -> int:
+    return int.from_bytes(content, "big", signed=True)
+
+
+def elements(content: bytes) -> list[tuple[int, bytes]]:
+    """(tag, content) of each element that these bytes are made of. Raises Malformed."""
+    found, at = [], 0
+    while at < len(content):
+        tag = content[at]
+        start, at = _inside(content, at, len(content), tag)
+        found.append((tag, content[start:at]))
+    return found
+
+
+def _inside(message: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:
+    """Start and end of the content of the element at `at`, which must have this tag and lie before `stop`."""
+    if at + 2 > stop:
+        raise Malformed("it ends in the middle of an element")
+    if message[at] != tag:
+        raise Malformed(f"an element has tag {message[at]:02x} instead of {tag:02x}")
+    length = message[at + 1]
+    at += 2
+    if length >= 0x80:
+        size = length & 0x7F
+        if not 1 <= size <= 4 or at + size > stop:
+            raise Malformed("a length is not definite")
+        length = int.from_bytes(message[at : at + size], "big")
+        at += size
+    if at + length > stop:
+        raise Malformed("an element is longer than what holds it")
+    return at, at + length
+
+
+def _check(message: bytes, at: int, stop: int, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise Malformed("it is nested too deeply")
+    while at < stop:
+        tag = message[at]
+        start, at = _inside(message, at, stop, tag)
+        if tag & _CONSTRUCTED:
+            _check(message, start, at, depth + 1)
