@@ -40,6 +40,8 @@ from syncd.settings import Settings
 from syncd.settings import model as written
 from syncd.store.engine import Database
 from syncd.store.migrate import require_current
+from syncd.store.retention import Retention
+from syncd.timers import Timers, TimerSettings
 
 Clock: TypeAlias = Callable[[], datetime]
 Ids: TypeAlias = Callable[[], str]
@@ -92,6 +94,11 @@ class App:
             require_current(database)
         return database
 
+    def timers(self, database: Database) -> Timers:
+        """What time alone brings about, for the worker."""
+        settings = _timer_settings(self.settings, self.workspaces.values())
+        return Timers(database, self.workspaces, self.clock, self.ids, settings)
+
     def command_line(self, workspace: str, user: str) -> Actor:
         return Actor("cli", user, workspace, source=ADMIN_SOURCE)
 
@@ -118,7 +125,9 @@ def compose(path: Path, env: Mapping[str, str]) -> App:
         raise ConfigError("\n".join(faults))
     return App(
         settings=loaded,
-        workspaces={name: _workspace(name, part, directories[name]) for name, part in loaded.workspaces.items()},
+        workspaces={
+            name: _workspace(name, part, directories[name], loaded) for name, part in loaded.workspaces.items()
+        },
         directories=directories,
         clock=clock(env),
         ids=TimeOrderedIds(),
@@ -163,7 +172,7 @@ class TimeOrderedIds:
 # -- settings to core values ------------------------------------------------------------------------------------------------
 
 
-def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory]) -> Workspace:
+def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory], loaded: Settings) -> Workspace:
     own_roles = {role: Role(role, frozenset(given.permissions), given.where) for role, given in part.roles.items()}
     return Workspace(
         name=name,
@@ -173,7 +182,23 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         roles={**BUILT_IN, **own_roles},
         protected=tuple((text, _condition(text)[0]) for text in part.protected),
         precedence=_precedence(part),
+        purge_after=loaded.retention.purge_after,
     )
+
+
+def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerSettings:
+    kept = loaded.retention
+    windows = [policy.limits.window for workspace in workspaces for policy in workspace.sources.values()]
+    retention = Retention(
+        run_details=kept.run_details,
+        runs=kept.runs,
+        activity=kept.activity,
+        delivered=kept.delivered_events,
+        undelivered=kept.undelivered_events,
+        tokens=kept.ended_tokens,
+        losses=2 * max(Limits().window, *windows),  # twice: a clock may be set back
+    )
+    return TimerSettings(loaded.tokens.warn_before, retention)
 
 
 def _policy(name: str, source: written.Source, directory: Directory | None) -> SourcePolicy:

@@ -75,6 +75,28 @@ class Http(Block):
         return self.public_url or f"{'https' if self.tls else 'http'}://{self.bind}"
 
 
+class Tokens(Block):
+    warn_before: tuple[Duration, ...] = (timedelta(days=14), timedelta(days=7), timedelta(days=1))
+    """How long before a token expires to warn, each once: in the log, the activity record and an event."""
+
+
+class Retention(Block):
+    purge_after: DurationOrNever = timedelta(days=14)
+    """A deletion by people or a connection can be undone this long; then the person's data goes for good."""
+    run_details: DurationOrNever = timedelta(days=7)
+    """What a finished run set aside, entry by entry."""
+    runs: DurationOrNever = timedelta(days=400)
+    """Finished runs; the last one of each source always."""
+    activity: DurationOrNever = None
+    """The record of who changed what."""
+    delivered_events: DurationOrNever = timedelta(days=7)
+    """Events that were delivered."""
+    undelivered_events: DurationOrNever = timedelta(days=30)
+    """Events that nobody took."""
+    ended_tokens: DurationOrNever = timedelta(days=90)
+    """Tokens that expired or were revoked, counted from then."""
+
+
 class WhenFull(Block):
     mode: Literal["refuse", "waitlist", "overage"] = "waitlist"
     overage: int = 0
@@ -328,6 +350,10 @@ class File(Workspace):
     """A file with PostgreSQL's password, if `database` holds none. SQLite has none."""
     http: Http = Http()
     """How syncd is reached."""
+    tokens: Tokens = Tokens()
+    """What connections and programs authenticate with."""
+    retention: Retention = Retention()
+    """What is kept how long, after it is of no use any more."""
     timezone: TimeZone = UTC
     """Of the schedules."""
     workspaces: dict[Name, Workspace] = Field(default_factory=dict)
@@ -341,5 +367,7 @@ class Settings:
     path: Path
     database: str = field(repr=False)  # the address may hold a password
     http: Http
+    tokens: Tokens
+    retention: Retention
     timezone: tzinfo
     workspaces: dict[str, Workspace]
