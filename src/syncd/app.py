@@ -319,12 +319,17 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Di
         key_attribute=source.key_attribute,
     )
     problems = config.problems()
+        sasl=source.sasl,
+        sasl_authzid=source.sasl_authzid,
     if problems:
         raise ConfigError("; ".join(problems))
+        client_cert_file=source.client_cert_file,
+        client_key_file=source.client_key_file,
     return Directory(LdapSource(config, mapping.wanted), mapping, source.schedule)
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:
+        retries=source.retries,
     return SearchConfig(search.base, search.filter, search.scope)
 
 

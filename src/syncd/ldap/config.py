@@ -111,7 +111,7 @@ class LdapConfig:
         except ValueError as exc:
             return [f"urls: {url!r}: {exc}"]
         if parts.scheme == "ldapi":
-            if not (socket_path(url) or "").startswith("/"):
+            if not socket_path(url):
                 return [f"urls: {url!r} names no socket; write ldapi:///run/slapd/ldapi"]
             return [f"urls: {url!r} stays on this machine; starttls goes with ldap:// only"] if self.starttls else []
         if parts.scheme not in ("ldap", "ldaps") or not host or parts.path.strip("/") or parts.username is not None:
@@ -127,9 +127,15 @@ class LdapConfig:
 
 
 def socket_path(url: str) -> str | None:
-    """The socket of an ldapi:// URL, written as ldapi:///run/slapd/ldapi or as ldapi://%2Frun%2Fslapd%2Fldapi."""
+    """The socket of an ldapi:// URL, written as ldapi:///run/slapd/ldapi or as ldapi://%2Frun%2Fslapd%2Fldapi.
+
+    None for another scheme, "" for an ldapi:// URL that names no socket.
+    """
     parts = urlsplit(url)
-    return unquote(parts.netloc or parts.path) if parts.scheme == "ldapi" else None
+    if parts.scheme != "ldapi":
+        return None
+    path = unquote(parts.netloc or parts.path)
+    return path if path.startswith("/") and path.strip("/") else ""
 
 
 def is_loopback(host: str) -> bool:

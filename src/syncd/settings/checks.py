@@ -151,6 +151,14 @@ def _missing_ladder(missing: Missing) -> Iterator[Contradiction]:
 
 
 def _ldap(source: LdapSource) -> Iterator[Contradiction]:
+    if source.sasl:
+        for key in ("bind_dn", "bind_password_file", "bind_password_env"):
+            if getattr(source, key) is not None:
+                yield (key,), "sasl: external takes the name from the connection; drop one of the two"
+        yield from _ldap_tls(source)
+        return
+    if source.sasl_authzid:
+        yield ("sasl_authzid",), "goes with sasl: external only"
     files, variables = source.bind_password_file is not None, source.bind_password_env is not None
     if files and variables:
         yield ("bind_password_env",), "the password is already given by bind_password_file; drop one of the two"
@@ -159,13 +167,30 @@ def _ldap(source: LdapSource) -> Iterator[Contradiction]:
     if (files or variables) and not source.bind_dn:
         key = "bind_password_file" if files else "bind_password_env"
         yield (key,), "has no bind_dn: whose password is it?"
+    yield from _ldap_tls(source)
+
+
+def _ldap_tls(source: LdapSource) -> Iterator[Contradiction]:
     for number, url in enumerate(source.url):
         parts = urlsplit(url)
-        if parts.scheme == "ldaps":
-            if source.starttls:
-                yield ("url", number), f"'{url}' is under TLS from the start; starttls is for ldap://"
-        elif source.bind_dn and not source.starttls and not is_loopback(parts.hostname or ""):
+        if parts.scheme != "ldap" and source.starttls:
+            here = "is under TLS from the start" if parts.scheme == "ldaps" else "stays on this machine"
+            yield ("url", number), f"'{url}' {here}; starttls is for ldap://"
+        elif source.sasl and parts.scheme == "ldap" and not source.starttls:
+            yield (
+                ("url", number),
+                f"'{url}' shows nobody's certificate: use ldaps:// or ldapi://, or set starttls: true",
+            )
+        elif source.sasl and parts.scheme != "ldapi" and not source.client_cert_file:
+            yield ("url", number), f"'{url}' learns by the client's certificate who asks: give client_cert_file"
+        elif (
+            parts.scheme == "ldap" and source.bind_dn and not source.starttls and not is_loopback(parts.hostname or "")
+        ):
             yield ("url", number), f"'{url}' would send the password in clear: use ldaps://, or set starttls: true"
+    if source.client_key_file and not source.client_cert_file:
+        yield ("client_key_file",), "has no client_cert_file: whose key is it?"
+    if source.client_cert_file and not source.starttls and not any(url.startswith("ldaps:") for url in source.url):
+        yield ("client_cert_file",), "is shown to nobody: no server of `url` is reached over TLS"
     if source.tls_do_not_verify_certificates and source.ca_file:
         yield ("tls_do_not_verify_certificates",), "makes ca_file useless; drop one of the two"
     if source.receive_timeout > source.deadline:

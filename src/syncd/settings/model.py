@@ -19,6 +19,7 @@ from syncd.settings.values import (
     DN,
     Address,
     Adopt,
+    Authzid,
     Bind,
     Condition,
     Cron,
@@ -267,7 +268,7 @@ class LdapSource(Directory):
     kind: Literal["ldap"]
     """Read from LDAP servers."""
     url: LdapUrls
-    """One server or several of the same directory, tried in order."""
+    """One server or several of the same directory, tried in order: ldaps://HOST, ldap://HOST, or ldapi:///PATH of a socket."""
     bind_dn: DN | None = None
     """Who reads; it needs no right to write. Not given: anonymous."""
     bind_password_file: SecretFile | None = None
@@ -288,10 +289,18 @@ class LdapSource(Directory):
     """For one whole read."""
     page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Entries asked for at a time."""
+    sasl: Literal["external"] | None = None
+    """Instead of a name and a password: the server knows who asks by the client certificate, or by the ldapi:// socket."""
+    sasl_authzid: Authzid | None = None
+    """With sasl: whom to act as, dn:NAME or u:NAME. Default: whom the server takes us for."""
     key_attribute: Literal["objectGUID", "entryUUID", "nsUniqueId", "ipaUniqueID"] | None = None
     """The attribute that stays the same for ever. Default: the first of these that the server has."""
     users: UserSearch
     """Where the users are."""
+    client_cert_file: ReadableFile | None = None
+    """The certificate to show to the server and its chain, PEM."""
+    client_key_file: ReadableFile | None = None
+    """Its private key, PEM, not encrypted. Default: the key in client_cert_file."""
     groups: GroupSearch | None = None
     """Where the groups are. Not given: no groups."""
 
@@ -300,6 +309,8 @@ class LdapSource(Directory):
         return self.bind_password_file or self.bind_password_env
 
 
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Further rounds over all servers, with growing pauses, when none could be reached. A read once begun is never repeated."""
 class LdifSource(Directory):
     kind: Literal["ldif"]
     """Read from a file in LDIF (RFC 2849)."""

@@ -23,7 +23,7 @@ from syncd.core.schema import RULE_USER
 from syncd.core.secret import Secret
 from syncd.errors import SyncdError
 from syncd.ldap import dn
-from syncd.ldap.config import is_loopback
+from syncd.ldap.config import is_loopback, socket_path
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
@@ -236,6 +236,10 @@ def _ldap_url(value: object) -> str:
 
 
 def _ldap_filter(value: str) -> str:
+    if parts.scheme == "ldapi":
+        if not socket_path(str(value)):
+            raise ValueError(f"{shown(value)} names no socket, as ldapi:///run/slapd/ldapi does")
+        return str(value)
     depth = 0
     for character in value:
         depth += (character == "(") - (character == ")")
@@ -244,6 +248,16 @@ def _ldap_filter(value: str) -> str:
     if depth or not value.startswith("(") or not value.endswith(")"):
         raise ValueError(f"{shown(value)} is not an LDAP filter: its brackets do not match")
     return value
+
+def _authzid(value: str) -> str:
+    """RFC 4513 section 5.2.1.8."""
+    kind, _, name = value.partition(":")
+    if kind not in ("dn", "u") or not name.strip():
+        raise ValueError(f"{shown(value)} is neither dn:NAME nor u:NAME")
+    if kind == "dn":
+        _dn(name)
+    return value
+
 
 
 def _dn(value: str) -> str:
@@ -328,7 +342,8 @@ Database = Annotated[str, PlainValidator(_database), _written("^(sqlite:///|post
 Address = Annotated[Bind, PlainValidator(parse_bind), _written(":[0-9]+$", "127.0.0.1:8080")]
 Network = Annotated[str, PlainValidator(_network), WithJsonSchema({"type": "string"})]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
-LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldaps?://", "ldaps://dc1.example.org")]
+LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldap[si]?://", "ldaps://dc1.example.org")]
+Authzid = Annotated[str, AfterValidator(_authzid)]
 LdapFilter = Annotated[str, AfterValidator(_ldap_filter)]
 DN = Annotated[str, AfterValidator(_dn)]
 Condition = Annotated[str, AfterValidator(_condition)]
