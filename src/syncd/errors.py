@@ -71,6 +71,10 @@ class AlreadyRan(Conflict):
     """The time of a schedule has its run."""
 
 
+class Stopped(SyncdError):
+    """The process was told to end in the middle; what was stored goes on with the next run."""
+
+
 class NotFound(SyncdError):
     status = 404
 
@@ -111,6 +115,11 @@ class DatabaseUnavailable(Retryable):
     """Also raised for a database that does not exist yet or is behind its migrations (exit 1)."""
 
     status = 503
+
+    @property
+    def detail(self) -> str:
+        """Without the address of the database: clients are other people."""
+        return "the database behind this service is not available at the moment: try again later"
 
 
 class SourceUnreachable(Retryable):

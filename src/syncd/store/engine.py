@@ -17,6 +17,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -27,6 +28,7 @@ from syncd.errors import DatabaseUnavailable
 from syncd.store.unavailable import unavailable
 
 T = TypeVar("T")
+log = structlog.get_logger()
 _BUSY_TIMEOUT_S = 30
 _HELD_BUSY_TIMEOUT_S = 1  # the loop waits with it: rather a 503 for one than a wait for all
 _CONNECT_S = 10
@@ -191,15 +193,18 @@ class Database:
             trouble = None if _retried(exc) else unavailable(exc, self.display)
             if trouble is None:
                 raise
-            raise trouble from exc
+            raise _logged(trouble) from exc
         except NoConnectionFree as exc:
-            raise DatabaseUnavailable(
-                f"database {self.display}: none of {self._pool_size} connections came free within {_CONNECT_S} s", 5
-            ) from exc
+            what = f"none of {self._pool_size} connections came free within {_CONNECT_S} s"
+            raise _logged(DatabaseUnavailable(f"database {self.display}: {what}", 5)) from exc
         except unwrapped as exc:
-            raise DatabaseUnavailable(
-                f"database {self.display} does not answer: {exc or 'no answer in time'}", 10
-            ) from exc
+            what = str(exc) or f"nothing within {_COMMAND_S} s"
+            raise _logged(DatabaseUnavailable(f"database {self.display} does not answer: {what}", 10)) from exc
+
+
+def _logged(trouble: DatabaseUnavailable) -> DatabaseUnavailable:
+    log.warning("database_unavailable", why=str(trouble))  # clients are not told
+    return trouble
 
 
 def _open_sqlite(path: Path, create: bool) -> sqlite3.Connection:

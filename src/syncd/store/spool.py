@@ -9,7 +9,10 @@ from __future__ import annotations
 import pickle  # our own objects, in our own unlinked temporary file
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
+
+from syncd.errors import Retryable
 
 T = TypeVar("T")
 _IN_MEMORY = 4 * 1024 * 1024
@@ -23,8 +26,10 @@ class Spool(Generic[T]):
             self.append(item)
 
     def append(self, item: T) -> None:
-        self._file.seek(0, 2)
-        pickle.dump(item, self._file, pickle.HIGHEST_PROTOCOL)
+        """Raises Retryable when there is no room for it."""
+        with _room():
+            self._file.seek(0, 2)
+            pickle.dump(item, self._file, pickle.HIGHEST_PROTOCOL)
         self._count += 1
 
     def __len__(self) -> int:
@@ -33,7 +38,20 @@ class Spool(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         position = 0
         for _ in range(self._count):
-            self._file.seek(position)
+            with _room():  # what was appended last is written now
+                self._file.seek(position)
             item = pickle.load(self._file)  # noqa: S301 - written above
             position = self._file.tell()
             yield item
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        folder = tempfile.gettempdir()
+        raise Retryable(
+            f"temporary files in {folder} cannot be written ({exc.strerror or exc}): make room there, or let TMPDIR name "
+            "a folder with room"
+        ) from exc
