@@ -1,46 +1,138 @@
 """Logs: an event in the past tense and key-values, one line each. No values of attributes, no secrets, no DNs at info.
 
-For people on a terminal, or JSON for a collector; both on stderr, since stdout belongs to commands. Set up once, by whoever
-composes the process.
+For people on a terminal, or JSON for a collector; both on stderr, since stdout belongs to commands. What libraries say by the
+standard logger goes the same way. The last step before a line is written takes out whatever looks like a secret: it is there
+for what nobody foresaw, such as the text of a library's error. Set up once, by whoever composes the process.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import Any, Literal, TextIO
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any, Final, Literal, TextIO
 
 import orjson
 import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from syncd.core.secret import Secret
+
+Level = Literal["debug", "info", "warning", "error"]
+Form = Literal["auto", "json", "console"]
+Event = MutableMapping[str, Any]
+Processor = Callable[[Any, str, Event], Event]
+
+HIDDEN: Final = "***"
+_SHORTEST: Final = 4  # of a known secret: a shorter one would be found in every other word
+_SECRET_KEY: Final = re.compile(
+    r"passw|passphrase|secret|authorization|cookie|credential|api_?key|private_?key|bearer|dsn", re.I
+)
+_TOKEN_KEY: Final = re.compile(r"(^|_)token(_value|_text)?$", re.I)  # but not `token_id` or `tokens`
+_SUSPECT: Final = re.compile(r"[\s=:]|syncd_", re.I)  # no shape does without; most values are one plain word
+_NAME: Final = r"\b(\w*(?:passw(?:or)?d|pwd|secret|api_?key|access_token|client_assertion))"
+_VALUE: Final = r"""(["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&)}\]]+)"""
+_SHAPES: Final = (
+    # The id of a syncd token is public, and tells which one was meant.
+    (re.compile(r"(syncd_[0-9a-f]{16})_[0-9a-f]{8,}", re.I), rf"\1_{HIDDEN}"),
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.I), rf"\1 {HIDDEN}"),
+    # Up to the last @ before the path, since a password may hold one.
+    (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/]+@", re.I), rf"\1:{HIDDEN}@"),
+    # `password=...` of a connection string, a query or a library's message; in quotes it may hold blanks.
+    (re.compile(rf"{_NAME}{_VALUE}", re.I), rf"\1\2{HIDDEN}"),
+)  # fmt: skip
 
 
 def configure(
-    level: str = "info", form: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None
+    level: Level = "info", form: Form = "auto", stream: TextIO | None = None, secrets: Iterable[Secret] = ()
 ) -> None:
-    """`level`: debug, info, warning or error. `form` auto: for people if the stream is a terminal, else JSON.
-
-    Libraries that use the standard logger are heard from warnings on.
+    """`form` auto: for people if the stream is a terminal, else JSON. `secrets`: those this process knows, to be hidden
+    wherever they turn up. Libraries that use the standard logger are heard from warnings on.
     """
     out = stream or sys.stderr
     if form == "auto":
         form = "console" if out.isatty() else "json"
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    first: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+    ]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp]
+    last: list[Any] = [structlog.processors.format_exc_info, redact(secrets), stamp]
     if form == "json":
-        last: list[Any] = [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_json),
-        ]
+        last.append(structlog.processors.JSONRenderer(serializer=_json))
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False)]
+        # Tracebacks are text by now: the renderer's own would show local values, and those may be secrets.
+        plain = structlog.dev.plain_traceback
+        last.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False, exception_formatter=plain))
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.WARNING, stream=out, force=True)
+    handler = _Libraries(out)
+    handler.setFormatter(
+        ProcessorFormatter(
+            processors=[ProcessorFormatter.remove_processors_meta, *last],
+            foreign_pre_chain=[*first, structlog.stdlib.add_logger_name],
+        )
+    )
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Libraries)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(threshold, logging.WARNING))
+
+
+class _Libraries(logging.StreamHandler[TextIO]):
+    """The one handler of the standard logger that is ours, so that it can be set up again."""
+
+
+def redact(secrets: Iterable[Secret] = ()) -> Processor:
+    """A processor that hides secrets: by the name of the key, by their shape, and those that are known by their text."""
+    # The longest first, since one may be part of another.
+    known = sorted({each.reveal() for each in secrets if len(each.reveal()) >= _SHORTEST}, key=len, reverse=True)
+    literal = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def text(value: str) -> str:
+        if literal is not None:
+            value = literal.sub(HIDDEN, value)
+        if _SUSPECT.search(value):
+            for shape, instead in _SHAPES:
+                value = shape.sub(instead, value)
+        return value
+
+    def clean(value: Any) -> Any:
+        match value:
+            case str():
+                return text(value)
+            case None | bool() | int() | float():
+                return value
+            case Secret():
+                return HIDDEN
+            case Mapping():
+                return {
+                    key: HIDDEN if _names_a_secret(str(key)) and each else clean(each) for key, each in value.items()
+                }
+            case list() | tuple() | set() | frozenset():
+                return [clean(each) for each in value]
+            case bytes():
+                return text(value.decode("utf-8", "replace"))
+        return text(str(value))
+
+    def processor(_: Any, __: str, event: Event) -> Event:
+        cleaned: Event = clean(event)
+        return cleaned
+
+    return processor
+
+
+@lru_cache(1000)  # keys are few and stand in every line
+def _names_a_secret(name: str) -> bool:
+    return bool(_SECRET_KEY.search(name) or _TOKEN_KEY.search(name))
 
 
 def _json(event: Any, **_: Any) -> str:
