@@ -67,7 +67,8 @@ rules:
     ),
 )
 BATCH = 10  # rows a batch: as many moments between two transactions as a run of 3,000 has with the usual size
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# The ids that the product makes, and those of a Stage.
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bn[0-9]{9}\b")
 
 
 # -- the world -----------------------------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def state(url: str) -> dict[str, Counter[str]]:
 
             def shown(row: Any) -> str:
                 text = repr(tuple(row))
-                return _UUID.sub(lambda found: names.get(found[0], found[0]), text)
+                return _ID.sub(lambda found: names.get(found[0], found[0]), text)
 
             found = {
                 table.name: Counter(

@@ -115,8 +115,11 @@ def _unprivileged() -> dict[str, Any]:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Started and answering; stopped by its process id. Skips the test if PostgreSQL is not installed."""
+def running(**different: str) -> Iterator[Postgres]:
+    """Started and answering; stopped by its process id. Skips the test if PostgreSQL is not installed.
+
+    `different`: settings of postgresql.conf.
+    """
     programs, somebody = _postgres_programs(), _unprivileged()
     # Not pytest's own temporary folder: that one is closed to every other user, and so to the server.
     folder = Path(tempfile.mkdtemp(prefix="syncd-postgres-"))
@@ -133,6 +136,7 @@ def running() -> Iterator[Postgres]:
         settings = {
             "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "max_connections": 100,
             "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB",
+            **different,
         }  # fmt: skip
         command = [programs / "postgres", "-D", cluster, *(f"--{name}={value}" for name, value in settings.items())]
         server = Postgres("tester", port, command, somebody, folder)

@@ -15,6 +15,8 @@ from syncd.errors import DatabaseUnavailable
 # what is wrong, what to do, after how many seconds a client may try again
 _Trouble = tuple[str, str, int]
 _UPGRADE: _Trouble = ("has not this release's tables", "run `syncd db upgrade`", 60)
+# psycopg has no code for why it could not connect, only libpq's text.
+_UNREACHED: _Trouble = ("cannot be reached", "look at its URL and whether the server runs; it goes on by itself", 10)
 _SQLITE: dict[int, _Trouble] = {
     3: ("may not be opened", "give the user of syncd the right to it", 60),
     5: ("is locked by another process", "see with `fuser` who has the file open; it goes on by itself", 5),
@@ -67,5 +69,4 @@ def _trouble(exc: DBAPIError) -> _Trouble | None:
         return _POSTGRESQL["08"]
     if found := _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]):
         return found
-    # psycopg has no code for what it finds itself, such as a refused connection.
-    return _POSTGRESQL["57"] if not state and isinstance(exc, OperationalError) else None
+    return _UNREACHED if not state and isinstance(exc, OperationalError) else None
