@@ -1,0 +1,145 @@
+"""What the facts of store.standing mean: how late each source is, and what is wrong, the worst first, with what to do.
+
+Pure. A `problem` needs somebody; a `notice` is worth knowing. The alert rules in deploy/prometheus judge the same facts
+over time; here is one moment, judged for the person who looks now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from syncd.store.standing import GRACE, SourceSeen, Standing, WorkspaceSeen
+from syncd.timetable import Timetable
+
+Timetables = Mapping[tuple[str, str], Timetable]  # (workspace, source) -> when it is to be read
+LATE = timedelta(minutes=30)
+EXPIRES_SOON = timedelta(days=14)
+EXPIRES_NOW = timedelta(days=2)
+UNCLAIMED = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Punctuality:
+    """How a source keeps its schedule. Seconds; None: it was never read, or is not scheduled."""
+
+    age_s: float | None  # since the last complete read
+    lag_s: float | None  # since a complete read was due that has not come
+    lateness_s: float | None  # how long after its time the last scheduled run began
+    missed: int  # times of the last day for which no run began
+    due: datetime | None  # the next time
+
+
+def punctuality(seen: SourceSeen, timetable: Timetable | None, standing: Standing) -> Punctuality:
+    now = standing.at
+    read_at = seen.last_complete_at
+    run = next((each for each in seen.runs if each.scheduled_at is not None), None)
+    lateness = None if run is None or run.scheduled_at is None else run.started_at - run.scheduled_at
+    lag, missed, due = None, 0, None
+    if timetable:
+        due = timetable.after(now)
+        # A source that was never read is late since the daemon began, if it runs at all.
+        since = read_at or (seen.runs[-1].started_at if seen.runs else standing.since)
+        expected = None if since is None else timetable.after(since)
+        lag = timedelta(0) if expected is None else max(timedelta(0), now - expected)
+        if seen.counted_from is not None:
+            missed = max(0, timetable.count(seen.counted_from, now - GRACE) - seen.scheduled)
+    return Punctuality(
+        None if read_at is None else max(0.0, (now - read_at).total_seconds()),
+        None if lag is None else lag.total_seconds(),
+        None if lateness is None else max(0.0, lateness.total_seconds()),
+        missed,
+        due,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: str  # "problem" | "notice"
+    about: str
+    what: str
+    do: str
+
+
+def findings(standing: Standing, timetables: Timetables) -> list[Finding]:
+    """Problems first."""
+    several = len(standing.workspaces) > 1
+    found = [*_processes(standing)]
+    for workspace in standing.workspaces:
+        prefix = f"{workspace.name}: " if several else ""
+        for seen in workspace.sources:
+            timetable = timetables.get((workspace.name, seen.name))
+            found += _source(prefix, seen, punctuality(seen, timetable, standing), workspace)
+        found += _others(prefix, workspace, standing.at)
+    return sorted(found, key=lambda each: each.level != "problem")
+
+
+def _processes(standing: Standing) -> Iterator[Finding]:
+    if not any(each.alive for each in standing.processes):
+        yield Finding("problem", "processes", "nothing runs: no heartbeat", "start it: `syncd serve`")
+        return
+    if not standing.alive("worker"):
+        what = "no worker is alive: no directory is read and no date comes due"
+        yield Finding("problem", "worker", what, "look at its log; `syncd serve --only worker` starts one")
+    if not standing.alive("web"):
+        what = "no web process is alive: nobody can push"
+        yield Finding("problem", "web", what, "look at its log; `syncd serve --only web` starts one")
+
+
+def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: WorkspaceSeen) -> Iterator[Finding]:
+    about = f"{prefix}source {seen.name}"
+    last = seen.last_ended
+    again = f" ({seen.in_a_row} times in a row)" if seen.in_a_row > 1 else ""
+    if last is not None and last.status == "failed":
+        why = f": {last.message}" if last.message else ""
+        yield Finding("problem", about, f"the last run failed{again}{why}", "`syncd check` tries it now")
+    elif last is not None and last.status == "incomplete":
+        what = f"the last read was incomplete{again}: leavers keep their access"
+        yield Finding("problem", about, what, f"`syncd runs show {last.id}` says why")
+    if kept.lag_s is not None and kept.lag_s > LATE.total_seconds():
+        what = f"a complete read has been due for {span(kept.lag_s)}"
+        yield Finding("problem", about, what, f"`syncd sync {seen.name}` reads it now")
+    elif seen.last_complete_at is None and not kept.due:
+        yield Finding("notice", about, "never read whole, and no schedule says when", f"`syncd plan {seen.name}`")
+    if held := workspace.held_of(seen.name):
+        kinds = ", ".join(each.kind for each in workspace.held if each.source == seen.name)
+        what = f"{held:,} items are held ({kinds})"
+        yield Finding("problem", about, what, "`syncd runs list`, then approve or discard them")
+    if last is not None and last.set_aside:
+        what = f"{last.set_aside:,} entries were set aside"
+        yield Finding("notice", about, what, f"`syncd runs show {last.id}` names them")
+
+
+def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Finding]:
+    read = {each.name for each in workspace.sources}
+    for each in workspace.held:
+        if each.source not in read:
+            what = f"{each.items:,} items are held ({each.kind})"
+            yield Finding("problem", f"{prefix}{each.source}", what, "`syncd runs list`, then approve or discard them")
+    for connection in workspace.expiring:
+        left = connection.expires_at - now
+        if left < EXPIRES_SOON:
+            level = "problem" if left < EXPIRES_NOW else "notice"
+            when = f"expires in {span(left.total_seconds())}" if left > timedelta(0) else "has expired"
+            do = f"`syncd token rotate {connection.name}`, then change the provider over"
+            yield Finding(level, f"{prefix}token {connection.name}", when, do)
+    since = workspace.outbox_since
+    # Where nothing ever takes events out, nobody waits for them.
+    if since is not None and now - since > UNCLAIMED and any(n for s, n in workspace.outbox.items() if s != "new"):
+        what = f"{workspace.outbox['new']:,} events wait, the oldest for {span((now - since).total_seconds())}"
+        yield Finding("problem", f"{prefix}outbox", what, "look at the worker's log for deliveries that fail")
+    for pool in workspace.pools:
+        if pool.waiting:
+            what = f"{pool.waiting:,} wait for a seat, {pool.used:,} of {pool.limit} are taken"
+            yield Finding(
+                "notice", f"{prefix}seats {pool.pool}", what, f"`syncd seat list {pool.pool}`, or a higher limit"
+            )
+
+
+def span(seconds: float) -> str:
+    """Such as `3 s`, `12 min`, `5 h`, `9 d`: rounded down, for people."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
