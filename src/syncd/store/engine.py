@@ -53,10 +53,7 @@ class Database:
         self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
             self.path = Path(parsed.database or "")
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            elif not self.path.is_file():
-                raise DatabaseUnavailable(f"no database at {self.path}: create it with `syncd db upgrade`")
+            _look_for(self.path, create)
             self.engine = create_engine(
                 f"sqlite:///{self.path}",
                 creator=lambda: _open_sqlite(self.path, create),
@@ -195,8 +192,8 @@ class Database:
                 raise
             raise _logged(trouble) from exc
         except NoConnectionFree as exc:
-            what = f"none of {self._pool_size} connections came free within {_CONNECT_S} s"
-            raise _logged(DatabaseUnavailable(f"database {self.display}: {what}", 5)) from exc
+            what = "has too much to do: no connection came free in time"
+            raise _logged(DatabaseUnavailable(f"database {self.display} {what}", 5)) from exc
         except unwrapped as exc:
             what = str(exc) or f"nothing within {_COMMAND_S} s"
             raise _logged(DatabaseUnavailable(f"database {self.display} does not answer: {what}", 10)) from exc
@@ -205,6 +202,16 @@ class Database:
 def _logged(trouble: DatabaseUnavailable) -> DatabaseUnavailable:
     log.warning("database_unavailable", why=str(trouble))  # clients are not told
     return trouble
+
+
+def _look_for(path: Path, create: bool) -> None:
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            raise DatabaseUnavailable(f"no database at {path}: create it with `syncd db upgrade`")
+    except OSError as exc:
+        raise DatabaseUnavailable(f"no way to a database at {path}: {exc.strerror}: {exc.filename}") from exc
 
 
 def _open_sqlite(path: Path, create: bool) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle  # our own objects, in our own unlinked temporary file
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from syncd.errors import Retryable
@@ -27,7 +27,7 @@ class Spool(Generic[T]):
 
     def append(self, item: T) -> None:
         """Raises Retryable when there is no room for it."""
-        with _room():
+        with self._room():
             self._file.seek(0, 2)
             pickle.dump(item, self._file, pickle.HIGHEST_PROTOCOL)
         self._count += 1
@@ -38,20 +38,21 @@ class Spool(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         position = 0
         for _ in range(self._count):
-            with _room():  # what was appended last is written now
+            with self._room():  # what was appended last is written now
                 self._file.seek(position)
             item = pickle.load(self._file)  # noqa: S301 - written above
             position = self._file.tell()
             yield item
 
-
-@contextmanager
-def _room() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        folder = tempfile.gettempdir()
-        raise Retryable(
-            f"temporary files in {folder} cannot be written ({exc.strerror or exc}): make room there, or let TMPDIR name "
-            "a folder with room"
-        ) from exc
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            with suppress(OSError):  # it tries once more to write what it has
+                self._file.close()
+            folder = tempfile.gettempdir()
+            raise Retryable(
+                f"temporary files in {folder} cannot be written ({exc.strerror or exc}): make room there, or let TMPDIR "
+                "name a folder with room"
+            ) from exc

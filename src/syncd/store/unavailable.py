@@ -21,7 +21,7 @@ _SQLITE: dict[int, _Trouble] = {
     3: ("may not be opened", "give the user of syncd the right to it", 60),
     5: ("is locked by another process", "see with `fuser` who has the file open; it goes on by itself", 5),
     6: ("is locked by another connection", "it goes on by itself", 5),
-    8: ("cannot be written", "make the file and its folder writable for the user of syncd", 60),
+    8: ("cannot be written", "make the file, its -wal and -shm and its folder writable for the user of syncd", 60),
     10: ("cannot be read or written", "look at the disk and the kernel's log", 60),
     11: ("is damaged", "stop syncd and restore the last backup (docs/operations.md)", 300),
     13: ("has no room", "make room on its disk; nothing was half written, and it goes on by itself", 60),
