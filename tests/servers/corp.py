@@ -51,7 +51,7 @@ ATTRIBUTES = {
 }
 
 
-def source(url: str, **different: object) -> dict[str, object]:
+def source(url: str | list[str], **different: object) -> dict[str, object]:
     """A source of kind `ldap` as it is written in a configuration; a key given as None is left out."""
     usual: dict[str, object] = {
         "kind": "ldap",
@@ -115,7 +115,7 @@ class Corp:
 
     folder: Path
     database_url: str
-    url: str
+    url: str | list[str]
     source: dict[str, object] = field(default_factory=dict)  # what differs from the usual
     now: datetime = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
 

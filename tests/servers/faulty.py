@@ -1,7 +1,8 @@
 """A proxy in front of an LDAP server that spoils answers: what networks, overloaded servers and bad ones do.
 
 It cuts the server's stream into LDAP messages (RFC 4511 section 4.1.1) and hands each to `spoil`, which returns the bytes
-to send instead: the same, other ones, none (the connection is closed), or drips them.
+to send instead: the same, other ones, some and then nothing more (`Cut`), or none (the connection is closed).
+`balancer` stands in front of two servers and sends the requests of one connection now to the one, now to the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-ENTRY, DONE, REFERENCE = 0x64, 0x65, 0x73  # the tags of the search's answers
+BOUND, ENTRY, DONE, REFERENCE = 0x61, 0x64, 0x65, 0x73  # the tags of answers
+_BIND, _SEARCH = 0x60, 0x63  # and of requests
+
+
+class Cut(bytes):
+    """Send these bytes and close the connection."""
+
 
 Spoil = Callable[["Message"], bytes | None]
 
@@ -22,6 +29,8 @@ Spoil = Callable[["Message"], bytes | None]
 class Message:
     raw: bytes
     entries_before: int  # how many search entries went through on this connection
+    searches_before: int = 0  # how many searches were answered on this connection
+    connection: int = 1  # the first, the second, ... that was made to this proxy
 
     @property
     def tag(self) -> int:
@@ -36,6 +45,15 @@ class Message:
     def _operation(self) -> int:
         at = _header(self.raw)
         return at + 2 + self.raw[at + 1]
+
+    @property
+    def start(self) -> int:
+        """Where the content of the operation begins in `raw`."""
+        at = self._operation()
+        return at + _header(self.raw[at:])
+
+    def refused_bind(self, code: int) -> bytes:
+        return _tlv(0x30, self.id + bytes([BOUND, 7, 0x0A, 1, code, 4, 0, 4, 0]))
 
     def done(self, code: int, controls: bytes = b"") -> bytes:
         """A search result done of this operation with another code."""
@@ -52,12 +70,19 @@ def last_page() -> bytes:
     return _tlv(0xA0, _tlv(0x30, _tlv(4, b"1.2.840.113556.1.4.319") + _tlv(4, value)))
 
 
+def notice_of_disconnection(code: int, why: str) -> bytes:
+    """RFC 4511 section 4.4.1."""
+    result = bytes([0x0A, 1, code, 4, 0]) + _tlv(4, why.encode())
+    return _tlv(0x30, bytes([2, 1, 0]) + _tlv(0x78, result + _tlv(0x8A, b"1.3.6.1.4.1.1466.20036")))
+
+
 @dataclass
 class Proxy:
     target: int
     spoil: Spoil
     drip_after: int | None = None  # from this entry on, one byte every tenth of a second
     port: int = 0
+    connections: int = 0
     _sockets: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -70,8 +95,9 @@ class Proxy:
                 client, _ = listener.accept()
                 server = socket.create_connection(("127.0.0.1", self.target))
                 self._sockets += [client, server]
+                self.connections += 1
                 threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client, self.connections), daemon=True).start()
 
     def close(self) -> None:
         for each in self._sockets:
@@ -85,12 +111,13 @@ class Proxy:
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        entries = 0
+    def _answer(self, server: socket.socket, client: socket.socket, number: int) -> None:
+        entries = searches = 0
         with suppress(OSError):
             for raw in _messages(server):
-                message = Message(raw, entries)
+                message = Message(raw, entries, searches, number)
                 entries += message.tag == ENTRY
+                searches += message.tag == DONE
                 spoiled = self.spoil(message)
                 if spoiled is None:
                     break
@@ -100,6 +127,8 @@ class Proxy:
                         time.sleep(0.1)
                 else:
                     client.sendall(spoiled)
+                if isinstance(spoiled, Cut):
+                    break
             client.shutdown(socket.SHUT_RDWR)
 
 
@@ -108,6 +137,46 @@ def proxy(target: int, spoil: Spoil = lambda message: message.raw, drip_after: i
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = Proxy(target, spoil, drip_after, listener.getsockname()[1])
         threading.Thread(target=running.serve, args=(listener,), daemon=True).start()
+        yield running
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        running.close()
+
+
+@contextmanager
+def balancer(first: int, second: int, from_search: int) -> Iterator[Proxy]:
+    """Binds to both; the searches from this one on (the first is 1) are the second server's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = Proxy(first, lambda message: message.raw, None, listener.getsockname()[1])
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    servers = [socket.create_connection(("127.0.0.1", port)) for port in (first, second)]
+                    running._sockets += [client, *servers]
+                    running.connections += 1
+                    threading.Thread(target=relay, args=(client, *servers), daemon=True).start()
+
+        def relay(client: socket.socket, one: socket.socket, other: socket.socket) -> None:
+            searches = 0
+            with suppress(OSError):
+                for raw in _messages(client):
+                    request = Message(raw, 0)
+                    searches += request.tag == _SEARCH
+                    server = other if searches >= from_search else one
+                    if request.tag == _BIND:
+                        other.sendall(raw)
+                        next(_messages(other))
+                    server.sendall(raw)
+                    if request.tag not in (_BIND, _SEARCH):
+                        return
+                    for answer in _messages(server):
+                        client.sendall(answer)
+                        if Message(answer, 0).tag not in (ENTRY, REFERENCE):
+                            break
+
+        threading.Thread(target=serve, daemon=True).start()
         yield running
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)

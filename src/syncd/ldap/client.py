@@ -366,8 +366,8 @@ def _bind(config: LdapConfig, session: Session) -> None:
     if code == 0 and session.policy.reason is None:
         return
     said = f"{result['description']} ({code})"
-    if code in outcome.LATER:
-        raise Unusable(f"the bind as {config.who} was not answered: {said} {message}".rstrip(), True)
+    if code in outcome.UNJUDGED:
+        raise Unusable(f"the bind as {config.who} was not decided: {said} {message}".rstrip(), code in outcome.LATER)
     reason = outcome.why_refused(code, message, session.policy, external=config.sasl is not None)
     raise BindRefused(f"source {config.name}: {session.url}: the bind as {config.who} was refused: {reason} [{said}]")
 
