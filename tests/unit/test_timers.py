@@ -175,7 +175,7 @@ def test_workspaces_take_turns_when_the_time_of_a_tick_is_over(stage: Stage, mon
     seen: list[str] = []
     names = ("default", "acme", "zoo")
     monkeypatch.setattr(timers, "BUDGET_S", -1)
-    monkeypatch.setattr(transitions, "due", lambda conn, name, *_: seen.append(name) or [])
+    monkeypatch.setattr(transitions, "due", lambda conn, workspace, *_: seen.append(workspace.name) or [])
     timer = Timers(stage.database, {name: Workspace(name) for name in names}, lambda: stage.now, stage.ids)
     for _ in range(4):
         timer.tick()

@@ -63,7 +63,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json([_described(each, _state(each, current)) for each in found])
         return
-    rows = ((t.name, t.id, t.source, t.allow, _state(t, current), t.expires_at, t.last_used_at) for t in found)
+    rows = ((t.name, t.id, t.source, t.allow, _shown(t, current), t.expires_at, t.last_used_at) for t in found)
     show_rows(("name", "id", "source", "may", "state", "expires", "last used"), rows, "no tokens")
 
 
@@ -71,6 +71,15 @@ def _state(each: Token, current: Session) -> str:
     if each.revoked_at is not None:
         return "revoked"
     return "live" if each.live(current.now()) else "expired"
+
+
+def _shown(each: Token, current: Session) -> str:
+    """The state; and how long it lasts, once its end was warned of."""
+    state = _state(each, current)
+    if state != "live" or each.expires_at is None or each.expiry_warned_at is None:
+        return state
+    hours = int((each.expires_at - current.now()).total_seconds() // 3600)
+    return f"live, ends in {hours // 24} d" if hours >= 48 else f"live, ends in {hours} h"
 
 
 def _described(each: Token, state: str) -> dict[str, object]:

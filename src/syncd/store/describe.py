@@ -24,6 +24,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import facts
 from syncd.store import tables as t
+from syncd.store.purge import purged_at
 from syncd.store.search import compile_filter
 
 Json = dict[str, Any]
@@ -64,6 +65,10 @@ def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
     near = known.where(u.user_name_key.startswith(fold(who)[:2], autoescape=True)).order_by(u.user_name_key)
     close = get_close_matches(who, conn.scalars(near.limit(5000)).all(), n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ": give an id, a userName or an e-mail address"
+    if (gone := purged_at(conn, workspace, who)) is not None:
+        return f"user {who} of workspace {workspace} was deleted and, on {gone:%Y-%m-%d}, purged: that is final"
+    if deleted and not close:
+        hint = ": a deletion is final when its days are over, and then nothing is left to restore"
     if not deleted and conn.scalar(select(u.id).where(u.workspace == workspace, u.user_name_key == fold(who))):
         hint = "; one of that name was deleted (`syncd user restore`)"
     return f"workspace {workspace} has no {'deleted ' if deleted else ''}user {who!r}{hint}"

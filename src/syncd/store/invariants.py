@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from syncd.core.lifecycle import SEATED, status
 from syncd.core.ownership import merge
@@ -30,6 +30,7 @@ def check(conn: Connection, workspace: Workspace, now: datetime | None = None) -
         *_seats(conn, workspace),
         *_counters(conn, name),
         *_orphans(conn, name),
+        *_purged(conn, name),
         *_derived(conn, workspace, now),
     ]
 
@@ -210,6 +211,24 @@ def _orphans(conn: Connection, name: str) -> list[str]:
             conn.execute(select(e.user_id, e.group_id).where(e.workspace == name, _no_user(name, e.user_id))),
         ),
     ]
+
+
+def _purged(conn: Connection, name: str) -> list[str]:
+    """Who was purged is nowhere but in the record, and there as an id without a word or a payload."""
+    a, p, h, u, k = t.activity.c, t.activity_payloads.c, t.held.c, t.users.c, t.links.c
+    purged = select(a.subject_id).where(a.workspace == name, a.action == "purge")
+    said = select(a.id, a.subject).where(a.workspace == name, a.action != "purge", a.subject_id.in_(purged))
+    payload = exists().where(p.workspace == name, p.activity_id == a.id)
+    rows = {
+        "users who were purged": select(u.id).where(u.workspace == name, u.id.in_(purged)),
+        "links of a user who was purged": select(k.source, k.key).where(k.workspace == name, k.resource_id.in_(purged)),
+        "held items of a user who was purged": select(h.subject_id, h.kind).where(
+            h.workspace == name, h.subject_id.in_(purged)
+        ),
+        "payloads of a user who was purged": said.where(payload),
+        "names of a user who was purged": said.where(or_(a.subject != a.subject_id, a.why != "")),
+    }
+    return [line for what, query in rows.items() for line in _line(what, conn.execute(query).all())]
 
 
 def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> list[str]:

@@ -50,8 +50,12 @@ def due(conn: Connection, workspace: Workspace, now: datetime, limit: int) -> li
     """Up to `limit` deleted users whose window is over, by id. Those it is not over for are passed over by pages."""
     u = t.users.c
     now = agreed(conn, now)
-    since = func.coalesce(u.deleted_at, u.modified_at)
-    query = select(u.id).where(u.workspace == workspace.name, u.status == "deleted", since <= now).order_by(u.id)
+    ladders = (source.ladder.purge_after for source in workspace.sources.values())
+    windows = [window for window in (workspace.purge_after, *ladders) if window is not None]
+    if not windows:
+        return []
+    old = func.coalesce(u.deleted_at, u.modified_at) <= now - min(windows)
+    query = select(u.id).where(u.workspace == workspace.name, u.status == "deleted", old).order_by(u.id)
     found: list[Doomed] = []
     last = ""
     while len(found) < limit:

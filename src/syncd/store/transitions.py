@@ -49,11 +49,11 @@ class Settled:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def due(conn: Connection, workspace: str, now: datetime, passing: Collection[str], limit: int) -> list[Due]:
+def due(conn: Connection, workspace: Workspace, now: datetime, passing: Collection[str], limit: int) -> list[Due]:
     """Users with a date that has come, the longest overdue first, without those in `passing`: they must not stand in
     the way of the others. A constant number of statements for each 500 users looked at."""
     u = t.users.c
-    query = select(u.id, u.next_status_at).where(u.workspace == workspace, u.next_status_at <= now)
+    query = select(u.id, u.next_status_at).where(u.workspace == workspace.name, u.next_status_at <= now)
     query = query.order_by(u.next_status_at, u.id).limit(_PAGE)
     found: list[Any] = []
     page = conn.execute(query).all()
@@ -71,7 +71,7 @@ def due(conn: Connection, workspace: str, now: datetime, passing: Collection[str
 
 
 def _stated(
-    conn: Connection, workspace: str, ids: Sequence[str], since: dict[str, datetime], now: datetime
+    conn: Connection, workspace: Workspace, ids: Sequence[str], since: dict[str, datetime], now: datetime
 ) -> Iterable[Due]:
     """Who said so. Dates before `next_status_at` have been settled. A link's date outweighs an override that expires: it
     can take everything."""
@@ -79,9 +79,11 @@ def _stated(
     first: dict[str, tuple[datetime, str, str]] = {}
     for link in conn.execute(
         select(k.resource_id, k.source, k.starts_at, k.ends_at).where(
-            k.workspace == workspace, k.resource == "user", k.resource_id.in_(ids)
+            k.workspace == workspace.name, k.resource == "user", k.resource_id.in_(ids)
         )
     ):
+        if not workspace.authoritative(link.source):
+            continue  # its dates end nothing
         for date, what in ((link.ends_at, "end"), (link.starts_at, "start")):
             if date is not None and since[link.resource_id] <= date <= now:
                 stated = (date, link.source, f"the {what} date that {link.source} states has come")
@@ -89,7 +91,7 @@ def _stated(
     expired: dict[str, tuple[datetime, str, str]] = {}
     for row in conn.execute(
         select(g.user_id, g.kind, g.value, g.origin, g.name, g.expires_at).where(
-            g.workspace == workspace, g.user_id.in_(ids), g.expires_at <= now
+            g.workspace == workspace.name, g.user_id.in_(ids), g.expires_at <= now
         )
     ):
         source = row.name if row.origin == "source" else ADMIN_SOURCE

@@ -17,7 +17,8 @@ from syncd.core.lifecycle import Ladder
 from syncd.core.seats import Pool
 from syncd.core.state import Grant, Link
 from syncd.errors import Uniqueness
-from syncd.store import purge
+from syncd.reconcile.mapping import MANAGER
+from syncd.store import invariants, purge
 from syncd.store import tables as t
 
 DAY = timedelta(days=1)
@@ -174,6 +175,29 @@ def test_the_last_rung_of_the_ladder_is_time_alone_and_who_returns_is_new(stage:
     assert AT_ONCE.purge_after == 14 * DAY
 
 
+def test_her_reports_name_no_id_that_is_nobodys(stage: Stage) -> None:
+    stage.configure(sources={"corp": policy()})
+    corp = Directory()
+    corp.hire("rosa")
+    corp.hire("ben", manager="rosa")
+    corp.hire("cleo", manager="ben")
+    stage.run(corp)
+    old = stage.named("rosa").id
+    assert stage.named("ben").values[MANAGER] == old
+    del corp.people["rosa"]
+    for _ in range(4):
+        stage.run(corp)
+    stage.later(days=14)
+    assert MANAGER not in stage.named("ben").values
+    assert end(stage, old) == 1
+    corp.hire("rosa")
+    stage.run(corp)
+    new = stage.named("rosa").id
+    assert new != old and stage.named("ben").values[MANAGER] == new
+    assert stage.named("cleo").values[MANAGER] == stage.named("ben").id
+    assert stage.run(corp).status == "clean"
+
+
 def test_a_window_of_never_is_never(rosa: Stage) -> None:
     rosa.configure(purge_after=None)
     rosa.later(days=4000)
@@ -232,3 +256,19 @@ def test_pages_of_people_who_are_not_due_hide_nobody(stage: Stage, monkeypatch: 
     assert due(stage) == ["u0", "u1", "u2", "u3"]
     with stage.database.reading() as conn:
         assert [each.id for each in purge.due(conn, stage.workspace, stage.now, 3)] == ["u0", "u1", "u2"]
+
+
+def test_a_trace_of_somebody_who_was_purged_is_a_violation(rosa: Stage) -> None:
+    rosa.later(days=14)
+    end(rosa, "u1")
+    a, p = t.activity, t.activity_payloads
+    (row,) = [row for row in rosa.rows(a, subject_id="u1") if row.action == "delete"]
+    with rosa.database.writing() as conn:
+        conn.execute(a.update().where(a.c.id == row.id).values(why="she asked for it"))
+        conn.execute(p.insert().values(workspace="default", activity_id=row.id, salt=b"", before=None, after=SECRET))
+    with rosa.database.reading() as conn:
+        found = invariants.check(conn, rosa.workspace)
+    assert [line.partition(":")[0] for line in found] == [
+        "payloads of a user who was purged",
+        "names of a user who was purged",
+    ]

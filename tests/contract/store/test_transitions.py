@@ -30,7 +30,7 @@ def corp(stage: Stage) -> Stage:
 
 def due(stage: Stage, passing: frozenset[str] = frozenset(), limit: int = 200) -> list[Due]:
     with stage.database.reading() as conn:
-        return transitions.due(conn, "default", stage.now, passing, limit)
+        return transitions.due(conn, stage.workspace, stage.now, passing, limit)
 
 
 def settle(stage: Stage, source: str = "corp") -> Settled:
