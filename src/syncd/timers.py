@@ -84,11 +84,11 @@ class Timers:
     # -- the clock -----------------------------------------------------------------------------------------------------
 
     def _watch(self, now: datetime) -> None:
-        """Notice a leap of the clock since the last tick, also since the last tick of another process."""
+        """Notice a leap of the clock since the last tick, also since the last tick of another worker."""
         last = self._last
-        if last is None:
+        if last is None or now - last > BACK:  # another worker had the lease meanwhile, or nobody
             with self.database.reading() as conn:
-                last = timer_marks.read(conn, "tick")
+                last = max(filter(None, (last, timer_marks.read(conn, "tick"))), default=None)
         if last is None:
             self._quiet_until = now + WAIT  # nothing is known of this clock
         elif now - last > LEAP or last - now > BACK:

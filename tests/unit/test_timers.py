@@ -115,6 +115,13 @@ def test_another_process_notices_the_leap_as_well(stage: Stage, logs: Logs) -> N
     assert "u1" in stage.statuses() and events(logs, "clock_leapt") == ["clock_leapt"]
 
 
+def test_a_worker_that_has_the_lease_again_sees_no_leap(stage: Stage, logs: Logs) -> None:
+    first, second = settled(stage), process(stage)
+    pass_time(stage, second, 3)
+    first.tick()
+    assert events(logs) == []
+
+
 def test_a_restart_is_no_leap(stage: Stage, logs: Logs) -> None:
     delete(stage, "u1")
     pass_time(stage, settled(stage), 13.5)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, tuple_
 
+from syncd.store import leases
 from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.purge import agreed
@@ -80,6 +81,8 @@ def figures(conn: Connection, policy: Retention, now: datetime) -> dict[str, int
 
 def _old(conn: Connection, kind: str, policy: Retention, now: datetime) -> tuple[Table, ColumnElement[bool] | None]:
     table, span, condition = KINDS[kind]
+    if table in (t.leases, t.processes):
+        now = leases.moment(conn)  # the clock they go by
     kept = span(policy)
     return table, None if kept is None else condition(conn, now - kept)
 
