@@ -186,13 +186,13 @@ def between(
     name_of: Callable[[str], str],
     why: str,
     source: str,
-    recent_since: datetime | None,
+    recent: tuple[datetime, datetime] | None,
     adopted: bool = False,
 ) -> tuple[Change, ...]:
     """Every observable difference, in the order to show it. Equal gives (), so that a repeated write makes no version.
 
-    `name_of` turns a group's id into its display name; `recent_since` is the start of the source's rolling window: what it
-    created itself since then is not a loss when it takes it back.
+    `name_of` turns a group's id into its display name; `recent` is the source's rolling window, from and until now: what it
+    created itself within it is not a loss when it takes it back. (Later than now: the clock was set back.)
     """
     out: list[Change] = []
     subject = after.name
@@ -201,7 +201,7 @@ def between(
         out.append(Change(kind, subject, old, new, reason, after.id, loss, exempt and loss is not None))
 
     def young(made: datetime | None) -> bool:
-        return made is not None and recent_since is not None and made > recent_since
+        return made is not None and recent is not None and recent[0] < made <= recent[1]
 
     if before is None:
         add("create", None, {**after.values, **({} if after.status == "active" else {"status": after.status})}, why)

@@ -42,7 +42,8 @@ class Ladder:
 
 def climb(link: Link, ladder: Ladder, now: datetime) -> Link:
     """The link after one more complete read that did not find its entry."""
-    since = link.missing_since or now
+    # If the clock was ahead when the entry was first missed, the days are counted from now on.
+    since = min(link.missing_since or now, now)
     stage = link.stage or "missing"
     above = [rung for rung in ladder.rungs if STAGES.index(rung[0]) > STAGES.index(stage)]
     if any(now - since >= after for _, after in above):

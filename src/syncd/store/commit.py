@@ -193,6 +193,7 @@ def judge_losses(
                 w.source == source,
                 w.kind.in_(sorted(losing)),
                 w.at > now - limits.window,
+                w.at <= now + limits.window,  # of a clock that was far ahead: it must not hold everything until then
             )
             .group_by(w.kind)
         )

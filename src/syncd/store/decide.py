@@ -333,12 +333,12 @@ class Decision:
             changes += group_between(old, new, self._name_of, why)
         # A provider that pushes may take back its own trial users. A directory that no longer shows people it showed
         # an hour ago is exactly what the limits are for.
-        since = self.now - self.policy.limits.window if self.run_id is None else None
+        recent = (self.now - self.policy.limits.window, self.now) if self.run_id is None else None
         for draft in people:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her
             adopted = any(edit.adopt for edit in draft.edits)
-            found = between(draft.before, draft.after, self._name_of, draft.why, self.source, since, adopted)
+            found = between(draft.before, draft.after, self._name_of, draft.why, self.source, recent, adopted)
             start = draft.before.version if draft.before else 0
             seen = any(change.kind != "yield" for change in found)  # a value that yields is seen by nobody
             draft.after = replace(draft.after, version=start + 1 if seen else start)

@@ -14,7 +14,7 @@ from syncd.core.state import Grant, Group, Link, Membership, Seat, User
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 OLD = NOW - timedelta(days=30)
-WINDOW = NOW - timedelta(hours=24)
+WINDOW = (NOW - timedelta(hours=24), NOW)
 
 
 def person(**more: Any) -> User:
