@@ -13,6 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -54,23 +55,37 @@ class Authority:
     certificate: Path
     key: Path
 
+    def client(self, name: str) -> tuple[Path, Path]:
+        """A certificate by the same authority for CN=`name`, and its key."""
+        return _signed(self.ca.parent, name, "clientAuth", days=2)
 
-def authority(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Authority:
-    """Made with the openssl command; `names` is the server certificate's subjectAltName."""
+
+def authority(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2) -> Authority:
+    """Made with the openssl command; `names` is the server certificate's subjectAltName. It ends in `days`, or ended."""
     folder.mkdir(parents=True, exist_ok=True)
+    subject = ("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
+    _openssl(folder, "req", "-x509", *_CURVE, *subject)
+    return Authority(folder / "ca.pem", *_signed(folder, "test server", "serverAuth", days, names))
 
-    def openssl(*arguments: str) -> None:
-        subprocess.run([program("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
 
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
-    openssl("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=test server")
-    (folder / "names").write_text(f"subjectAltName={names}\n")
-    openssl(
-        *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2", "-days", "2"),
-        *("-extfile", "names", "-out", "server.pem"),
+_CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def _signed(folder: Path, name: str, use: str, days: int, names: str | None = None) -> tuple[Path, Path]:
+    file = name.replace(" ", "-")
+    _openssl(folder, "req", *_CURVE, "-keyout", f"{file}.key", "-out", f"{file}.csr", "-subj", f"/CN={name}")
+    called = f"subjectAltName={names}\n" if names else ""
+    (folder / "extensions").write_text(f"{called}extendedKeyUsage={use}\n")
+    _openssl(
+        folder,
+        *("x509", "-req", "-in", f"{file}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2"),
+        *("-days", str(days), "-extfile", "extensions", "-out", f"{file}.pem"),
     )
-    return Authority(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    return folder / f"{file}.pem", folder / f"{file}.key"
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run([program("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
 
 
 @dataclass
@@ -84,6 +99,7 @@ class Slapd:
     access: str = ACCESS_READ_ALL
     limits: str = ""
     globals: str = ""
+    verify_client: str = "never"  # TLSVerifyClient: never, try or demand a client's certificate
     max_bytes: int = 8 << 20  # of the database; the file has this size from the start
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
@@ -97,11 +113,19 @@ class Slapd:
     def ldaps_url(self) -> str:
         return f"ldaps://localhost:{self.tls_port}"
 
+    @property
+    def socket(self) -> Path:
+        return self.folder / "ldapi"
+
+    @property
+    def ldapi_url(self) -> str:
+        return f"ldapi://{quote(str(self.socket), safe='')}"
+
     def start(self) -> Slapd:
         if not (self.folder / "db").exists():
             shutil.copytree(self._template(), self.folder / "db")
         self._write_config(self.folder)
-        urls = self.url + (f" {self.ldaps_url}" if self.tls else "")
+        urls = f"{self.url} {self.ldapi_url}" + (f" {self.ldaps_url}" if self.tls else "")
         command = [program("slapd"), "-d", "0", "-f", str(self.folder / "slapd.conf"), "-h", urls]
         with (self.folder / "slapd.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -164,6 +188,7 @@ class Slapd:
 TLSCACertificateFile {self.tls.ca}
 TLSCertificateFile {self.tls.certificate}
 TLSCertificateKeyFile {self.tls.key}
+TLSVerifyClient {self.verify_client}
 """
         (folder / "slapd.conf").write_text(f"""{schemas}
 modulepath /usr/lib/ldap

@@ -93,6 +93,7 @@ class Session:
         self.watchdog = watchdog
         self.address = address
         self.url = address.url
+        self.encrypted = isinstance(connection.socket, ssl.SSLSocket)
         self.policy = PolicyAnswer()  # what came along with the bind
 
     @property
@@ -173,8 +174,9 @@ class Session:
             return NotNow(f"the connection to {self.url} broke: timed out, nothing came from the server")
         if isinstance(exc, ber.Malformed):
             return IncompleteRead(f"{self.url} answered something that is not LDAP: {exc}")
-        if isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or ""):
-            return IncompleteRead(f"{self.url} refuses our side of TLS ({exc.reason}): look at client_cert_file")
+        alert = getattr(exc, "reason", None)  # of an SSLError; ldap3 makes errors that only look like one
+        if isinstance(exc, ssl.SSLError) and isinstance(alert, str) and "ALERT" in alert:
+            return IncompleteRead(f"{self.url} refuses our side of TLS ({alert}): look at client_cert_file")
         if isinstance(exc, LDAPExceptionError | OSError | Ended):
             return NotNow(f"the connection to {self.url} broke: {_plain(exc)}")
         return IncompleteRead(f"{self.url} answered something that is not LDAP ({type(exc).__name__})")
@@ -360,7 +362,9 @@ def _bind(config: LdapConfig, session: Session) -> None:
         result = session.bind()
         code, message = int(result["result"]), str(result["message"] or "").strip("\0 \n")
     except IncompleteRead as exc:
-        raise Unusable(f"no answer to the bind as {config.who}: {exc}", isinstance(exc, NotNow)) from exc
+        asks = session.encrypted and not config.client_cert_file
+        hint = "; does the server ask for a client certificate (client_cert_file)?" if asks else ""
+        raise Unusable(f"no answer to the bind as {config.who}: {exc}{hint}", isinstance(exc, NotNow)) from exc
     controls = {oid: each["value"] for oid, each in (result.get("controls") or {}).items()}
     session.policy = outcome.policy(controls)
     if code == 0 and session.policy.reason is None:
