@@ -24,7 +24,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.purge import purged_at
+from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
 
 Json = dict[str, Any]
@@ -135,7 +135,9 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "waiting": waiting,
         "groups": _groups(conn, workspace.name, user),
         "links": [_link(link, workspace) for link in user.links],
-        "scheduled": list(_scheduled(user, workspace, now, next_at, waiting)),
+        "scheduled": list(
+            _scheduled(user, workspace, now, next_at, waiting, deleted_since(conn, workspace.name, user))
+        ),
         "held": held,
         "values": dict(user.values),
         "created_at": user.created_at,
@@ -234,7 +236,12 @@ def _held(conn: Connection, workspace: str, id: str) -> list[Json]:
 
 
 def _scheduled(
-    user: User, workspace: Workspace, now: datetime, next_at: datetime | None, waiting: Iterable[Json]
+    user: User,
+    workspace: Workspace,
+    now: datetime,
+    next_at: datetime | None,
+    waiting: Iterable[Json],
+    deleted: datetime | None,
 ) -> Iterator[Json]:
     """What will happen without anybody doing anything, the next first; what has no date comes last."""
     dated: list[Json] = []
@@ -248,10 +255,13 @@ def _scheduled(
             dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
     for link in user.links:
         dated += _rungs(link, workspace)
-    end = final_at(user, user.deleted_at, workspace) if user.deleted_at is not None else None
-    if end is not None and not still_shown(user, workspace):
+    end = final_at(user, deleted, workspace) if deleted is not None else None
+    shown = still_shown(user, workspace)
+    if end is not None and not shown:
         dated.append({"at": end, "what": "purged for good", "because": "deleted; can be restored until then"})
     yield from sorted(dated, key=lambda each: each["at"])
+    if end is not None and shown:
+        yield {"at": None, "what": "purged for good", "because": "deleted; when no directory has her entry any more"}
     for each in waiting:
         needs = f"first needs a seat in {', '.join(each['needs'])}" if each["needs"] else "the next free seat in line"
         place = f"{each['position']} of {each['queue']} in line"

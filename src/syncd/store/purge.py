@@ -74,7 +74,6 @@ def _doomed(
     u = t.users.c
     # Locked before anything else is read: who restores her at this moment comes before or after.
     people = facts.load_users(conn, workspace.name, ids, workspace.precedence, lock)
-    # Who is deleted is not changed any more, so that her last change is her deletion where nobody gave its time.
     changed = {
         row.id: row.modified_at
         for batch in facts.batched(ids)
@@ -169,6 +168,16 @@ def _names(user: User) -> Iterable[str]:
     yield user.name
     for link in user.links:
         yield from filter(None, (link.dn, link.dn_key, link.key))
+
+
+def deleted_since(conn: Connection, workspace: str, user: User) -> datetime | None:
+    """When she was deleted; None if she is not. Nothing of a deleted user changes, so that her last change was her deletion
+    where nobody gave its time."""
+    u = t.users.c
+    if user.status != "deleted" or user.deleted_at is not None:
+        return user.deleted_at
+    changed: datetime | None = conn.scalar(select(u.modified_at).where(u.workspace == workspace, u.id == user.id))
+    return changed
 
 
 def purged_at(conn: Connection, workspace: str, id: str) -> datetime | None:

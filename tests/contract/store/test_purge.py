@@ -18,7 +18,7 @@ from syncd.core.seats import Pool
 from syncd.core.state import Grant, Link
 from syncd.errors import Uniqueness
 from syncd.reconcile.mapping import MANAGER
-from syncd.store import invariants, purge
+from syncd.store import describe, invariants, purge
 from syncd.store import tables as t
 
 DAY = timedelta(days=1)
@@ -139,9 +139,12 @@ def test_whom_a_directory_still_shows_is_not_purged(stage: Stage) -> None:
     corp = Directory()
     corp.hire("ann")
     stage.run(corp)
-    delete(stage, stage.named("ann").id)
+    delete(stage, id := stage.named("ann").id)
     stage.later(days=30)
     assert due(stage) == []
+    with stage.database.reading() as conn:
+        (coming,) = describe.explain(conn, stage.workspace, id, stage.now)["scheduled"]
+    assert (coming["at"], coming["what"]) == (None, "purged for good")
     stage.run(corp)
     assert stage.statuses() == {"ann": "deleted"}
     del corp.people["ann"]
@@ -164,8 +167,12 @@ def test_the_last_rung_of_the_ladder_is_time_alone_and_who_returns_is_new(stage:
         stage.run(corp)
     assert stage.statuses()["rosa"] == "deleted"
     stage.later(days=29)
+    stage.run(corp)  # one more read without her: that is not another deletion
     assert due(stage) == []
     stage.later(days=1)
+    with stage.database.reading() as conn:
+        (*_, coming) = describe.explain(conn, stage.workspace, old, stage.now)["scheduled"]
+    assert (coming["at"], coming["what"]) == (stage.now, "purged for good")
     assert due(stage) == [old] and end(stage, old) == 1
     assert stage.run(corp).status == "clean"
     corp.hire("rosa", title="Analyst")
