@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import orjson
@@ -30,6 +31,7 @@ from syncd.core.ownership import Precedence
 from syncd.core.rules import Rule
 from syncd.core.schema import RULE_USER, USER
 from syncd.core.seats import Pool
+from syncd.core.secret import Secret
 from syncd.core.workspace import Condition, SourcePolicy, Workspace
 from syncd.errors import ConfigError, UsageError
 from syncd.ldap.config import LdapConfig, SearchConfig
@@ -42,6 +44,7 @@ from syncd.store.engine import Database
 from syncd.store.migrate import require_current
 from syncd.store.retention import Retention
 from syncd.timers import Timers, TimerSettings
+from syncd.timetable import Timetable
 
 Clock: TypeAlias = Callable[[], datetime]
 Ids: TypeAlias = Callable[[], str]
@@ -98,6 +101,28 @@ class App:
         """What time alone brings about, for the worker."""
         settings = _timer_settings(self.settings, self.workspaces.values())
         return Timers(database, self.workspaces, self.clock, self.ids, settings)
+
+    @property
+    def timetables(self) -> dict[tuple[str, str], Timetable]:
+        """When each directory is to be read, by (workspace, source)."""
+        zone = self.settings.timezone
+        return {
+            (name, source): Timetable(each.full, each.delta, zone, each.jitter, f"{name}/{source}")
+            for name, sources in self.directories.items()
+            for source, each in ((source, directory.schedule) for source, directory in sources.items())
+        }
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Every secret of the configuration, for the log to hide."""
+        sources = [source for part in self.settings.workspaces.values() for source in part.sources.values()]
+        binds = [source.bind_password for source in sources if isinstance(source, written.LdapSource)]
+        try:
+            password = urlsplit(self.settings.database).password
+        except ValueError:  # not an address in that sense: a path
+            password = None
+        own = Secret(unquote(password)) if password else None
+        return tuple(each for each in (own, *binds) if each)
 
     def command_line(self, workspace: str, user: str) -> Actor:
         return Actor("cli", user, workspace, source=ADMIN_SOURCE)
@@ -308,28 +333,28 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Di
         groups=_search(source.groups) if source.groups else None,
         bind_dn=source.bind_dn,
         bind_password=source.bind_password,
+        sasl=source.sasl,
+        sasl_authzid=source.sasl_authzid,
         starttls=source.starttls,
         ca_file=source.ca_file,
+        client_cert_file=source.client_cert_file,
+        client_key_file=source.client_key_file,
         tls_do_not_verify_certificates=source.tls_do_not_verify_certificates,
         connect_timeout_s=_seconds(source.connect_timeout.total_seconds()),
         receive_timeout_s=_seconds(source.receive_timeout.total_seconds()),
         deadline_s=_seconds(source.deadline.total_seconds()),
+        retries=source.retries,
         page_size=source.page_size,
         canaries=source.canaries,
         key_attribute=source.key_attribute,
     )
     problems = config.problems()
-        sasl=source.sasl,
-        sasl_authzid=source.sasl_authzid,
     if problems:
         raise ConfigError("; ".join(problems))
-        client_cert_file=source.client_cert_file,
-        client_key_file=source.client_key_file,
     return Directory(LdapSource(config, mapping.wanted), mapping, source.schedule)
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:
-        retries=source.retries,
     return SearchConfig(search.base, search.filter, search.scope)
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from importlib.metadata import version as installed
 from typing import Any, Final
 
+import structlog
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -25,6 +26,7 @@ from syncd.store import migrate, standing
 from syncd.store.engine import Database
 from syncd.store.standing import SourceSeen, Standing, WorkspaceSeen
 
+log = structlog.get_logger(__name__)
 CACHE_S: Final = 5.0
 PATIENCE_S: Final = 4.0  # for the database, within Prometheus's own 10 s
 STATUSES: Final = ("applied", "clean", "held", "incomplete", "failed")
@@ -80,6 +82,9 @@ class Looking:
                 with self._database.reading() as conn:
                     found = standing.read(conn, self._workspaces, self._clock())
         except DatabaseUnavailable:
+            return Seen(False, False, None, time.perf_counter() - started)
+        except Exception:  # whatever is wrong with it, Prometheus is answered
+            log.exception("database_not_understood")
             return Seen(False, False, None, time.perf_counter() - started)
         return Seen(True, usable, found, time.perf_counter() - started)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, suppress
+from functools import partial
 
 from syncd import logs, supervise
 from syncd.cli import explaining
@@ -45,13 +46,15 @@ def _run() -> int:
         show(render.for_people(report, rows=20))
         _explain_one(current, report)
         token = _new_token(current)
-        base = supervise.url(app, sock)
-        print(f"scim: {base}/scim/v2", f"token: {token}", sep="\n", flush=True)
-        say(f"try: curl -H 'Authorization: Bearer TOKEN' '{base}/scim/v2/Users?count=3'")
-        say("Ctrl-C ends it; `.venv/bin/syncd --help` shows what else there is")
         current.close()
-        supervise.serve(app, listening=sock)
+        supervise.serve(app, listening=sock, answering=partial(_invite, supervise.url(app, sock), token))
     return 0
+
+
+def _invite(base: str, token: str) -> None:
+    print(f"scim: {base}/scim/v2", f"token: {token}", sep="\n", flush=True)
+    say(f"try: curl -H 'Authorization: Bearer TOKEN' '{base}/scim/v2/Users?count=3'")
+    say("Ctrl-C ends it; `.venv/bin/syncd --help` shows what else there is")
 
 
 def _explain_one(current: Session, report: Report) -> None:

@@ -1,57 +1,72 @@
-"""What `syncd serve` runs: the web in this process, the worker in a child of its own that is niced and ends with it.
+"""What `syncd serve` runs: a supervisor that answers nothing itself, web processes, and one niced worker.
 
-The worker is a process, not a thread: a reconcile of 100,000 entries in a thread costs the web most of its throughput.
-SIGTERM and Ctrl-C end both gracefully: requests and the batch under way are finished.
+The supervisor holds the listening socket and starts every other process from the configuration file; what dies is started
+again with growing pauses. SIGTERM and Ctrl-C end all of them gracefully: requests under way are answered, the batch of a
+run is finished, every lease is given back. SIGHUP reads the configuration anew: if it is good, the processes are replaced
+one after the other. systemd is told when all are up, that they live, and when they end (sd_notify(3)).
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import socket
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from multiprocessing.connection import wait
-from pathlib import Path
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Literal
 
 import structlog
-import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 
-from syncd import logs
+from syncd import running
 from syncd.app import App, compose
 from syncd.errors import SyncdError
 from syncd.store.engine import Database
 from syncd.store.migrate import require_current, upgrade
-from syncd.web import create_web
-from syncd.worker import Scheduled, Worker
 
-NICE = 10
-GRACE_S = 20  # for requests under way when the process is told to end
+GRACE_S = 25  # for a process to end, a little more than each gives its own work
+STEADY_S = 60  # who lived this long starts again at once
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30
+FIGURES = "PROMETHEUS_MULTIPROC_DIR"  # where the processes' figures meet
 DANGEROUS = ("tls_do_not_verify_certificates", "accept_unmarked_files_as_complete")
 log = structlog.get_logger()
 Only = Literal["web", "worker"]
 
 
-def serve(app: App, only: Only | None = None, listening: socket.socket | None = None) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises SyncdError if the address is taken or the database is not there."""
+def serve(
+    app: App,
+    only: Only | None = None,
+    listening: socket.socket | None = None,
+    answering: Callable[[], None] = lambda: None,
+) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises SyncdError if the address is taken or the database is not there.
+
+    `answering` is called once, when every web process answers for the first time.
+    """
     _warn_of_dangers(app)
-    with closing(open_database(app)) as database:
-        if only == "worker":
-            _work(app, database)
-            return
-        sock = listening or listen(app)
-        child = None if only == "web" else _start_worker(app.settings.path)
+    open_database(app).close()
+    sock = None if only == "worker" else listening or listen(app)
+    kinds = [] if only == "worker" else ["web"] * app.settings.http.processes
+    kinds += [] if only == "web" else ["worker"]
+    with tempfile.TemporaryDirectory(prefix="syncd-figures-") as figures:
+        before = os.environ.get(FIGURES)
+        os.environ[FIGURES] = figures
         try:
-            _web(app, database, sock)
+            _Supervisor(app, [_Child(kind, alone=only is not None) for kind in kinds], sock, _notifier(), answering).run()
         finally:
-            sock.close()
-            if child is not None:
-                _stop(child)
+            if sock is not None:
+                sock.close()
+            os.environ.pop(FIGURES)
+            if before is not None:
+                os.environ[FIGURES] = before
 
 
 def _warn_of_dangers(app: App) -> None:
@@ -89,99 +104,217 @@ def listen(app: App) -> socket.socket:
 
 def url(app: App, sock: socket.socket) -> str:
     """How to reach what listens on `sock`; with port 0 the machine chose one."""
-    http = app.settings.http
-    if http.public_url or http.bind.port:
-        return http.url
-    return http.url.rsplit(":", 1)[0] + f":{sock.getsockname()[1]}"
+    return running.url(app, sock)
 
 
-def _web(app: App, database: Database, sock: socket.socket) -> None:
-    http = app.settings.http
-    config = uvicorn.Config(
-        create_web(
-            database,
-            app.workspaces,
-            app.clock,
-            app.ids,
-            url(app, sock),
-            # Behind a proxy everybody comes from loopback.
-            open_status=http.bind.loopback and not http.trusted_proxies,
-        ),
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=bool(http.trusted_proxies),
-        forwarded_allow_ips=list(http.trusted_proxies),
-        ssl_certfile=http.tls.cert_file if http.tls else None,
-        ssl_keyfile=http.tls.key_file if http.tls else None,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    log.info("serving", url=url(app, sock))
-    with _signals(lambda: None):  # uvicorn handles them while it runs, and then raises them again for us
-        uvicorn.Server(config).run(sockets=[sock])
-    log.info("stopped")
+# -- the processes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Child:
+    """A place for a process: who is in it now, and how often one died there of late."""
+
+    kind: str  # "web" | "worker"
+    alone: bool  # the other half runs elsewhere
+    process: SpawnProcess | None = None
+    line: Connection | None = None  # its end closes with the process, ours with the supervisor
+    ready: bool = False
+    started: float = 0.0
+    deaths: int = 0
+    start_at: float = 0.0  # monotonic; in the future while it pauses
+
+    def start(self, app: App, sock: socket.socket | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        target = running.web if self.kind == "web" else running.worker
+        arguments = (app.settings.path, theirs, sock, self.alone) if self.kind == "web" else (app.settings.path, theirs)
+        self.process = context.Process(target=target, args=arguments, name=f"syncd-{self.kind}")
+        self.process.start()
+        theirs.close()
+        self.line, self.ready, self.started = ours, False, time.monotonic()
+
+    def died(self) -> float:
+        """Clear up; returns the pause before the next one, in seconds."""
+        assert self.process is not None and self.line is not None
+        self.process.join()
+        steady = time.monotonic() - self.started > STEADY_S
+        self.deaths = 1 if steady else self.deaths + 1
+        with suppress(OSError, KeyError):
+            mark_process_dead(self.process.pid)  # type: ignore[no-untyped-call]
+        self.line.close()
+        self.process.close()
+        self.process = self.line = None
+        pause_s: float = min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.deaths - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+        self.start_at = time.monotonic() + pause_s
+        return pause_s
+
+
+@dataclass(slots=True)
+class _Supervisor:
+    app: App
+    children: list[_Child]
+    sock: socket.socket | None
+    notify: Callable[[str], None]
+    answering: Callable[[], None]
+    _signals: list[int] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        with _caught(self._signals) as woken:
+            if self.sock is not None:
+                log.info("serving", url=url(self.app, self.sock))
+            try:
+                while not self._ending():
+                    self._start_who_is_due()
+                    self._wait(woken)
+                    if signal.SIGHUP in self._signals:
+                        self._signals.remove(signal.SIGHUP)
+                        self._reload()
+            finally:
+                self._end()
+
+    def _ending(self) -> bool:
+        return signal.SIGTERM in self._signals or signal.SIGINT in self._signals
+
+    def _start_who_is_due(self) -> None:
+        for child in self.children:
+            if child.process is None and child.start_at <= time.monotonic():
+                child.start(self.app, self.sock)
+
+    def _wait(self, woken: socket.socket, seconds: float = 3600) -> None:
+        """Until a process is ready or dies, a signal comes, one may start again, or systemd wants to hear of us."""
+        now = time.monotonic()
+        pauses = [child.start_at - now for child in self.children if child.process is None]
+        watchdog = _watchdog_s()
+        for_s = max(0.0, min([seconds, *pauses, *([watchdog / 2] if watchdog else [])]))
+        lines: dict[object, _Child] = {child.line: child for child in self.children if child.line is not None}
+        ends: dict[object, _Child] = {
+            child.process.sentinel: child for child in self.children if child.process is not None
+        }
+        for each in wait([woken, *lines, *ends], for_s):  # type: ignore[list-item]
+            if each is woken:
+                with suppress(BlockingIOError):
+                    woken.recv(4096)
+            elif each in ends:
+                self._died(ends[each])
+            elif (child := lines[each]).line is not None:
+                self._heard(child)
+        if watchdog and all(child.process is not None for child in self.children):
+            self.notify("WATCHDOG=1")
+
+    def _heard(self, child: _Child) -> None:
+        assert child.line is not None
+        try:
+            child.line.recv()
+        except (EOFError, OSError):
+            return  # it is dying; its end is noticed next
+        child.ready = True
+        if all(each.ready for each in self.children if each.kind == "web"):
+            self._once("answering", self.answering)
+        if all(each.ready for each in self.children):
+            self._once("ready", self._ready)
+
+    def _once(self, what: str, tell: Callable[[], None]) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            tell()
+
+    def _ready(self) -> None:
+        log.info("ready", processes=len(self.children))
+        self.notify("READY=1")
+
+    def _died(self, child: _Child) -> None:
+        assert child.process is not None
+        pid, code = child.process.pid, child.process.exitcode
+        pause_s = child.died()
+        if not self._ending():
+            log.error("process_died", kind=child.kind, pid=pid, exit_code=code, again_in_s=round(pause_s, 1))
+
+    def _reload(self) -> None:
+        """The new configuration, if it is one. Each process is replaced when its successor's time has come."""
+        self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            fresh = compose(self.app.settings.path, os.environ)
+            if fresh.settings.http.bind != self.app.settings.http.bind:
+                log.warning("reload_keeps_address", bind=str(self.app.settings.http.bind), wants="a restart")
+            self.app = fresh
+            log.info("reloaded")
+        except SyncdError as exc:
+            log.error("reload_refused", why=str(exc))  # the processes go on with what they have
+        else:
+            for child in self.children:
+                if child.process is not None:
+                    _stop([child])
+                child.deaths, child.start_at = 0, 0.0
+                child.start(self.app, self.sock)
+        self.notify("READY=1")
+
+    def _end(self) -> None:
+        self.notify("STOPPING=1")
+        if self.sock is not None:
+            self.sock.close()  # nobody new; the web processes finish with those they have
+        _stop(self.children)
+        log.info("stopped")
+
+
+def _stop(children: list[_Child]) -> None:
+    """Tell them all, then wait for all; whoever overstays is killed: a run is resumed from its stored items."""
+    for child in children:
+        if child.process is not None:
+            child.process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    for child in children:
+        if child.process is None:
+            continue
+        child.process.join(max(0.0, deadline - time.monotonic()))
+        if child.process.is_alive():
+            log.error("process_killed", kind=child.kind, pid=child.process.pid, after_s=GRACE_S)
+            child.process.kill()
+            child.process.join()
+        child.died()
 
 
 @contextmanager
-def _signals(handle: object, which: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[None]:
-    def on_signal(_: int, __: FrameType | None) -> None:
-        if callable(handle):
-            handle()
+def _caught(into: list[int]) -> Iterator[socket.socket]:
+    """Signals go into the list, and wake whoever waits for the socket."""
 
-    before = {number: signal.signal(number, on_signal) for number in which}
+    def note(number: int, _: FrameType | None) -> None:
+        into.append(number)
+        with suppress(OSError):
+            waker.send(b"\0")
+
+    woken, waker = socket.socketpair()
+    woken.setblocking(False)
+    waker.setblocking(False)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield woken
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+        woken.close()
+        waker.close()
 
 
-# -- the worker ---------------------------------------------------------------------------------------------------------
+# -- systemd -------------------------------------------------------------------------------------------------------------------
 
 
-def _start_worker(config: Path) -> multiprocessing.process.BaseProcess:
-    child = multiprocessing.get_context("spawn").Process(target=_worker_process, args=(config,), name="syncd-worker")
-    child.start()
-    return child
+def _notifier() -> Callable[[str], None]:
+    """Says a line to whoever started us, by the protocol of sd_notify(3); to nobody if nobody asked."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+
+    def say(text: str) -> None:
+        if not address:
+            return
+        with suppress(OSError), closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as out:
+            out.connect("\0" + address[1:] if address.startswith("@") else address)
+            out.sendall(text.encode())
+
+    return say
 
 
-def _stop(child: multiprocessing.process.BaseProcess) -> None:
-    child.terminate()
-    child.join(GRACE_S)
-    if child.is_alive():  # a run is resumed from its stored items, so this loses nothing
-        child.kill()
-        child.join()
-
-
-def _worker_process(config: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in its order
-    logs.configure(form="console" if sys.stderr.isatty() else "json")
-    try:
-        app = compose(config, os.environ)
-        with closing(app.database()) as database:
-            _work(app, database)
-    except SyncdError as exc:
-        log.error("worker_failed", why=str(exc))
-        sys.exit(exc.exit_code)
-
-
-def _work(app: App, database: Database) -> None:
-    os.nice(NICE)
-    directories = [
-        Scheduled(app.workspaces[name], each.source, each.mapping, each.schedule.full, each.schedule.delta)
-        for name, sources in app.directories.items()
-        for each in sources.values()
-    ]
-    worker = Worker(database, app.workspaces, directories, app.clock, app.ids, app.settings.timezone)
-    ending = threading.Event()
-    parent = multiprocessing.parent_process()
-
-    def ended(seconds: float) -> bool:
-        if parent is None:
-            return ending.wait(seconds)
-        # A parent that is gone leaves nobody to end us.
-        return ending.wait(seconds) or bool(wait([parent.sentinel], 0))
-
-    stopping = (signal.SIGTERM,) if parent is not None else (signal.SIGINT, signal.SIGTERM)
-    with _signals(ending.set, stopping):
-        worker.run(ended)
+def _watchdog_s() -> float | None:
+    """How often systemd wants to hear of us (WatchdogSec); None if it does not."""
+    asked = os.environ.get("WATCHDOG_USEC", "")
+    mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(asked) / 1e6 if asked.isdecimal() and mine else None

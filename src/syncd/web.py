@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -30,12 +31,16 @@ from syncd.auth import ACTOR, CACHE_S, Authenticated, Authenticator
 from syncd.core.actor import Actor
 from syncd.core.workspace import Workspace
 from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
+from syncd.gauges import Looking, families
+from syncd.health import Timetables
+from syncd.metrics import Metrics, operation
 from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, TOLERANCES, Context, error
 from syncd.scim.messages import error_body
 from syncd.scim.routes import scim_routes
-from syncd.store import listing, migrate
+from syncd.store import leases, migrate, standing
 from syncd.store.engine import Database
-from syncd.store.read import Connection
+from syncd.store.standing import Standing
+from syncd.store.tokens import METRICS_READ
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
@@ -52,17 +57,22 @@ def create_web(
     open_status: bool = False,
     token_cache_s: float = CACHE_S,
     routes: Sequence[BaseRoute] = (),
+    timetables: Timetables = MappingProxyType({}),
+    needs_worker: bool = False,
 ) -> Starlette:
     """The application. `workspaces`: by name; `public_url`: how others reach it, such as `https://syncd.example.org`.
 
     `open_status`: `/` and `/metrics` without a token, for a process bound to loopback. `token_cache_s`: how long a
     verified token is not looked up again, and so how long a revoked one may go on. `routes` come after SCIM's and stand
-    behind the same authentication.
+    behind the same authentication. `timetables`: when each source is to be read, for who asks how late it is.
+    `needs_worker`: not ready without a worker's heartbeat, since nobody else would run one.
     """
     authenticator = Authenticator(database, workspaces, clock, token_cache_s)
     context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
-    metrics = Metrics.new()
-    own = _Pages(database, workspaces, clock, metrics)
+    metrics = Metrics()
+    own = _Pages(
+        database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker
+    )
     application = Starlette(
         routes=[
             *scim_routes(context),
@@ -82,7 +92,7 @@ def create_web(
             ),
         ],
         exception_handlers={SyncdError: _refused},
-        lifespan=lambda _: _running(authenticator, database),
+        lifespan=lambda _: _running(authenticator, database, metrics),
     )
     application.router.redirect_slashes = False  # a path has one spelling, made in front
     return application
@@ -94,17 +104,18 @@ async def _refused(_: Request, exc: Exception) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def _running(authenticator: Authenticator, database: Database) -> AsyncIterator[None]:
+async def _running(authenticator: Authenticator, database: Database, metrics: Metrics) -> AsyncIterator[None]:
     async def note() -> None:
         while True:
             await asyncio.sleep(NOTE_USED_EVERY_S)
             await _note_used(authenticator)
 
-    noting = asyncio.create_task(note())
+    tasks = [asyncio.create_task(note()), asyncio.create_task(metrics.watch(database))]
     try:
         yield
     finally:
-        noting.cancel()
+        for task in tasks:
+            task.cancel()
         await _note_used(authenticator)
         await database.aclose()
 
@@ -118,28 +129,17 @@ async def _note_used(authenticator: Authenticator) -> None:
 
 # -- observing -------------------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Of one application. Labels are route templates and statuses: nothing of a request, no workspace."""
-
-    registry: CollectorRegistry
-    requests: Counter
-    seconds: Histogram
-
-    @staticmethod
-    def new() -> Metrics:
-        registry = CollectorRegistry()
-        names = ("method", "route")
-        return Metrics(
-            registry,
-            Counter("syncd_http_requests", "Requests answered.", (*names, "status"), registry=registry),
-            Histogram("syncd_http_request_seconds", "Time to answer a request.", names, registry=registry),
-        )
+_SHORT_TOKEN: Final = re.compile(
+    rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+)  # of another's request id: safe to log and to return
 
 
 class Observed:
-    """The outermost layer: request id, log line, metrics, and a 500 that says nothing but the id."""
+    """The outermost layer: request id, log line, metrics, and a 500 that says nothing but the id.
+
+    The id is the client's `X-Request-Id` if that is a short word, else a new one. It stands in every line that is logged
+    while the request is answered, and in the answer.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, ids: Callable[[], str]) -> None:
         self._app, self._metrics, self._ids = app, metrics, ids
@@ -148,7 +148,12 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, request_id, answered = time.perf_counter(), self._ids(), 0
+        request_id = _request_id(scope) or self._ids()
+        with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.in_flight.track_inprogress():
+            await self._answer(request_id, scope, receive, send)
+
+    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        started, answered = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
             nonlocal answered
@@ -160,29 +165,39 @@ class Observed:
         try:
             await self._app(scope, receive, sending)
         except Exception:
-            log.exception("request_failed", request_id=request_id, method=scope["method"], route=scope.get(ROUTE))
+            log.exception("request_failed", method=_method(scope), route=_route(scope))
             if not answered:
                 body = error_body(500, f"something unexpected happened; the log has it under request {request_id}")
                 await Response(body, 500, media_type=MEDIA_TYPE)(scope, receive, sending)
-        took_s = time.perf_counter() - started
-        self._observe(scope, request_id, answered, took_s)
+        self._observe(scope, answered, time.perf_counter() - started)
 
-    def _observe(self, scope: Scope, request_id: str, answered: int, took_s: float) -> None:
-        route, method = scope.get(ROUTE) or "other", scope["method"]
-        if method not in _METHODS:
-            method = "other"
-        self._metrics.requests.labels(method, route, answered).inc()
-        self._metrics.seconds.labels(method, route).observe(took_s)
+    def _observe(self, scope: Scope, answered: int, took_s: float) -> None:
+        method, route, actor = _method(scope), _route(scope), scope.get(ACTOR)
+        workspace, connection = (actor.workspace, actor.name) if isinstance(actor, Actor) else ("", "")
+        self._metrics.answered(workspace, connection, operation(method, route), answered, took_s)
         if not scope["path"].startswith("/scim"):
             return
-        actor = scope.get(ACTOR)
-        more: dict[str, Any] = {}
-        if isinstance(actor, Actor):
-            more = {"workspace": actor.workspace, "connection": actor.name}
+        more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
         if scope.get(TOLERANCES):
             more["tolerances"] = scope[TOLERANCES]
         took_ms = round(took_s * 1000, 2)
-        log.info("scim_answered", method=method, route=route, status=answered, took_ms=took_ms, id=request_id, **more)
+        log.info("scim_answered", method=method, route=route, status=answered, took_ms=took_ms, **more)
+
+
+def _request_id(scope: Scope) -> str | None:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    # A token sent in the wrong header is a short word too.
+    return given.decode() if _SHORT_TOKEN.fullmatch(given) and not given.startswith(b"syncd_") else None
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    """Its template, or the name of a page; never what the client wrote."""
+    route = scope.get(ROUTE) or getattr(scope.get("route"), "path", "other")
+    return str(route)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -197,21 +212,44 @@ class _Pages:
     workspaces: Mapping[str, Workspace]
     clock: Callable[[], datetime]
     metrics: Metrics
+    looking: Looking
+    timetables: Timetables
+    needs_worker: bool
 
     async def healthz(self, request: Request) -> Response:
         """The process answers; says nothing else."""
         return PlainTextResponse("ok")
 
     async def readyz(self, request: Request) -> Response:
-        """The database answers and is of this release's schema."""
+        """Whether requests can be served: the database answers, its schema will do, and somebody does the work. Each with
+        a line of its own; 503 if one of them is missing."""
         try:
-            await asyncio.to_thread(migrate.require_current, self.database)
-        except DatabaseUnavailable:
-            return PlainTextResponse("not ready", 503)
-        return PlainTextResponse("ready")
+            lines = await asyncio.to_thread(self._standing_of_parts)
+        except DatabaseUnavailable as exc:
+            log.warning("not_ready", why=str(exc))
+            return PlainTextResponse("database: does not answer, or has another schema; the log says which\n", 503)
+        good = all(line.endswith(": ok") for line in lines)
+        return PlainTextResponse("".join(f"{line}\n" for line in lines), 200 if good else 503)
+
+    def _standing_of_parts(self) -> list[str]:
+        migrate.require_usable(self.database)
+        with self.database.reading() as conn:
+            workers = [each for each in leases.processes(conn) if each.kind == "worker"]
+        lines = ["database: ok", "schema: ok"]
+        if self.needs_worker:
+            alive = any(each.alive for each in workers)
+            lines.append("worker: ok" if alive else "worker: none is alive")
+        return lines
 
     async def metrics_(self, request: Request) -> Response:
-        return Response(generate_latest(self.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        """Of all workspaces, so a token needs the permission by name where there are several."""
+        actor = request.scope.get(ACTOR)
+        if isinstance(actor, Actor):
+            named = len(self.workspaces) == 1 or METRICS_READ in actor.allow
+            if not (named and actor.may(METRICS_READ)):
+                raise Forbidden(f"this token lacks the permission {METRICS_READ}, which * does not include here")
+        facts = families(await self.looking.seen(), self.timetables)
+        return Response(self.metrics.page(facts), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def status_(self, request: Request) -> Response:
         """With a token the workspace of the token; without one, on loopback, all."""
@@ -222,12 +260,9 @@ class _Pages:
                 raise Forbidden("this token lacks the permission users:read")
             shown = [self.workspaces[actor.workspace]]
 
-        def read() -> list[status.Standing]:
+        def read() -> Standing:
             with self.database.reading() as conn:
-                return [_standing(conn, workspace) for workspace in shown]
+                return standing.read(conn, shown, self.clock())
 
-        return HTMLResponse(status.page(await asyncio.to_thread(read), self.clock()))
-
-
-def _standing(conn: Connection, workspace: Workspace) -> status.Standing:
-    return status.Standing(listing.overview(conn, workspace), listing.seat_pools(conn, workspace))
+        found = await asyncio.to_thread(read)
+        return HTMLResponse(status.page(found, self.timetables, processes=not isinstance(actor, Actor)))

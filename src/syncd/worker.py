@@ -1,132 +1,307 @@
-"""The worker process: reads directories when their schedule says so, and commits status changes whose date has come.
+"""The worker process: reads directories when their schedule says so, and keeps the times of everything else.
 
-It decides nothing itself: a schedule calls `reconcile`, a due date goes through the door as an edit that states nothing.
-A read that fails is logged and tried again at its next time. What a guard holds back is tried again after an hour, not at
-every tick, so that the record is not filled with it.
+It decides nothing itself: a due time calls `reconcile`, `Timers` commits what a date brings. Each time of a schedule has one
+run, whichever worker takes it; on PostgreSQL the queue hands it to one that is free. A read that fails is tried again with
+growing pauses until its schedule comes round; what a vanished worker left behind is finished by whoever sees it first.
+Times that passed unseen are made good within the source's grace, and recorded as missed after that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
+from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.date import DateTrigger
 
-from syncd.core.actor import ADMIN_SOURCE, Actor
-from syncd.core.change import UserEdit
+from syncd.core.actor import Actor
 from syncd.core.snapshot import Source
 from syncd.core.workspace import Workspace
-from syncd.errors import SyncdError
+from syncd.errors import AlreadyRan, Conflict, Stopped, SyncdError
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.run import reconcile
-from syncd.store.commit import commit
+from syncd.store import leases, run_records
 from syncd.store.engine import Database
-from syncd.store.listing import due_users
+from syncd.timers import Timers
+from syncd.timetable import Timetable
+
+if TYPE_CHECKING:
+    from syncd.store.queue import Queue
 
 TICK_S = 5
-RETRY = timedelta(hours=1)
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SWEEP_S = 30
+GRACE_S = 15  # for a batch under way when the process is told to end
+FIRST_RETRY_S, LAST_RETRY_S = 30, 900
+_LOOK_BACK = timedelta(days=7)  # for times that nobody was there to see
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A directory with its times: `full` is cron in the configured zone, `delta` the time between reads."""
+    """A directory with its times; a run may begin `misfire_grace` after its own."""
 
     workspace: Workspace
     source: Source
     mapping: DirectoryMapping
-    full: str | None
-    delta: timedelta | None
+    timetable: Timetable
+    misfire_grace: timedelta = timedelta(hours=1)
+
+    @property
+    def key(self) -> str:
+        return f"{self.workspace.name}/{self.source.name}"
 
 
 @dataclass(slots=True)
 class Worker:
+    """`runs`: how many sources are read at the same time. `beat_file`: touched at every heartbeat."""
+
     database: Database
-    workspaces: Mapping[str, Workspace]
-    directories: Iterable[Scheduled]
+    directories: Mapping[str, Scheduled]  # by their key
+    timers: Timers
     clock: Callable[[], datetime]
     ids: Callable[[], str]
-    timezone: tzinfo
+    release: str
+    runs: int = 2
+    beat_file: Path | None = None
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _under_way: set[str] = field(default_factory=set)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _timers_fence: int | None = None
+    _queue: Queue | None = None
+    _pool: ThreadPoolExecutor = field(init=False)
+    _scheduler: BackgroundScheduler = field(init=False)
 
-    def run(self, wait: Callable[[float], bool]) -> None:
-        """Work until `wait(seconds)` says True: it sleeps that long, or less when the process is to end."""
-        scheduler = BackgroundScheduler(
-            timezone=self.timezone,
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    def run(self, wait: Callable[[float], bool], ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `wait(seconds)` says True: it sleeps that long, or less when the process is to end.
+
+        `ready` is called after the first heartbeat. Returns when the batches under way are done, or GRACE_S later: the
+        caller then ends the process, since a thread that waits for a directory cannot be stopped otherwise.
+        """
+        self._pool = ThreadPoolExecutor(self.runs, thread_name_prefix="run")
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC", executors={"default": _Due()}, job_defaults={"coalesce": False, "misfire_grace_time": None}
         )
-        for each in self.directories:
-            if each.full:
-                scheduler.add_job(self.read, CronTrigger(**cron_fields(each.full), timezone=self.timezone), [each])
-            if each.delta:
-                every = IntervalTrigger(seconds=int(each.delta.total_seconds()))
-                scheduler.add_job(self.read, every, [each])
-        scheduler.start()
-        later: dict[tuple[str, str], datetime] = {}
-        try:
-            while not wait(TICK_S):
-                self.tick(later)
-        finally:
-            scheduler.shutdown(wait=True)  # a run under way ends its batch and its report
+        if self.database.dialect == "postgresql":
+            from syncd.store.queue import Queue  # noqa: PLC0415 - loads a job library that only PostgreSQL needs
 
-    def read(self, each: Scheduled) -> None:
+            self._queue = Queue(self.database.url, self._taken, self._pool, self.runs)
+            self._queue.start()
+        self._beat()
+        for each in self.directories.values():
+            if each.timetable:
+                self._scheduler.add_job(self._due, _Times(each.timetable), [each, ()], next_run_time=self._from(each))
+        self._scheduler.start()
+        ready()
+        waited = float(SWEEP_S)
+        try:
+            while True:
+                self._tick()
+                if waited >= SWEEP_S:
+                    waited = 0
+                    self._sweep()
+                if wait(TICK_S):
+                    break
+                waited += TICK_S
+        finally:
+            self._end()
+
+    # -- the times of a schedule -------------------------------------------------------------------------------------
+
+    def _from(self, each: Scheduled) -> datetime | None:
+        """The first time this worker is to see: after the last one that has a run, so that a gap is noticed."""
+        now = self.clock()
+        last = now
+        with suppress(SyncdError), self.database.reading() as conn:
+            last = run_records.last_scheduled(conn, each.workspace.name, each.source.name) or now
+        return each.timetable.after(min(now, max(last, now - _LOOK_BACK)))
+
+    def _due(self, each: Scheduled, times: Sequence[datetime]) -> None:
+        """Called by the scheduler with every time that came since it last looked."""
+        now = self.clock()
+        gone = [time for time in times if now - time > each.misfire_grace]
+        if gone:
+            self._record_missed(each, gone, now)
+        if len(gone) < len(times):
+            self._hand_out(each, times[-1])
+
+    def _record_missed(self, each: Scheduled, gone: Sequence[datetime], now: datetime) -> None:
+        names = {"workspace": each.workspace.name, "source": each.source.name}
+        try:
+            with self.database.writing() as conn:
+                mine = run_records.missed(conn, each.workspace.name, each.source.name, self.ids(), gone, now)
+        except SyncdError as exc:
+            log.warning("missed_not_recorded", why=str(exc), **names)
+            mine = True
+        if mine:
+            log.warning("run_missed", **names, times=len(gone), first=gone[0].isoformat(), last=gone[-1].isoformat())
+
+    def _hand_out(self, each: Scheduled, when: datetime | None) -> None:
+        """To any worker through the queue, or to a thread of this one. `when` None: a run that no time asked for."""
+        if self._queue is not None:
+            try:
+                text = when.isoformat() if when else None
+                self._queue.put(f"{each.key} {text}", orjson.dumps({"source": each.key, "at": text}))
+                return
+            except SyncdError as exc:
+                log.warning("queue_passed_by", source=each.key, why=str(exc))
+        self._pool.submit(self._read, each, when)
+
+    def _taken(self, payload: bytes) -> None:
+        """A job from the queue, in a thread of the pool."""
+        job: dict[str, Any] = orjson.loads(payload)
+        each = self.directories.get(job["source"])
+        if each is None:
+            log.warning("job_not_known", source=job["source"])  # another worker has another configuration
+            return
+        self._read(each, datetime.fromisoformat(job["at"]) if job["at"] else None)
+
+    # -- one read ----------------------------------------------------------------------------------------------------
+
+    def _read(self, each: Scheduled, when: datetime | None) -> None:
+        if self._ending.is_set():
+            return
+        self._under_way.add(each.key)
+        try:
+            complete = self._reconcile(each, when)
+        except AlreadyRan as exc:
+            log.debug("run_taken", why=str(exc))
+        except Conflict as exc:
+            log.info("run_skipped", workspace=each.workspace.name, source=each.source.name, why=str(exc))
+        except Stopped:
+            pass  # recorded by the run itself; the next worker goes on with it
+        except SyncdError:
+            self._again(each)  # said by the run itself, as `source_failed`
+        except Exception:
+            log.exception("run_crashed", workspace=each.workspace.name, source=each.source.name)
+            self._again(each)
+        else:
+            if complete:
+                self._failures.pop(each.key, None)
+            else:
+                self._again(each)
+        finally:
+            self._under_way.discard(each.key)
+
+    def _reconcile(self, each: Scheduled, when: datetime | None) -> bool:
         name = each.source.name
         actor = Actor("run", name, each.workspace.name, source=name)
-        try:
-            reconcile(
-                self.database, each.workspace, each.source, each.mapping, actor, self.clock, self.ids, dry_run=False
-            )
-        except SyncdError as exc:
-            log.warning("run_missed", workspace=each.workspace.name, source=name, why=str(exc))
+        report = reconcile(
+            self.database, each.workspace, each.source, each.mapping, actor, self.clock, self.ids,
+            dry_run=False, progress=_Until(self._ending), scheduled_at=when,
+        )  # fmt: skip
+        return report.complete
 
-    def tick(self, later: dict[tuple[str, str], datetime]) -> int:
-        """Commit the transitions that are due; returns how many users were looked at. `later`: who waits until when."""
-        now = self.clock()
-        looked_at = 0
-        for workspace in self.workspaces.values():
+    def _again(self, each: Scheduled) -> None:
+        """Once more after a pause that doubles, unless the schedule comes round before."""
+        times = self._failures[each.key] = self._failures.get(each.key, 0) + 1
+        pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (times - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+        at = self.clock() + timedelta(seconds=pause_s)
+        following = each.timetable.after(self.clock())
+        if (following is None or at < following) and not self._ending.is_set():
+            self._scheduler.add_job(
+                self._due, DateTrigger(at), [each, ()], id=f"again {each.key}", replace_existing=True
+            )
+            log.info(
+                "run_again", workspace=each.workspace.name, source=each.source.name, in_s=round(pause_s), failed=times
+            )
+
+    # -- everything else ---------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        try:
+            self._beat()
+            if self._leads():
+                self.timers.tick()
+        except SyncdError as exc:
+            log.warning("tick_missed", why=str(exc))
+
+    def _beat(self) -> None:
+        if self.beat_file is not None:
+            self.beat_file.touch()
+        with self.database.writing() as conn:
+            leases.beat(conn, "worker", self.release)
+
+    def _leads(self) -> bool:
+        """One worker at a time keeps the times that belong to no source."""
+        with self.database.writing() as conn:
+            try:
+                if self._timers_fence is None:
+                    self._timers_fence = leases.take(conn, "", "timers", "timers")
+                else:
+                    leases.renew(conn, "", "timers", self._timers_fence)
+            except Conflict:
+                self._timers_fence = None
+        return self._timers_fence is not None
+
+    def _sweep(self) -> None:
+        """Runs that a vanished process left behind are finished, whatever became of their place in the queue."""
+        for each in self.directories.values():
+            if each.key in self._under_way:
+                continue
             try:
                 with self.database.reading() as conn:
-                    due = due_users(conn, workspace.name, now)
-                for id in due:
-                    if later.get((workspace.name, id), now) <= now:
-                        looked_at += 1
-                        self._transition(workspace, id, now, later)
+                    left = run_records.orphaned(conn, each.workspace.name, each.source.name)
             except SyncdError as exc:
-                log.warning("tick_missed", workspace=workspace.name, why=str(exc))
-        return looked_at
+                log.warning("sweep_missed", why=str(exc))
+                return
+            if left:
+                log.warning("run_left_behind", workspace=each.workspace.name, source=each.source.name)
+                self._hand_out(each, None)
 
-    def _transition(self, workspace: Workspace, id: str, now: datetime, later: dict[tuple[str, str], datetime]) -> None:
-        actor = Actor("timer", "timer", workspace.name)
-        edit = UserEdit(id, ADMIN_SOURCE, why="a date has come")
-        outcome = self.database.write_now(lambda conn: commit(conn, workspace, actor, [edit], now, self.ids))
-        if outcome.error is not None:
-            later[workspace.name, id] = now + RETRY
-            log.warning("transition_held", workspace=workspace.name, user_id=id, why=str(outcome.error))
-        else:
-            later.pop((workspace.name, id), None)
+    def _end(self) -> None:
+        self._ending.set()
+        self._scheduler.shutdown(wait=False)
+        ended = threading.Thread(target=self._drain, daemon=True)
+        ended.start()
+        ended.join(GRACE_S)
+        if ended.is_alive():
+            log.warning("run_cut_off", sources=sorted(self._under_way))
+        with suppress(SyncdError), self.database.writing() as conn:
+            leases.release_all(conn)
+            leases.gone(conn)
 
-
-def cron_fields(text: str) -> dict[str, str]:
-    """Cron as it is written (0 and 7 are Sunday) for APScheduler, which counts weekdays from Monday."""
-    minute, hour, day, month, weekday = text.split()
-    return {"minute": minute, "hour": hour, "day": day, "month": month, "day_of_week": _weekdays(weekday)}
-
-
-def _weekdays(text: str) -> str:
-    if text == "*":
-        return text
-    found: list[str] = []
-    for part in text.lower().split(","):
-        span, _, step = part.partition("/")
-        first, _, last = ("0-6" if span == "*" else span).partition("-")
-        start, end = _day(first), _day(last or (first if not step else "6"))
-        found += [_DAYS[number] for number in range(start, end + 1, int(step or 1))]
-    return ",".join(dict.fromkeys(found))
+    def _drain(self) -> None:
+        if self._queue is not None:
+            self._queue.stop()
+        self._pool.shutdown(cancel_futures=True)
 
 
-def _day(text: str) -> int:
-    return int(text) if text.isdecimal() else _DAYS.index(text)
+class _Times(BaseTrigger):  # type: ignore[misc]
+    """A timetable as the scheduler wants it."""
+
+    def __init__(self, timetable: Timetable) -> None:
+        self._timetable = timetable
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        return self._timetable.after(previous or now)
+
+
+class _Due(BaseExecutor):  # type: ignore[misc]
+    """Hands the times that came to the job's function at once: the work itself is done elsewhere."""
+
+    def _do_submit_job(self, job: Any, times: list[datetime]) -> None:
+        each, _ = job.args
+        job.func(each, times)
+        self._run_job_success(job.id, [])
+
+
+@dataclass(frozen=True, slots=True)
+class _Until:
+    """A run's progress, which stops it between two steps once the process is to end."""
+
+    ending: threading.Event
+
+    def step(self, name: str, done: int, total: int | None) -> None:
+        if self.ending.is_set():
+            raise Stopped("the worker was told to end; the next run goes on from here")

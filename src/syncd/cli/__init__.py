@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from syncd import logs
-from syncd.cli import access, admin, database, runs, service, tokens, users
+from syncd.cli import access, admin, database, runs, service, standing, tokens, users
 from syncd.cli.session import Session
 from syncd.errors import SyncdError
 from syncd.reconcile.render import plain
@@ -38,7 +38,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local values, and those may be secrets
     rich_markup_mode=None,
 )
-for part in (service, runs, users, access, tokens, database, admin):
+for part in (service, standing, runs, users, access, tokens, database, admin):
     part.register(cli)
 
 

@@ -1,4 +1,4 @@
-"""`syncd activity`, `sample` and `status`: the record exported, a made-up company, and how a workspace stands."""
+"""`syncd activity` and `sample`: the record exported, and a made-up company."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from syncd import sample as samples
-from syncd.cli.session import json_line, moment, print_json, session, show, show_rows, when
-from syncd.cli.users import AsJson
+from syncd.cli.session import json_line, moment, session, when
 from syncd.reconcile.render import plain, short
 from syncd.store import listing
 
@@ -28,7 +27,6 @@ class Format(StrEnum):
 def register(cli: typer.Typer) -> None:
     cli.command()(activity)
     cli.command()(sample)
-    cli.command()(status)
 
 
 def activity(
@@ -90,27 +88,3 @@ def sample(
     """A made-up company as LDIF on stdout: names, nesting and oddities that real directories have."""
     company = samples.company(users, groups, seed)
     sys.stdout.writelines(samples.ldif(samples.monday(company) if monday else company))
-
-
-def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """How the workspace stands: users, seats, sources with their last run, held items."""
-    current = session(ctx)
-    with current.database.reading() as conn:
-        found = listing.overview(conn, current.workspace)
-        pools = listing.seat_pools(conn, current.workspace)
-    if as_json:
-        seats = [{"pool": p.pool, "used": p.used, "limit": p.limit, "waiting": p.waiting} for p in pools]
-        print_json({**found, "seats": seats})
-        return
-    users = ", ".join(f"{n:,} {state}" for state, n in sorted(found["users"].items())) or "none"
-    show(plain(f"workspace {found['workspace']}: users {users}; groups {found['groups']:,}; held {found['held']:,}"))
-    lines = (
-        (
-            *(each["source"], each["kind"], each["last_complete_at"], each["users"]),
-            *((each["last_run"]["status"], each["last_run"]["at"]) if each["last_run"] else ("never", None)),
-        )
-        for each in found["sources"]
-    )
-    show_rows(("source", "kind", "last complete read", "users", "last run", "at"), lines, "no sources")
-    usage = ((p.pool, p.used, "unlimited" if p.limit is None else p.limit, p.waiting) for p in pools)
-    show_rows(("pool", "used", "limit", "waiting"), usage, "no seat pools")

@@ -49,6 +49,8 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
         path=path,
         database=with_password(file.database, file.database_password_file),
         http=file.http,
+        worker=file.worker,
+        log=file.log,
         tokens=file.tokens,
         retention=file.retention,
         timezone=file.timezone,

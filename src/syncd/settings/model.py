@@ -22,12 +22,12 @@ from syncd.settings.values import (
     Authzid,
     Bind,
     Condition,
-    Cron,
     Database,
     DirectoryTemplate,
     DNs,
     Duration,
     DurationOrNever,
+    DurationOrZero,
     FilePath,
     LdapFilter,
     LdapUrls,
@@ -38,6 +38,7 @@ from syncd.settings.values import (
     SecretFile,
     Share,
     Template,
+    Times,
     TimeZone,
     WebUrl,
     shown,
@@ -70,10 +71,19 @@ class Http(Block):
     """Serve HTTPS with this certificate."""
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies in front that end TLS; only theirs are the X-Forwarded-* headers believed."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many answer requests, beside the worker. On SQLite one is usually fastest: there is one writer at a time."""
 
     @property
     def url(self) -> str:
         return self.public_url or f"{'https' if self.tls else 'http'}://{self.bind}"
+
+
+class Worker(Block):
+    runs: Annotated[int, Field(ge=1, le=64)] = 2
+    """How many sources one worker reads at the same time."""
+    beat_file: FilePath | None = None
+    """A file whose time is set at every heartbeat (10 s), for a probe of a worker that runs alone."""
 
 
 class Tokens(Block):
@@ -96,6 +106,13 @@ class Retention(Block):
     """Events that nobody took."""
     ended_tokens: DurationOrNever = timedelta(days=90)
     """Tokens that expired or were revoked, counted from then."""
+
+
+class Log(Block):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged: this and what is graver. What libraries say is logged from warnings on."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """JSON for a collector, or for people; auto: for people on a terminal, else JSON."""
 
 
 class WhenFull(Block):
@@ -206,10 +223,14 @@ class Missing(Block):
 
 
 class Schedule(Block):
-    full: Cron | None = None
-    """Whole reads, as cron: minute hour day month weekday (0 or 7 is Sunday), in `timezone`."""
+    full: Times | None = None
+    """Whole reads: as cron (minute hour day month weekday, 0 or 7 is Sunday) in `timezone`, or the time between them."""
     delta: Duration | None = None
     """Between reads of what changed."""
+    jitter: DurationOrZero = timedelta(0)
+    """Puts cron times off by a part of this that is always the same for a source, so that many do not start at once."""
+    misfire_grace: Duration = timedelta(hours=1)
+    """How late a read may begin after its time, when no worker was there; later it is recorded as missed."""
 
 
 class UserSearch(Block):
@@ -275,10 +296,18 @@ class LdapSource(Directory):
     """A file that holds the password."""
     bind_password_env: SecretEnv | None = None
     """Or the environment variable that does."""
+    sasl: Literal["external"] | None = None
+    """Instead of a name and a password: the server knows who asks by the client certificate, or by the ldapi:// socket."""
+    sasl_authzid: Authzid | None = None
+    """With sasl: whom to act as, dn:NAME or u:NAME. Default: whom the server takes us for."""
     starttls: bool = False
     """Begin TLS on an ldap:// connection; without it a password goes to this machine only."""
     ca_file: ReadableFile | None = None
     """Certificates to trust, PEM. Default: those of the machine."""
+    client_cert_file: ReadableFile | None = None
+    """The certificate to show to the server and its chain, PEM."""
+    client_key_file: ReadableFile | None = None
+    """Its private key, PEM, not encrypted. Default: the key in client_cert_file."""
     tls_do_not_verify_certificates: bool = False
     """Dangerous: anybody can pose as the server. Logged at every start."""
     connect_timeout: Duration = timedelta(seconds=10)
@@ -287,20 +316,14 @@ class LdapSource(Directory):
     """Without a byte from the server."""
     deadline: Duration = timedelta(hours=1)
     """For one whole read."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Further rounds over all servers, with growing pauses, when none could be reached. A read once begun is never repeated."""
     page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Entries asked for at a time."""
-    sasl: Literal["external"] | None = None
-    """Instead of a name and a password: the server knows who asks by the client certificate, or by the ldapi:// socket."""
-    sasl_authzid: Authzid | None = None
-    """With sasl: whom to act as, dn:NAME or u:NAME. Default: whom the server takes us for."""
     key_attribute: Literal["objectGUID", "entryUUID", "nsUniqueId", "ipaUniqueID"] | None = None
     """The attribute that stays the same for ever. Default: the first of these that the server has."""
     users: UserSearch
     """Where the users are."""
-    client_cert_file: ReadableFile | None = None
-    """The certificate to show to the server and its chain, PEM."""
-    client_key_file: ReadableFile | None = None
-    """Its private key, PEM, not encrypted. Default: the key in client_cert_file."""
     groups: GroupSearch | None = None
     """Where the groups are. Not given: no groups."""
 
@@ -309,8 +332,6 @@ class LdapSource(Directory):
         return self.bind_password_file or self.bind_password_env
 
 
-    retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """Further rounds over all servers, with growing pauses, when none could be reached. A read once begun is never repeated."""
 class LdifSource(Directory):
     kind: Literal["ldif"]
     """Read from a file in LDIF (RFC 2849)."""
@@ -361,10 +382,14 @@ class File(Workspace):
     """A file with PostgreSQL's password, if `database` holds none. SQLite has none."""
     http: Http = Http()
     """How syncd is reached."""
+    worker: Worker = Worker()
+    """The process that reads the sources and keeps the times."""
     tokens: Tokens = Tokens()
     """What connections and programs authenticate with."""
     retention: Retention = Retention()
     """What is kept how long, after it is of no use any more."""
+    log: Log = Log()
+    """What `syncd serve` says on stderr."""
     timezone: TimeZone = UTC
     """Of the schedules."""
     workspaces: dict[Name, Workspace] = Field(default_factory=dict)
@@ -378,6 +403,8 @@ class Settings:
     path: Path
     database: str = field(repr=False)  # the address may hold a password
     http: Http
+    worker: Worker
+    log: Log
     tokens: Tokens
     retention: Retention
     timezone: tzinfo

@@ -116,6 +116,16 @@ def _cron(value: str) -> str:
     return value
 
 
+def _cron_or_interval(value: object) -> str | timedelta:
+    """Cron with its five fields, or the time between two reads."""
+    if isinstance(value, str) and len(value.split()) > 1:
+        return _cron(value)
+    try:
+        return _positive(_duration(value))
+    except ValueError as exc:
+        raise ValueError(f"{exc}, nor cron such as 0 3 * * *") from None
+
+
 def _cron_part(part: str, names: tuple[str, ...], low: int, high: int) -> bool:
     span, slash, step = part.partition("/")
     if slash and not (step.isdecimal() and int(step) > 0):
@@ -226,6 +236,10 @@ def _web_url(value: str) -> str:
 
 def _ldap_url(value: object) -> str:
     parts = urlsplit(str(value))
+    if parts.scheme == "ldapi":
+        if not socket_path(str(value)):
+            raise ValueError(f"{shown(value)} names no socket, as ldapi:///run/slapd/ldapi does")
+        return str(value)
     try:
         good = parts.scheme in ("ldap", "ldaps") and parts.hostname and (parts.port or 1) and parts.path in ("", "/")
     except ValueError:  # a port that is no number
@@ -234,20 +248,6 @@ def _ldap_url(value: object) -> str:
         raise ValueError(f"{shown(value)} is not an address such as ldaps://dc1.example.org or ldap://127.0.0.1:389")
     return str(value).rstrip("/")
 
-
-def _ldap_filter(value: str) -> str:
-    if parts.scheme == "ldapi":
-        if not socket_path(str(value)):
-            raise ValueError(f"{shown(value)} names no socket, as ldapi:///run/slapd/ldapi does")
-        return str(value)
-    depth = 0
-    for character in value:
-        depth += (character == "(") - (character == ")")
-        if depth < 0:
-            break
-    if depth or not value.startswith("(") or not value.endswith(")"):
-        raise ValueError(f"{shown(value)} is not an LDAP filter: its brackets do not match")
-    return value
 
 def _authzid(value: str) -> str:
     """RFC 4513 section 5.2.1.8."""
@@ -258,6 +258,16 @@ def _authzid(value: str) -> str:
         _dn(name)
     return value
 
+
+def _ldap_filter(value: str) -> str:
+    depth = 0
+    for character in value:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth or not value.startswith("(") or not value.endswith(")"):
+        raise ValueError(f"{shown(value)} is not an LDAP filter: its brackets do not match")
+    return value
 
 
 def _dn(value: str) -> str:
@@ -324,12 +334,13 @@ DirectoryTemplate = Annotated[
     ),
 ]
 Duration = Annotated[timedelta, PlainValidator(_duration), AfterValidator(_positive), _written("^[0-9]+[smhd]$", "2h")]
+DurationOrZero = Annotated[timedelta, PlainValidator(_duration), _written("^[0-9]+[smhd]$", "10m, or 0s")]
 DurationOrNever = Annotated[
     timedelta | None, PlainValidator(_duration_or_never), _written("^([0-9]+[smhd]|never)$", "14d, or never")
 ]
 Share = Annotated[float, PlainValidator(_share), _written(r"^[0-9]+(\.[0-9]+)?%$", "5%")]
 TimeZone = Annotated[tzinfo, PlainValidator(_timezone), WithJsonSchema({"type": "string"})]
-Cron = Annotated[str, AfterValidator(_cron)]
+Times = Annotated[str | timedelta, PlainValidator(_cron_or_interval), _written("^[0-9*]", "0 3 * * * or 6h")]
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
 ReadableFile = Annotated[Path, PlainValidator(_path), AfterValidator(_readable), WithJsonSchema({"type": "string"})]
 SecretFile = Annotated[

@@ -52,7 +52,7 @@ def take(conn: Connection, workspace: str, name: str, run_id: str, holder: str |
     old = conn.execute(select(t.leases).where(k.workspace == workspace, k.name == name)).one_or_none()
     # A lease that outlasts any lease given now was given before the clock was set back.
     void = or_(k.expires_at <= now, k.expires_at > now + 2 * LEASE)
-    if old is not None and _dead(old.holder):
+    if old is not None and _dead(_process(old.holder)):
         void = or_(void, k.holder == old.holder)
     insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.leases)
     taken = conn.execute(
@@ -86,12 +86,17 @@ def release(conn: Connection, workspace: str, name: str, fence: int) -> None:
     conn.execute(delete(t.leases).where(k.workspace == workspace, k.name == name, k.fence == fence))
 
 
+def release_all(conn: Connection) -> None:
+    """Give back whatever this process still holds, because it ends now."""
+    conn.execute(delete(t.leases).where(t.leases.c.holder.endswith(f" {this_process()}", autoescape=True)))
+
+
 def held(conn: Connection, workspace: str, name: str) -> bool:
     """Whether somebody who may be alive works on it."""
     k = t.leases.c
     row = conn.execute(select(t.leases).where(k.workspace == workspace, k.name == name)).one_or_none()
     now = moment(conn)
-    return row is not None and now < row.expires_at <= now + 2 * LEASE and not _dead(row.holder)
+    return row is not None and now < row.expires_at <= now + 2 * LEASE and not _dead(_process(row.holder))
 
 
 class Kept:
@@ -143,7 +148,7 @@ def _count_fence(conn: Connection, workspace: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A web or worker process. `age_s`: since its last heartbeat."""
+    """A web or worker process. `age_s`: since its last heartbeat. `dead`: it is seen not to run any more."""
 
     id: str
     kind: str  # "web" | "worker"
@@ -152,26 +157,29 @@ class Process:
     release: str
     started_at: datetime
     age_s: float
+    dead: bool
 
     @property
     def alive(self) -> bool:
-        return self.age_s < 3 * BEAT.total_seconds()
+        return not self.dead and self.age_s < 3 * BEAT.total_seconds()
 
 
-def beat(conn: Connection, id: str, kind: str, release: str) -> None:
+def beat(conn: Connection, kind: str, release: str) -> None:
     """Say that this process lives."""
     now = moment(conn)
     row = {"kind": kind, "host": socket.gethostname(), "pid": os.getpid(), "release": release, "started_at": now}
     insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.processes)
     conn.execute(
-        insert.values(id=id, **row, beat_at=now).on_conflict_do_update(index_elements=["id"], set_={"beat_at": now})
+        insert.values(id=this_process(), **row, beat_at=now).on_conflict_do_update(
+            index_elements=["id"], set_={"beat_at": now}
+        )
     )
 
 
-def gone(conn: Connection, id: str) -> None:
-    """Forget a process that ends in order, and those that have not been heard of for a day."""
+def gone(conn: Connection) -> None:
+    """Forget this process, which ends in order, and those that have not been heard of for a day."""
     c = t.processes.c
-    conn.execute(delete(t.processes).where(or_(c.id == id, c.beat_at < moment(conn) - timedelta(days=1))))
+    conn.execute(delete(t.processes).where(or_(c.id == this_process(), c.beat_at < moment(conn) - timedelta(days=1))))
 
 
 def processes(conn: Connection) -> list[Process]:
@@ -182,6 +190,7 @@ def processes(conn: Connection) -> list[Process]:
         Process(
             row.id, row.kind, row.host, row.pid, row.release, row.started_at,
             max(0.0, (now - row.beat_at).total_seconds()),
+            _dead(row.id),
         )
         for row in rows
     ]  # fmt: skip
@@ -190,12 +199,15 @@ def processes(conn: Connection) -> list[Process]:
 # -- processes of this machine ---------------------------------------------------------------------------------------------
 
 
-def _dead(holder: str) -> bool:
+def _process(holder: str) -> str:
+    return holder.partition(" ")[2]
+
+
+def _dead(process: str) -> bool:
     """True only if it is certain: a process of this machine, this boot and this namespace that does not run any more."""
-    machine, _, rest = holder.partition(" ")[2].rpartition("/")[0].rpartition("/")
-    if machine != _machine() or not rest.isdecimal():
-        return False
-    return _started(int(rest)) != holder.rpartition("/")[2]
+    place, _, started = process.rpartition("/")
+    machine, _, pid = place.rpartition("/")
+    return machine == _machine() and pid.isdecimal() and _started(int(pid)) != started
 
 
 @cache

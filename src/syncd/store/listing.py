@@ -198,38 +198,6 @@ def activity(conn: Connection, workspace: str, since: datetime | None = None, ru
         last = rows[-1].id
 
 
-def overview(conn: Connection, workspace: Workspace) -> Json:
-    """How this workspace stands: users by status, groups, held items, and the last read and run of each source."""
-    u, g, h, r, s = t.users.c, t.groups.c, t.held.c, t.runs.c, t.source_states.c
-    name = workspace.name
-    runs: dict[str, Json] = {}
-    for row in conn.execute(
-        select(r.source, r.status, r.started_at, r.id)
-        .where(r.workspace == name, r.dry_run.is_(False))
-        .order_by(r.started_at.desc())
-        .limit(PAGE)
-    ):
-        runs.setdefault(row.source, {"run": row.id, "status": row.status, "at": row.started_at})
-    states = {row.source: row for row in conn.execute(select(t.source_states).where(s.workspace == name))}
-    sources = []
-    for source in sorted({*workspace.sources, *runs}):
-        known = states.get(source)
-        sources.append(
-            {
-                **{"source": source, "kind": workspace.source(source).kind, "last_run": runs.get(source)},
-                "last_complete_at": known.last_complete_at if known else None,
-                "users": known.last_users if known else None,
-            }
-        )
-    return {
-        "workspace": name,
-        "users": _counted(conn, u.status, u.workspace == name),
-        "groups": conn.scalar(select(func.count()).where(g.workspace == name)) or 0,
-        "held": conn.scalar(select(func.count()).where(h.workspace == name)) or 0,
-        "sources": sources,
-    }
-
-
 def row_counts(conn: Connection) -> dict[str, int]:
     """Rows of every table, over all workspaces."""
     counted = ((str(table.name), select(func.count()).select_from(table)) for table in t.metadata.sorted_tables)

@@ -1,24 +1,26 @@
-"""`syncd serve` and `make run` as processes: they answer, they end when told, the worker with them; and the timer's tick."""
+"""`syncd serve` and `make run` as processes: they answer, start again what dies, and end when told, leaving no lease."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from command_line import Cli
-from syncd.app import compose
-from syncd.worker import Worker
+from syncd.store import leases
+from syncd.store.engine import Database
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 60
@@ -86,62 +88,188 @@ def test_make_run_serves_the_sample_and_goes_on_the_second_time(tmp_path: Path) 
             ]
             assert [answer.status_code for answer in answers] == [401, 200][-len(tokens) :]
             assert answers[-1].json()["totalResults"] == 500
-            assert eventually(lambda: len(children(process)) == 2)  # the worker, and what watches over it
-            workers = children(process)
+            others = children(process)
             process.send_signal(stop)
             assert process.wait(DEADLINE_S) == 0
-            assert eventually(partial(gone, workers))
+            assert eventually(partial(gone, others))
 
 
-def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    database = f"sqlite:///{tmp_path / 'syncd.db'}"
-    with running(tmp_path, database, "syncd", "serve") as process:
-        assert eventually(lambda: len(children(process)) == 2)
-        time.sleep(3)  # let it begin to work
-        workers = children(process)
+def test_everything_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    with daemon(tmp_path) as process:
+        others = children(process)
+        assert len(others) == 3  # web, worker, and what watches over them for Python
         process.kill()
-        assert eventually(partial(gone, workers))
+        assert eventually(partial(gone, others))
 
 
 def test_an_address_that_is_taken_is_said_and_makes_no_token(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config")
     database = f"sqlite:///{tmp_path / 'syncd.db'}"
-    with running(tmp_path, database, "syncd", "serve", "--only", "web") as first:
-        port = _port(first)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         for command in (("syncd", "serve"), ("syncd.quickstart",)):
             with running(tmp_path, database, *command, bind=f"127.0.0.1:{port}") as second:
                 out, _ = second.communicate(timeout=DEADLINE_S)
                 assert second.returncode == 1 and f"cannot listen on 127.0.0.1:{port}" in out
                 assert "token: " not in out
-        first.send_signal(signal.SIGINT)
-        assert first.wait(DEADLINE_S) == 0
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if '"serving"' in line:
-            return int(line.split("http://127.0.0.1:")[1].split('"')[0])
-    raise AssertionError("it never served")
+# -- the daemon ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_tick_takes_a_role_whose_time_is_over(cli: Cli) -> None:
-    id = cli("user", "create", "ann", "--json").json["id"]
-    cli("role", "grant", "ann", "crm-user", "--expires", "1h")
-    app = compose(cli.folder / "syncd.yaml", os.environ)
-    database = app.database()
-    later: dict[tuple[str, str], datetime] = {}
-
-    def ticked(now: datetime) -> int:
-        return Worker(database, app.workspaces, (), lambda: now, app.ids, UTC).tick(later)
-
-    now = datetime.now(UTC)
+@contextmanager
+def daemon(
+    folder: Path, *only: str, env: dict[str, str] | None = None, more: str = "", schedule: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    """`syncd serve` on the sample, in its folder, once everything is ready. Its log is in the file `log`."""
+    if not (folder / "config").exists():
+        shutil.copytree(ROOT / "config", folder / "config")
+        config = folder / "config" / "syncd.yaml"
+        config.write_text(
+            config.read_text()
+            .replace("../var/syncd.db", str(folder / "syncd.db"))
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("kind: ldif", f"kind: ldif\n    schedule: {{{schedule}}}")
+            + more
+        )
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "syncd", "serve", *only], cwd=folder, stderr=log, env={**os.environ, **(env or {})}
+        )
     try:
-        assert ticked(now) == 0
-        assert ticked(now + timedelta(hours=2)) == 1
-        assert ticked(now + timedelta(hours=2)) == 0
+        assert eventually(lambda: '"event":"ready"' in (folder / "log").read_text()), (folder / "log").read_text()
+        yield process  # type: ignore[misc]
     finally:
-        database.close()
-    assert [each["value"] for each in cli("user", "show", id, "--json").json["roles"]] == []
-    assert '"door":"timer"' in cli("activity", "--format", "jsonl").out.splitlines()[-1]
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def logged(folder: Path, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def base(folder: Path) -> str:
+    return str(logged(folder, "serving")[-1]["url"])
+
+
+def pid_of(folder: Path, kind: str) -> int:
+    database = Database(f"sqlite:///{folder / 'syncd.db'}")
+    with database.reading() as conn:
+        found = [each.pid for each in leases.processes(conn) if each.kind == kind and each.alive]
+    database.close()
+    return found[0] if found else 0
+
+
+def count(folder: Path, table: str) -> int:
+    with closing(sqlite3.connect(folder / "syncd.db")) as conn:
+        return int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def readiness(folder: Path) -> tuple[int, str]:
+    try:
+        answer = httpx.get(f"{base(folder)}/readyz", timeout=20)
+    except httpx.TransportError as exc:
+        return 0, str(exc)
+    return answer.status_code, answer.text
+
+
+def test_what_dies_is_started_again_and_readiness_tells_the_truth(tmp_path: Path) -> None:
+    with daemon(tmp_path) as process:
+        assert readiness(tmp_path) == (200, "database: ok\nschema: ok\nworker: ok\n")
+        worker, web = pid_of(tmp_path, "worker"), pid_of(tmp_path, "web")
+        os.kill(worker, signal.SIGKILL)
+        assert eventually(lambda: readiness(tmp_path) == (503, "database: ok\nschema: ok\nworker: none is alive\n"))
+        assert eventually(lambda: readiness(tmp_path)[0] == 200)
+        assert pid_of(tmp_path, "worker") not in (0, worker)
+        os.kill(web, signal.SIGKILL)
+        assert eventually(lambda: pid_of(tmp_path, "web") not in (0, web))
+        assert eventually(lambda: readiness(tmp_path)[0] == 200)
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+    died = [(each["kind"], each["exit_code"]) for each in logged(tmp_path, "process_died")]
+    assert died == [("worker", -9), ("web", -9)]
+    assert count(tmp_path, "leases") == count(tmp_path, "processes") == 0
+
+
+def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    with daemon(tmp_path) as process:
+        token = subprocess.run(
+            [sys.executable, "-m", "syncd", "token", "create", "--name", "t", "--allow", "users:write"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        body = b'{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"late@example.org"}'
+        head = (
+            f"POST /scim/v2/Users HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/scim+json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", int(base(tmp_path).rpartition(":")[2]))) as connection:
+            connection.sendall(head.encode() + body[:20])
+            time.sleep(0.5)
+            process.terminate()
+            time.sleep(1.5)
+            connection.sendall(body[20:])
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 201"), answer
+        assert process.wait(DEADLINE_S) == 0
+    with closing(sqlite3.connect(tmp_path / "syncd.db")) as conn:
+        assert conn.execute("SELECT user_name FROM users WHERE user_name = 'late@example.org'").fetchall()
+
+
+def test_a_worker_alone_keeps_the_schedule_and_leaves_no_lease(tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
+    with daemon(
+        tmp_path, "--only", "worker", schedule="full: 2s", more=f"\nworker: {{beat_file: {beat}}}\n"
+    ) as process:
+        assert eventually(lambda: len(logged(tmp_path, "run_finished")) >= 2)
+        assert abs(beat.stat().st_mtime - time.time()) < 30
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 0
+    assert count(tmp_path, "leases") == count(tmp_path, "processes") == 0
+    with closing(sqlite3.connect(tmp_path / "syncd.db")) as conn:
+        times = [at for (at,) in conn.execute("SELECT scheduled_at FROM runs ORDER BY started_at")]
+    assert (
+        None not in times
+        and len(times) == len(set(times))
+        and all(at % 2_000_000 == times[0] % 2_000_000 for at in times)
+    )
+    with daemon(tmp_path, "--only", "web") as process:
+        assert readiness(tmp_path) == (200, "database: ok\nschema: ok\n")  # its worker runs elsewhere
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(address)
+        ear.settimeout(DEADLINE_S)
+        with daemon(tmp_path, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as process:
+            while heard.count("WATCHDOG=1") < 3 or "READY=1" not in heard:
+                heard.append(ear.recv(1000).decode())
+            process.terminate()
+            while "STOPPING=1" not in heard:
+                heard.append(ear.recv(1000).decode())
+            assert process.wait(DEADLINE_S) == 0
+    assert heard.count("READY=1") == 1
+
+
+def test_hangup_reads_the_configuration_anew_if_it_is_good(tmp_path: Path) -> None:
+    with daemon(tmp_path) as process:
+        config = tmp_path / "config" / "syncd.yaml"
+        good = config.read_text()
+        before = pid_of(tmp_path, "worker")
+        config.write_text(good.replace("crm: {limit: 40", "crm: {limit: many"))
+        process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: bool(logged(tmp_path, "reload_refused")))
+        assert "seats.crm.limit" in logged(tmp_path, "reload_refused")[0]["why"]
+        assert pid_of(tmp_path, "worker") == before
+        config.write_text(good.replace("crm: {limit: 40", "crm: {limit: 77"))
+        process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: bool(logged(tmp_path, "reloaded")))
+        assert eventually(lambda: pid_of(tmp_path, "worker") not in (0, before))
+        assert eventually(lambda: "77" in httpx.get(f"{base(tmp_path)}/", timeout=20).text)
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0

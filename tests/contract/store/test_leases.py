@@ -130,16 +130,15 @@ def test_a_lease_is_renewed_while_its_run_lives(database: Database, monkeypatch:
 
 def test_heartbeats(database: Database) -> None:
     with database.writing() as conn:
-        leases.beat(conn, "p1", "worker", "0.2.0")
-        leases.beat(conn, "p2", "web", "0.2.0")
-        leases.beat(conn, "p1", "worker", "0.2.0")
-        found = leases.processes(conn)
-        assert [(each.id, each.kind, each.pid) for each in found] == [
-            ("p1", "worker", os.getpid()),
-            ("p2", "web", os.getpid()),
-        ]
-        assert all(each.alive for each in found)
+        leases.beat(conn, "worker", "0.2.0")
+        leases.beat(conn, "worker", "0.2.0")
+        (found,) = leases.processes(conn)
+        assert (found.kind, found.pid, found.release, found.alive) == ("worker", os.getpid(), "0.2.0", True)
         conn.execute(update(t.processes).values(beat_at=leases.moment(conn) - timedelta(minutes=1)))
-        assert not any(each.alive for each in leases.processes(conn))
-        leases.gone(conn, "p1")
-        assert [each.id for each in leases.processes(conn)] == ["p2"]
+        assert not leases.processes(conn)[0].alive
+        leases.beat(conn, "worker", "0.2.0")
+        conn.execute(update(t.processes).values(id=leases.this_process().rpartition("/")[0] + "/1"))
+        assert not leases.processes(conn)[0].alive, "its number belongs to another process"
+        leases.beat(conn, "web", "0.2.0")
+        leases.gone(conn)
+        assert [each.kind for each in leases.processes(conn)] == ["worker"]
