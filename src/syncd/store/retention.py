@@ -159,7 +159,7 @@ def tidy(database: Database) -> None:
     """After a round on SQLite: statistics for the planner, and the log moved into the file as far as no reader needs it.
 
     Both are bounded: at most 400 rows of an index are looked at, and a passive checkpoint waits for nobody. The file does not
-    shrink; free pages are used again (`syncd db copy` makes a small one). PostgreSQL has its own vacuum.
+    shrink; free pages are used again. PostgreSQL has its own vacuum.
     """
     if database.dialect == "sqlite":
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
