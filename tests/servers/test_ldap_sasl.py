@@ -63,7 +63,7 @@ def test_acting_as_somebody_else(new_slapd: Callable[..., Slapd]) -> None:
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnreachable, match="there is no socket .*; does the server run"):
+    with pytest.raises(SourceUnreachable, match=r"there is no socket .*; does the server run"):
         read(external(f"ldapi://{tmp_path}/ldapi"))
 
 
