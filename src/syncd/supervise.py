@@ -136,7 +136,6 @@ class _Child:
     def died(self) -> float:
         """Clear up; returns the pause before the next one, in seconds."""
         assert self.process is not None and self.line is not None
-        self.process.join()
         steady = time.monotonic() - self.started > STEADY_S
         self.deaths = 1 if steady else self.deaths + 1
         with suppress(OSError, KeyError):
@@ -225,6 +224,7 @@ class _Supervisor:
 
     def _died(self, child: _Child) -> None:
         assert child.process is not None
+        child.process.join()  # its end of the line closes a moment before it can be buried
         pid, code = child.process.pid, child.process.exitcode
         pause_s = child.died()
         if not self._ending():

@@ -177,9 +177,11 @@ def beat(conn: Connection, kind: str, release: str) -> None:
 
 
 def gone(conn: Connection) -> None:
-    """Forget this process, which ends in order, and those that have not been heard of for a day."""
+    """Forget this process, which ends in order, those seen to be dead, and those that were silent for a day."""
     c = t.processes.c
-    conn.execute(delete(t.processes).where(or_(c.id == this_process(), c.beat_at < moment(conn) - timedelta(days=1))))
+    dead = [each.id for each in processes(conn) if each.dead]
+    silent = c.beat_at < moment(conn) - timedelta(days=1)
+    conn.execute(delete(t.processes).where(or_(c.id.in_([this_process(), *dead]), silent)))
 
 
 def processes(conn: Connection) -> list[Process]:

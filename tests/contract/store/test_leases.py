@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from syncd.errors import Conflict
 from syncd.store import leases
@@ -128,6 +129,12 @@ def test_a_lease_is_renewed_while_its_run_lives(database: Database, monkeypatch:
             kept.check()
 
 
+def elsewhere(conn: Any) -> dict[str, Any]:
+    now = leases.moment(conn)
+    who = {"id": ELSEWHERE, "kind": "web", "host": "other-host", "pid": 1, "release": "0.2.0"}
+    return {**who, "started_at": now, "beat_at": now}
+
+
 def test_heartbeats(database: Database) -> None:
     with database.writing() as conn:
         leases.beat(conn, "worker", "0.2.0")
@@ -140,5 +147,6 @@ def test_heartbeats(database: Database) -> None:
         conn.execute(update(t.processes).values(id=leases.this_process().rpartition("/")[0] + "/1"))
         assert not leases.processes(conn)[0].alive, "its number belongs to another process"
         leases.beat(conn, "web", "0.2.0")
+        conn.execute(insert(t.processes).values(**elsewhere(conn)))
         leases.gone(conn)
-        assert [each.kind for each in leases.processes(conn)] == ["worker"]
+        assert [each.host for each in leases.processes(conn)] == ["other-host"]
