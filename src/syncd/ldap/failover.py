@@ -11,11 +11,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import structlog
+
 from syncd.errors import ConfigError, SourceUnreachable
 from syncd.ldap import client
 from syncd.ldap.client import Address, Session, Unusable
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.watchdog import Watchdog
+
+log = structlog.get_logger()
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -66,6 +70,7 @@ class Dialer:
             for url in self._urls:
                 session = self._one_of(url, failures)
                 if session is not None:
+                    self._tell(failures, url)
                     return session
             if not any(why.later for _, why in failures) or not self._pause():
                 raise SourceUnreachable(
@@ -94,6 +99,11 @@ class Dialer:
             except Unusable as exc:
                 failures.append((url if len(found) == 1 else f"{url} at {address.text}", exc))
         return None
+
+    def _tell(self, failures: list[tuple[str, Unusable]], instead: str) -> None:
+        """A server that nobody misses, because another one answers, would stay broken."""
+        for where, why in failures:
+            log.warning("directory_server_skipped", source=self._config.name, url=where, why=str(why), instead=instead)
 
     def _pause(self) -> bool:
         if self._left == 0:

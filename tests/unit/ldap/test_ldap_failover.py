@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from syncd.errors import BindRefused, ConfigError, SourceUnreachable
 from syncd.ldap import client, failover
@@ -76,8 +77,10 @@ LATER, NEVER = Unusable("timed out", later=True), Unusable("the certificate is n
 
 def test_the_next_server_is_asked_at_once() -> None:
     network = Network({"127.0.0.1": [NEVER], "127.0.0.2": [None]})
-    assert dialer(network, A, B).connect().url == B
+    with capture_logs() as logged:
+        assert dialer(network, A, B).connect().url == B
     assert (network.asked, network.waited) == (["127.0.0.1", "127.0.0.2"], [])
+    assert [(each["event"], each["url"], each["instead"]) for each in logged] == [("directory_server_skipped", A, B)]
 
 
 def test_rounds_are_repeated_with_pauses() -> None:
