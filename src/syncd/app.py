@@ -221,7 +221,7 @@ def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerS
         delivered=kept.delivered_events,
         undelivered=kept.undelivered_events,
         tokens=kept.ended_tokens,
-        losses=2 * max(Limits().window, *windows),  # twice: a clock may be set back
+        losses=2 * max([Limits().window, *windows]),  # twice: a clock may be set back
     )
     return TimerSettings(loaded.tokens.warn_before, retention)
 

@@ -24,6 +24,7 @@ import uvicorn
 from syncd import logs
 from syncd.app import App, compose
 from syncd.errors import SyncdError
+from syncd.metrics import Metrics
 from syncd.store import leases
 from syncd.store.engine import Database
 from syncd.web import create_web
@@ -66,8 +67,14 @@ def worker(config: Path, line: Connection) -> None:
             settings.runs,
             settings.beat_file,
         )
+        metrics = Metrics("worker")
+
+        def wait(seconds: float) -> bool:
+            metrics.note_memory()
+            return ending.wait(seconds)
+
         with _on_signal(ending.set), _watched(line, ending.set):
-            work.run(ending.wait, lambda: line.send("ready"))
+            work.run(wait, lambda: line.send("ready"))
         log.info("worker_ended")
     sys.stderr.flush()
     os._exit(0)  # a thread that waits for a directory must not hold the process; it holds no lease any more
@@ -77,9 +84,10 @@ def worker(config: Path, line: Connection) -> None:
 def _composed(config: Path, failed: str) -> Iterator[App]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in its order
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logs.configure()
     try:
         app = compose(config, os.environ)
-        logs.configure(form="console" if sys.stderr.isatty() else "json")
+        logs.configure(app.settings.log.level, app.settings.log.format, secrets=app.secrets)
         yield app
     except SyncdError as exc:
         log.error(failed, why=str(exc))

@@ -13,6 +13,7 @@ from syncd.app import App, TimeOrderedIds, clock, compose
 from syncd.core.seats import Pool
 from syncd.errors import ConfigError, DatabaseUnavailable, UsageError
 from syncd.ldap.source import LdapSource
+from syncd.store.engine import Database
 from syncd.supervise import serve
 
 BASIC = """
@@ -165,3 +166,16 @@ def test_what_is_dangerous_is_said_at_every_start(tmp_path: Path) -> None:
     assert [(each["event"], each["source"], each["setting"]) for each in logs] == [
         ("dangerous_setting", "dump", "accept_unmarked_files_as_complete")
     ]
+
+
+def test_a_configuration_without_sources_can_be_served(tmp_path: Path) -> None:
+    app = composed(tmp_path, "database: sqlite:///x.db\n")
+    app.timers(Database(f"sqlite:///{tmp_path / 'x.db'}", create=True))
+    assert app.timetables == {} and app.secrets == ()
+
+
+def test_every_secret_of_the_configuration_is_known_to_the_log(tmp_path: Path) -> None:
+    (tmp_path / "bind").write_text("of the directory\n")
+    bound = BASIC.replace("url: ldap:", "bind_dn: cn=x\n    bind_password_file: bind\n    url: ldap:")
+    text = bound.replace("sqlite:///x.db", "postgresql://syncd:of%20the%20database@127.0.0.1/x")
+    assert {each.reveal() for each in composed(tmp_path, text).secrets} == {"of the directory", "of the database"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -36,7 +35,7 @@ def serve(
     from syncd import supervise  # noqa: PLC0415 - only the daemon loads a web server; other commands start faster
 
     app = session(ctx).app
-    logs.configure(form="console" if sys.stderr.isatty() else "json")
+    logs.configure(app.settings.log.level, app.settings.log.format, secrets=app.secrets)
     supervise.serve(app, only.value if only else None)
 
 
