@@ -87,8 +87,12 @@ def release(conn: Connection, workspace: str, name: str, fence: int) -> None:
 
 
 def release_all(conn: Connection) -> None:
-    """Give back whatever this process still holds, because it ends now."""
-    conn.execute(delete(t.leases).where(t.leases.c.holder.endswith(f" {this_process()}", autoescape=True)))
+    """Give back whatever this process still holds, because it ends now, and what dead ones of this machine left."""
+    holder = t.leases.c.holder
+    ours = [
+        each for (each,) in conn.execute(select(holder)) if _process(each) == this_process() or _dead(_process(each))
+    ]
+    conn.execute(delete(t.leases).where(holder.in_(ours)))
 
 
 def held(conn: Connection, workspace: str, name: str) -> bool:
