@@ -94,6 +94,7 @@ class Proxy:
             while True:
                 client, _ = listener.accept()
                 server = socket.create_connection(("127.0.0.1", self.target))
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, server]
                 self.connections += 1
                 threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
