@@ -116,8 +116,10 @@ def test_every_address_of_a_name_is_tried(slapd: Slapd, monkeypatch: pytest.Monk
     assert slapd.tls is not None
     found = LdapSource(config(slapd.ldaps_url, ca_file=slapd.tls.ca))
     assert read(found).complete  # the certificate is for the name, whichever the address
-    [(_, seen)] = found.probe_each()
+    (_, gone), (where, seen) = found.probe_each()
+    assert isinstance(gone, SourceUnreachable) and "at 127.0.0.2: connection refused" in str(gone)
     assert not isinstance(seen, Exception) and seen.tls_version == "TLSv1.3"
+    assert where == f"{slapd.ldaps_url} at 127.0.0.1"
 
 
 def test_stopped_before_it_began_and_while_it_waits(slapd: Slapd) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from servers.faulty import Message, proxy
 from servers.slapd import ACCESS_READ_ALL, ADMIN, BASE, READER, Authority, Slapd, authority
 from servers.test_ldap_read import config, read
 from syncd.errors import BindRefused, ConfigError, SourceUnreachable
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.source import LdapSource
 
+EXTENDED = 0x78  # an extended response
 PEER = f"gidNumber={os.getgid()}[+]uidNumber={os.getuid()},cn=peercred,cn=external,cn=auth"
 
 
@@ -121,6 +123,16 @@ def test_a_server_that_does_not_look_at_certificates(
     files = {"ca_file": trusted.ca, "client_cert_file": certificate, "client_key_file": key}
     with pytest.raises(BindRefused, match="knows nobody by this connection"):
         read(external(server.ldaps_url, **files))
+
+
+def test_nothing_that_came_before_tls_is_taken_for_the_servers_word(slapd: Slapd, tls_authority: Authority) -> None:
+    """Somebody on the way appends an answer to StartTLS in clear text, to be read as one that came encrypted."""
+
+    def spoil(message: Message) -> bytes:
+        return message.raw + message.refused_bind(0) if message.tag == EXTENDED else message.raw
+
+    with proxy(slapd.port, spoil) as between, pytest.raises(SourceUnreachable, match="in clear text"):
+        read(config(f"ldap://localhost:{between.port}", ca_file=tls_authority.ca, starttls=True))
 
 
 def test_files_that_cannot_be_used(papers: tuple[Authority, Path, Path], tmp_path: Path) -> None:

@@ -147,12 +147,13 @@ def _ldap(about: str, source: LdapSource, now: datetime) -> Iterator[Finding]:
     config = source.config
     seen: list[Probe] = []
     failed: list[SyncdError] = []
-    for url, found in source.probe_each():
+    for _, found in source.probe_each():
         if isinstance(found, SyncdError):
             failed.append(found)
             continue
         seen.append(found)
         yield from _server(about, found, now)
+    for url in config.urls:
         parts = urlsplit(url)
         if parts.scheme == "ldap" and not config.starttls and not is_loopback(parts.hostname or ""):
             yield Finding(about, f"{url}: what is read travels in clear; use ldaps:// or starttls: true", "warning")

@@ -6,14 +6,14 @@ Every URL is looked at. A password that one server refused is not shown to the n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
 from syncd.ldap import client, diagnose, keys, outcome
 from syncd.ldap.client import Address, RawEntry, Session, Unusable
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
-from syncd.ldap.failover import Dialer, Open, require_sane
+from syncd.ldap.failover import Dialer, require_sane
 from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
 
@@ -61,55 +61,56 @@ def probe(config: LdapConfig, count_up_to: int = 1000) -> Probe:
 
 
 def probe_each(config: LdapConfig, count_up_to: int = 1000) -> Iterator[tuple[str, Probe | SyncdError]]:
-    """Every URL with what was seen there, or why it cannot be used now. Nothing is tried twice. Raises ConfigError."""
+    """Every URL, and every address behind it, with what was seen there or why it cannot be used now.
+
+    Nothing is tried twice: somebody waits for the answer, and can ask again. Raises ConfigError.
+    """
     require_sane(config)
-    refused: BindRefused | None = None
+    look = _Look(config, count_up_to)
     for url in config.urls:
-        watchdog = Watchdog(config.deadline_s)
+        yield from look.at(url)
+
+
+@dataclass(slots=True)
+class _Look:
+    config: LdapConfig
+    count_up_to: int
+    refused: bool = False  # by a server, and so no more shown to others
+
+    def at(self, url: str) -> Iterator[tuple[str, Probe | SyncdError]]:
         try:
-            if refused is not None and config.bind_password:
-                yield url, _only_reached(config, url, refused, watchdog)
-            else:
-                yield url, _looked_at(config, _first_address(config, url, watchdog), count_up_to)
+            found = client.addresses(url)
+        except Unusable as exc:
+            yield url, SourceUnreachable(f"source {self.config.name}: {url}: {exc}")
+            return
+        seen = [
+            (address, self._one(address, url if len(found) == 1 else f"{url} at {address.text}")) for address in found
+        ]
+        good = {address.family for address, result in seen if isinstance(result, Probe)}
+        for address, result in seen:
+            # A name with addresses of IPv4 and IPv6 is as good as one of the two: only a gap among its equals is one.
+            if isinstance(result, Probe):
+                yield result.url, result
+            elif not good or address.family in good:
+                yield url, result
+
+    def _one(self, address: Address, named: str) -> Probe | SyncdError:
+        watchdog = Watchdog(self.config.deadline_s)
+        try:
+            if self.refused and self.config.bind_password:
+                session = client.reached(self.config, address, watchdog)
+                how = f"reached ({session.tls_version or 'no TLS'}), and not asked with the password that was refused"
+                return BindRefused(f"source {self.config.name}: {named}: {how}")
+            return replace(
+                _looked_at(self.config, client.bound(self.config, address, watchdog), self.count_up_to), url=named
+            )
+        except Unusable as exc:
+            return SourceUnreachable(f"source {self.config.name}: {named}: {exc}")
         except BindRefused as exc:
-            refused = exc
-            yield url, exc
-        except SourceUnreachable as exc:
-            yield url, exc
+            self.refused = True
+            return exc
         finally:
             watchdog.close()
-
-
-def _first_address(config: LdapConfig, url: str, watchdog: Watchdog) -> Session:
-    """As a read does it, without its retries: somebody waits for the answer, and can ask again."""
-    return _over_addresses(config, url, watchdog, client.bound)
-
-
-def _only_reached(config: LdapConfig, url: str, refused: BindRefused, watchdog: Watchdog) -> SourceUnreachable:
-    session = _over_addresses(config, url, watchdog, client.reached)
-    over = session.tls_version or "no TLS"
-    session.hang_up()
-    return BindRefused(
-        f"source {config.name}: {url}: reached ({over}), and not asked with the password that was refused"
-    )
-
-
-def _over_addresses(config: LdapConfig, url: str, watchdog: Watchdog, open_: Open) -> Session:
-    failures = []
-    try:
-        found = client.addresses(url)
-    except Unusable as exc:
-        raise SourceUnreachable(f"source {config.name}: {url}: {exc}") from exc
-    for address in found:
-        try:
-            return open_(config, address, watchdog)
-        except Unusable as exc:
-            failures.append(f"{_named(address, len(found))}: {exc}")
-    raise SourceUnreachable(f"source {config.name}: " + "; ".join(failures))
-
-
-def _named(address: Address, of: int) -> str:
-    return address.url if of == 1 else f"{address.url} at {address.text}"
 
 
 def _looked_at(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
