@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
 
-.PHONY: help setup run test test-fast lint bench soak lock
+.PHONY: help setup run test test-fast lint bench soak fuzz lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -39,8 +39,15 @@ lint: $(READY) ## ruff, mypy --strict, import contracts
 bench: $(READY) ## measure; writes figures, judges nothing
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(READY) ## the property tests for a long time
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=soak tests/property $(ARGS)
+MINUTES ?= 30
+KILLS ?= 500
+soak: $(READY) ## the daemon under load for MINUTES=30, KILLS=500 of runs, property tests for long; PART=load, kill or property
+	cd tests && ../$(BIN)/python -m soak --minutes $(MINUTES) --kills $(KILLS) $(PART) $(ARGS)
+
+FUZZED := tests/unit/ldap tests/unit/core/test_resource.py tests/property/test_parsers_any_text.py \
+	tests/property/test_patch.py tests/property/test_settings_any_text.py tests/property/test_filter_sql.py
+fuzz: $(READY) ## parsers with thousands of odd inputs, new ones each time
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=soak $(FUZZED) $(ARGS)
 
 # Needs uv on the machine. No index address goes into a lock, so that it installs from any mirror.
 UV_LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
