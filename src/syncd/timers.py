@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import structlog
 
+from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
 from syncd.store import purge, retention, timer_marks, tokens, transitions
@@ -136,12 +137,27 @@ class Timers:
         for source, of_source in groupby(
             sorted([*ahead[:PER_TICK], *due], key=attrgetter("source")), attrgetter("source")
         ):
-            for batch in _batches(list(of_source)):
-                self._settle(workspace, source, batch, now)
+            dues = list(of_source)
+            foreseen = self._foresee(workspace, source, dues, now)
+            for batch in _batches(dues):
+                self._settle(workspace, source, batch, foreseen, now)
 
-    def _settle(self, workspace: Workspace, source: str, batch: Sequence[Due], now: datetime) -> None:
+    def _foresee(self, workspace: Workspace, source: str, dues: Sequence[Due], now: datetime) -> Sequence[Held]:
+        if len(dues) <= BATCH:
+            return ()  # judged as a whole when it is settled
+        try:
+            with self.database.reading() as conn:
+                return transitions.foresee(conn, workspace, source, dues, now)
+        except SyncdError:
+            raise
+        except Exception:  # one of them cannot be decided: who it is comes out when their batch is settled
+            return ()
+
+    def _settle(
+        self, workspace: Workspace, source: str, batch: Sequence[Due], foreseen: Sequence[Held], now: datetime
+    ) -> None:
         def work(conn: Connection, part: Sequence[Due]) -> None:
-            settled = transitions.settle(conn, workspace, source, part, now, self.ids)
+            settled = transitions.settle(conn, workspace, source, part, now, self.ids, foreseen)
             held.update(settled.held)
             refused.update(settled.refused)
 

@@ -160,6 +160,23 @@ def test_what_is_held_is_tried_again_after_an_hour_and_said_once(stage: Stage, l
     assert len(stage.activity("held")) == 8 and set(stage.statuses().values()) == {"active"}
 
 
+def test_a_limit_is_for_all_that_is_due_not_for_a_slice_of_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 5 may go, in batches of 3 and ticks of 6: none of the 8 does."""
+    stage.do(*(user(id, "corp") for id in staff("u", 20)), source="corp")
+    pass_time(stage, timer := settled(stage), 2)
+    for id in staff("u", 8):
+        stage.restate(id, "corp", ends_at=stage.now + DAY)
+    monkeypatch.setattr(timers, "BATCH", 3)
+    monkeypatch.setattr(timers, "PER_TICK", 6)
+    pass_time(stage, timer, 1.5, ticks=5)
+    assert set(stage.statuses().values()) == {"active"} and len(stage.kept()) == 8
+    for id in staff("u", 4):
+        stage.restate(id, "corp", ends_at=None)
+    stage.later(hours=1)
+    timer.tick()
+    assert [name for name, state in stage.statuses().items() if state != "active"] == ["u004", "u005", "u006", "u007"]
+
+
 def test_one_bad_user_stops_nobody(stage: Stage, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.do(*(user(id, "corp") for id in staff("u", 5)), source="corp")
     for id in staff("u", 5):

@@ -1,12 +1,14 @@
 """Dates that have come: whose status or grants change by them, and the door for a batch of them.
 
 A date is a statement, so its guard is the source that stated it: an end date of corp counts against corp's limits, an
-override that a person let expire against those of `local`. What is held is recorded once, however often it is tried again,
-and passes by itself when the window has moved on. What an apply cannot do for one user does not stop the others.
+override that a person let expire against those of `local`. What is held is recorded once, however often it is tried again;
+it passes when somebody approves it, or by itself when the limit allows all that waits. What cannot be done for one user does
+not stop the others.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +24,7 @@ from syncd.core.plan import Digest
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, apply, judge, record, rules_digest, upsert
+from syncd.store.commit import Ids, apply, judge_losses, record, rules_digest, upsert
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.facts import Rows
@@ -119,10 +121,48 @@ def rewound(conn: Connection, workspace: str, now: datetime, until: datetime) ->
     return [found[id] for id in sorted(found)]
 
 
+def foresee(
+    conn: Connection, workspace: Workspace, source: str, dues: Sequence[Due], now: datetime
+) -> tuple[Held, ...]:
+    """The kinds of loss that are over the limit if all of these are settled: the whole is judged before its batches, or
+    what a limit would hold passes in slices."""
+    changed = rules_digest(conn, workspace, now, record=False) != workspace.rules_digest
+    decision = Decision(conn, workspace, source, now, rules_changed=changed)
+    verdicts = decision.batch([(UserEdit(each.id, source, why=each.why),) for each in dues])
+    return tuple(_over(conn, workspace, source, [each for each in verdicts if each.error is None], now))
+
+
+def _over(
+    conn: Connection, workspace: Workspace, source: str, verdicts: Iterable[Verdict], now: datetime
+) -> list[Held]:
+    """As the door judges; those whom a timer held before and who are still due count too."""
+    losing: dict[str, set[str]] = defaultdict(set)
+    for verdict in verdicts:
+        for change in verdict.changes:
+            if change.loss and not change.exempt:
+                losing[change.loss].add(change.subject_id)
+    h, u = t.held.c, t.users.c
+    if not losing:
+        return []
+    for row in conn.execute(
+        select(h.kind, h.subject_id)
+        .join(t.users, and_(u.workspace == h.workspace, u.id == h.subject_id, u.next_status_at <= now))
+        .where(h.workspace == workspace.name, h.source == source, h.kind.in_(sorted(losing)), h.guard == GUARD)
+    ):
+        losing[row.kind].add(row.subject_id)
+    return judge_losses(conn, workspace, source, losing, now)
+
+
 def settle(
-    conn: Connection, workspace: Workspace, source: str, dues: Sequence[Due], now: datetime, ids: Ids
+    conn: Connection,
+    workspace: Workspace,
+    source: str,
+    dues: Sequence[Due],
+    now: datetime,
+    ids: Ids,
+    foreseen: Sequence[Held] = (),
 ) -> Settled:
-    """Decide and apply one batch of one source, in the caller's transaction.
+    """Decide and apply one batch of one source, in the caller's transaction. `foreseen`: what is held anyhow.
 
     Whoever is held or refused is left out and the rest is decided again, so that nobody gets the seat of somebody who
     keeps it.
@@ -135,7 +175,7 @@ def settle(
         decision = Decision(conn, workspace, source, now, lock=True, rules_changed=changed)
         verdicts = decision.batch([(edit,) for edit in left.values()])
         refused = {each.edits[0].id: each for each in verdicts if each.error is not None or each.held}
-        over = [] if refused else judge(conn, workspace, source, verdicts, now)
+        over = [] if refused else [*foreseen, *_over(conn, workspace, source, verdicts, now)]
         held = _held(verdicts, over)
         if refused:
             _record_refusals(conn, workspace.name, actor, refused, settled, now, ids)
