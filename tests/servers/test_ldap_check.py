@@ -275,6 +275,15 @@ def test_every_server_is_looked_at(checked: Check, new_slapd: Callable[..., Slap
     assert f"{good.url}: OpenLDAP" in found.of("ok") and f"{lagging.url}: OpenLDAP" in found.of("ok")
 
 
+def test_one_of_two_servers_refuses_the_password(
+    checked: Check, server: Slapd, new_slapd: Callable[..., Slapd]
+) -> None:
+    """A read that has to go there would fail, and not only today."""
+    stranger = new_slapd(ldif=companies.LDIF, access="access to * by * none")
+    found = checked([server.url, stranger.url])
+    assert found.code == 1 and f"{stranger.url}: the bind as {READER} was refused" in found.of("problem")
+
+
 def test_no_server_answers(checked: Check) -> None:
     dead = [f"ldap://127.0.0.1:{free_port()}" for _ in range(2)]
     found = checked(dead)

@@ -16,7 +16,7 @@ from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse
 from syncd.core.rules import Rule
 from syncd.core.schema import RULE_USER
 from syncd.core.workspace import Workspace
-from syncd.errors import ConfigError, IncompleteRead, SyncdError
+from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
 from syncd.ldap.config import is_loopback
 from syncd.ldap.ldif_source import LdifSource
 from syncd.ldap.probe import Probe
@@ -160,7 +160,7 @@ def _ldap(about: str, source: LdapSource, now: datetime) -> Iterator[Finding]:
     readable = [each for each in seen if not each.problems]
     for exc in failed:
         what = str(exc).removeprefix(f"source {source.name}: ")
-        if readable:
+        if readable and not isinstance(exc, BindRefused):  # one that answers and refuses will not come back by itself
             yield Finding(about, f"{what}; reads go to {readable[0].url}", "warning")
         else:
             yield Finding(about, what, "problem", exc.exit_code)
