@@ -202,10 +202,3 @@ def row_counts(conn: Connection) -> dict[str, int]:
     """Rows of every table, over all workspaces."""
     counted = ((str(table.name), select(func.count()).select_from(table)) for table in t.metadata.sorted_tables)
     return {name: conn.scalar(query) or 0 for name, query in counted}
-
-
-def due_users(conn: Connection, workspace: str, now: datetime, limit: int = 200) -> list[str]:
-    """Users whose status, or a grant of whom, changes by a date that has come; the longest overdue first."""
-    u = t.users.c
-    query = select(u.id).where(u.workspace == workspace, u.next_status_at <= now).order_by(u.next_status_at)
-    return list(conn.scalars(query.limit(limit)))
