@@ -92,7 +92,7 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
     last = seen.last_ended
     again = f" ({seen.in_a_row} times in a row)" if seen.in_a_row > 1 else ""
     if last is not None and last.status == "failed":
-        why = f": {last.message}" if last.message else ""
+        why = f": {last.message.removeprefix(f'source {seen.name}: ')}" if last.message else ""
         yield Finding("problem", about, f"the last run failed{again}{why}", "`syncd check` tries it now")
     elif last is not None and last.status == "incomplete":
         what = f"the last read was incomplete{again}: leavers keep their access"
