@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import socket
+from typing import Any
 
+import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from syncd.store import leases
 from syncd.store.engine import Database
 
-from .conftest import Service
+from .conftest import USER_URN, Service
 
 
 def test_health_says_only_ok(service: Service) -> None:
@@ -56,3 +62,77 @@ def test_the_application_notes_token_use_and_closes_its_database_at_the_end(serv
     with database.reading() as conn:
         assert conn.exec_driver_sql("SELECT last_used_at FROM tokens").scalar() is not None
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("abc-123_X.y", True),
+        ("0af7651916cd43dd8448eb211c80319c", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("", False),
+        ("two words", False),
+        ("-starts-with-a-dash", False),
+        ('"quoted"', False),
+        ("new\\nline", False),
+        ("ünïcode".encode(), False),
+        ("syncd_0123456789abcdef_" + "0" * 40, False),  # a token in the wrong header
+    ],
+)
+def test_a_request_id_is_taken_from_the_client_if_it_is_a_short_word(
+    service: Service, given: str | bytes, kept: bool
+) -> None:
+    with capture_logs([merge_contextvars]) as logs:
+        answer = service.ask("GET", "Users", headers={"X-Request-Id": given})  # type: ignore[dict-item]
+    sent = answer.headers["x-request-id"]
+    assert (sent == given) is kept and sent
+    assert [each["request_id"] for each in logs if each["event"] == "scim_answered"] == [sent]
+
+
+def test_every_line_of_a_request_bears_its_id_also_what_the_writer_thread_logs(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import structlog
+
+    from syncd.scim import users
+
+    commit = users.commit
+
+    def loud(*arguments: Any, **more: Any) -> Any:
+        structlog.get_logger().info("committing")
+        return commit(*arguments, **more)
+
+    monkeypatch.setattr(users, "commit", loud)
+    with capture_logs([merge_contextvars]) as logs:
+        first, second = (
+            service.ask("POST", "Users", {"schemas": [USER_URN], "userName": name}).headers["x-request-id"]
+            for name in ("ann", "bob")
+        )
+    assert [(each["event"], each["request_id"]) for each in logs] == [
+        (event, id) for id in (first, second) for event in ("committing", "scim_answered")
+    ]
+
+
+def test_an_error_that_nobody_foresaw_says_only_its_id(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    from syncd.scim import users
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("secret details")
+
+    monkeypatch.setattr(users, "commit", broken)
+    with capture_logs([merge_contextvars]) as logs:
+        answer = service.ask("POST", "Users", {"schemas": [USER_URN], "userName": "ann"})
+    id = answer.headers["x-request-id"]
+    assert answer.status_code == 500 and id in answer.json()["detail"] and "secret" not in answer.text
+    assert [(each["event"], each["request_id"]) for each in logs] == [("request_failed", id), ("scim_answered", id)]
+
+
+def test_the_status_page_says_what_is_wrong_first_and_names_processes_to_the_operator_only(service: Service) -> None:
+    with service.database.writing() as conn:
+        leases.beat(conn, "web", "0.1.0")
+    host = socket.gethostname()
+    page = service.ask("GET", "/").text
+    assert page.index("no worker is alive") < page.index("<h2>default</h2>") and f"<td>{host}</td>" not in page
+    service.web = service.application(open_status=True)
+    assert f"<td>{host}</td>" in service.ask("GET", "/", token=None).text
