@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from servers.ldif_changes import delete, modify, person
 from servers.slapd import BASE, Slapd, program
 from syncd.errors import BindRefused, SourceUnreachable, SyncdError
 from syncd.ldap import failover
+from syncd.ldap.source import LdapSource
 from syncd.store import invariants
 from syncd.store import tables as t
 
@@ -45,7 +45,7 @@ BEFORE_USERS = 2  # searches, each of one entry: the server about itself, and th
 PAGES = USERS // PAGE  # the last page of users is full and has an empty cookie
 READ = BEFORE_USERS + PAGES + GROUPS // PAGE  # searches of a whole read
 ALMOST, FRESH, TAKEN_OUT, JOINER = "p6", "p7", "p2", "p8"
-SMALL = {"page_size": PAGE, "retries": 1, "receive_timeout": "3s", "deadline": "10s"}
+SMALL = {"page_size": PAGE, "retries": 1, "receive_timeout": "20s", "deadline": "40s"}
 
 
 def _dn(uid: str) -> str:
@@ -317,10 +317,17 @@ def test_one_byte_at_a_time_ends_at_the_deadline(stage: Stage, corp: Corp) -> No
 
 
 def test_a_process_that_is_told_to_end_does_not_wait_for_the_server(stage: Stage, corp: Corp) -> None:
-    with proxy(stage.directory.port, from_entry(3, silence)) as between:
+    sources: list[LdapSource] = []
+
+    def end(_: Message) -> bytes:
+        sources[0].stop()
+        return b""
+
+    with proxy(stage.directory.port, from_entry(3, end)) as between:
         corp.url = between.url
         source = corp.composed().directory("default", "corp").source
-        threading.Timer(0.2, source.stop).start()  # type: ignore[union-attr]
+        assert isinstance(source, LdapSource)
+        sources.append(source)
         assert incomplete(corp) == "users: syncd was told to end after 2 entries"
     heals(corp, stage)
 
