@@ -79,9 +79,11 @@ def load(folder: Path, database: str, size: Size) -> Report:
 @contextmanager
 def daemon(world: World, base: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     log = world.folder / "serve.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         command = [sys.executable, "-m", "syncd", "serve"]
-        process = subprocess.Popen(command, env=world.env, cwd=world.folder, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, env=world.env, cwd=world.folder, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         until = time.monotonic() + GRACE_S
         while ready(base) != 200:

@@ -155,7 +155,7 @@ class Load:
     late_ms: list[float] = field(default_factory=list)  # how late this program itself was
 
     async def run(self) -> dict[str, Any]:
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=3)
         async with httpx.AsyncClient(base_url=f"{self.base}/scim/v2/", timeout=30, limits=limits) as client:
             self._client = client
             await asyncio.gather(*(self._found(space) for space in self.spaces))
