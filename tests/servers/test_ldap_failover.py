@@ -16,7 +16,7 @@ from servers.slapd import ADMIN, ADMIN_PASSWORD, BASE, Slapd, free_port
 from servers.test_ldap_read import NOW, config
 from syncd.core.snapshot import Certificate
 from syncd.errors import SourceUnreachable
-from syncd.ldap import client, failover
+from syncd.ldap import address, failover
 from syncd.ldap.source import LdapSource
 
 
@@ -112,7 +112,7 @@ def test_every_address_of_a_name_is_tried(slapd: Slapd, monkeypatch: pytest.Monk
         tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*tcp, ("127.0.0.2", free_port())), (*tcp, ("127.0.0.1", port))]
 
-    monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(address.socket, "getaddrinfo", resolve)
     assert slapd.tls is not None
     found = LdapSource(config(slapd.ldaps_url, ca_file=slapd.tls.ca))
     assert read(found).complete  # the certificate is for the name, whichever the address

@@ -24,7 +24,8 @@ with warnings.catch_warnings():
 
 from syncd.errors import BindRefused, ConfigError, IncompleteRead
 from syncd.ldap import ber, outcome
-from syncd.ldap.config import LdapConfig, socket_path
+from syncd.ldap.address import Address, Unusable
+from syncd.ldap.config import LdapConfig
 from syncd.ldap.outcome import PASSWORD_POLICY, PolicyAnswer
 from syncd.ldap.receive import Ended, Receive
 from syncd.ldap.watchdog import Watchdog, hang_up
@@ -34,31 +35,8 @@ _WHO_AM_I = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
 _SCOPES = {"base": ldap3.BASE, "one": ldap3.LEVEL, "subtree": ldap3.SUBTREE}
 
 
-class Unusable(Exception):
-    """Why one server is of no use now. `later`: another time it may be."""
-
-    def __init__(self, why: str, later: bool) -> None:
-        super().__init__(why)
-        self.later = later
-
-
 class NotNow(IncompleteRead):
     """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One of the addresses behind a URL: what `socket.getaddrinfo` gives, without the canonical name."""
-
-    url: str
-    family: int
-    kind: int
-    protocol: int
-    at: Any
-
-    @property
-    def text(self) -> str:
-        return str(self.at) if isinstance(self.at, str) else str(self.at[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,22 +170,6 @@ def check(config: LdapConfig) -> tuple[str, ...]:
             except Exception as exc:  # a malformed filter also makes ldap3's parser raise IndexError
                 found.append(f"{part}.filter: {search.filter!r} is not an LDAP filter (RFC 4515): {_plain(exc)}")
     return tuple(found)
-
-
-def addresses(url: str) -> tuple[Address, ...]:
-    """Every address of the URL's host, in the resolver's order. Raises Unusable."""
-    path = socket_path(url)
-    if path is not None:
-        return (Address(url, socket.AF_UNIX, socket.SOCK_STREAM, 0, path),)
-    parts = urlsplit(url)
-    port = parts.port or (636 if parts.scheme == "ldaps" else 389)
-    try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    except (OSError, UnicodeError) as exc:
-        if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
-            raise Unusable("the host name could not be looked up now; is the name server reachable?", True) from exc
-        raise Unusable("the host name is not known", False) from exc
-    return tuple(dict.fromkeys(Address(url, family, kind, number, at) for family, kind, number, _, at in found))
 
 
 def bound(config: LdapConfig, address: Address, watchdog: Watchdog) -> Session:

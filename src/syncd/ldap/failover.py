@@ -15,7 +15,8 @@ import structlog
 
 from syncd.errors import ConfigError, SourceUnreachable
 from syncd.ldap import client
-from syncd.ldap.client import Address, Session, Unusable
+from syncd.ldap.address import Address, Unusable, addresses
+from syncd.ldap.client import Session
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.watchdog import Watchdog
 
@@ -89,7 +90,7 @@ class Dialer:
 
     def _one_of(self, url: str, failures: list[tuple[str, Unusable]]) -> Session | None:
         try:
-            found = client.addresses(url)
+            found = addresses(url)
         except Unusable as exc:
             failures.append((url, exc))
             return None

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
 from syncd.ldap import client, diagnose, keys, outcome
-from syncd.ldap.client import Address, RawEntry, Session, Unusable
+from syncd.ldap.address import Address, Unusable, addresses
+from syncd.ldap.client import RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 from syncd.ldap.failover import Dialer, require_sane
 from syncd.ldap.rootdse import Server, meet
@@ -79,7 +80,7 @@ class _Look:
 
     def at(self, url: str) -> Iterator[tuple[str, Probe | SyncdError]]:
         try:
-            found = client.addresses(url)
+            found = addresses(url)
         except Unusable as exc:
             yield url, SourceUnreachable(f"source {self.config.name}: {url}: {exc}")
             return

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from syncd.errors import BindRefused, ConfigError, SourceUnreachable
-from syncd.ldap import client, failover
-from syncd.ldap.client import Address, Unusable
+from syncd.ldap import address, failover
+from syncd.ldap.address import Address, Unusable
 from syncd.ldap.config import LdapConfig, SearchConfig, socket_path
 from syncd.ldap.failover import Dialer, order, pause_s
 
@@ -123,7 +123,7 @@ def test_every_address_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (host, port) == ("dc.example.org", 636)
         return [(2, 1, 6, "", (f"127.0.0.{n}", port)) for n in (7, 8, 7)]
 
-    monkeypatch.setattr(client.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(address.socket, "getaddrinfo", resolve)
     network = Network({"127.0.0.7": [NEVER], "127.0.0.8": [LATER]})
     with pytest.raises(SourceUnreachable) as error:
         dialer(network, "ldaps://dc.example.org", retries=0).connect()
@@ -133,9 +133,9 @@ def test_every_address_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_server_that_is_away_may_be_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any, **__: Any) -> None:
-        raise client.socket.gaierror(client.socket.EAI_AGAIN, "Temporary failure in name resolution")
+        raise address.socket.gaierror(address.socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr(client.socket, "getaddrinfo", away)
+    monkeypatch.setattr(address.socket, "getaddrinfo", away)
     network = Network({})
     with pytest.raises(SourceUnreachable, match="is the name server reachable"):
         dialer(network, "ldaps://dc.example.org").connect()
