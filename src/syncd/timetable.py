@@ -50,11 +50,18 @@ class Timetable:
 
     def count(self, since: datetime, until: datetime) -> int:
         """How many times there are from `since` on and before `until`."""
-        times, each = 0, self.after(since - _INSTANT)
-        while each is not None and each < until:
-            times += 1
-            each = self.after(each)
-        return times
+        # Counted, not walked along: two minutes over a day are 720 times, and every scrape of the metrics asks.
+        first, end = (since - _EPOCH) // _INSTANT, (until - _EPOCH) // _INSTANT
+        times: set[int] = set()
+        for every, offset in self._every:
+            step, shift = every // _INSTANT, offset // _INSTANT
+            times.update(range(first + (shift - first) % step, end, step))
+        for cron in self._cron:
+            fires = cron.get_next_fire_time(None, since - self._put_off)
+            while fires is not None and (at := (fires - _EPOCH + self._put_off) // _INSTANT) < end:
+                times.add(at)
+                fires = cron.get_next_fire_time(None, fires.astimezone(UTC) + _INSTANT)
+        return len(times)
 
 
 def _part(of: timedelta, name: str) -> timedelta:

@@ -248,8 +248,10 @@ class _Pages:
             named = len(self.workspaces) == 1 or METRICS_READ in actor.allow
             if not (named and actor.may(METRICS_READ)):
                 raise Forbidden(f"this token lacks the permission {METRICS_READ}, which * does not include here")
-        facts = families(await self.looking.seen(), self.timetables)
-        return Response(self.metrics.page(facts), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+        seen = await self.looking.seen()
+        # Beside the loop: with many workspaces it is much text, and a scrape must delay nobody.
+        page = await asyncio.to_thread(lambda: self.metrics.page(families(seen, self.timetables)))
+        return Response(page, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def status_(self, request: Request) -> Response:
         """With a token the workspace of the token; without one, on loopback, all."""

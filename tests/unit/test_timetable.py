@@ -85,3 +85,23 @@ def test_nothing_is_due_without_a_schedule_or_on_a_day_that_never_comes() -> Non
     assert not Timetable()
     assert Timetable().after(NEW_YEAR) is None
     assert Timetable("0 0 30 2 *").after(NEW_YEAR) is None
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        Timetable("0 3 * * *", timedelta(minutes=7), name="a"),
+        Timetable(timedelta(hours=1), timedelta(minutes=2), name="b"),  # those of one are among those of the other
+        Timetable("*/20 2-4 * * 1", zone=ZoneInfo("Europe/Berlin"), jitter=timedelta(minutes=9), name="c"),
+        Timetable("30 1 * * *", zone=ZoneInfo("Europe/Berlin")),
+        Timetable("0 4 13 * 5", timedelta(hours=5)),
+    ],
+)
+@pytest.mark.parametrize("days", [0, 0.013, 1, 30])
+@pytest.mark.parametrize("since", [NEW_YEAR, datetime(2030, 3, 30, 23, 59, 59, 7, tzinfo=UTC)])
+def test_a_count_is_what_walking_along_finds(table: Timetable, days: float, since: datetime) -> None:
+    until = since + timedelta(days=days)
+    walked, each = 0, table.after(since - timedelta(microseconds=1))
+    while each is not None and each < until:
+        walked, each = walked + 1, table.after(each)
+    assert table.count(since, until) == walked

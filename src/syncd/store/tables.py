@@ -452,6 +452,7 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("workspace", "id"),
     Index("outbox_new", "state", "at"),
+    Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
 )
 
 totals = Table(

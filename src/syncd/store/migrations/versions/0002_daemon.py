@@ -37,3 +37,4 @@ def upgrade() -> None:
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
     op.create_index("users_status", "users", ["workspace", "status"])
     op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
+    op.create_index("outbox_waiting", "outbox", ["workspace", "state", "at"])
