@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -142,6 +144,7 @@ def _once(watch: Watch) -> bool:
 def judge_database(report: Report, world: World, seconds: float, period_s: float) -> None:
     app = world.app()
     database = Database(world.database)
+    finish(world, database)
     with closing(database), database.reading() as conn:
         now = app.clock()
         broken = [f"{name}: {line}" for name in world.names for line in check(conn, app.workspace(name), now)]
@@ -178,6 +181,16 @@ def judge_database(report: Report, world: World, seconds: float, period_s: float
             {"runs under way": n} if (n := statuses["applying"] + statuses["reading"] + statuses["deciding"]) else {}
         )
         report.judge("nothing is left under way", not left, str(left) if left else "no lease, no item")
+
+
+def finish(world: World, database: Database) -> None:
+    """What the daemon was applying when it was told to end, the next run finishes."""
+    r = t.runs.c
+    with database.reading() as conn:
+        begun = list(conn.scalars(select(r.workspace).where(r.status == "applying").distinct()))
+    for name in begun:
+        command = [sys.executable, "-m", "syncd", "sync", "corp", "--workspace", name]
+        subprocess.run(command, env=world.env, cwd=world.folder, check=True, capture_output=True)
 
 
 def judge_log(report: Report, log: Path, exit_code: int) -> None:
