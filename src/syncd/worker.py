@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 import structlog
@@ -28,7 +28,7 @@ from apscheduler.triggers.date import DateTrigger
 from syncd.core.actor import Actor
 from syncd.core.snapshot import Source
 from syncd.core.workspace import Workspace
-from syncd.errors import AlreadyRan, Conflict, Stopped, SyncdError
+from syncd.errors import AlreadyRan, BindRefused, Conflict, Stopped, SyncdError
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.run import reconcile
 from syncd.store import leases, run_records
@@ -45,6 +45,13 @@ GRACE_S = 15  # for a batch under way when the process is told to end
 FIRST_RETRY_S, LAST_RETRY_S = 30, 900
 _LOOK_BACK = timedelta(days=7)  # for times that nobody was there to see
 log = structlog.get_logger()
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A source whose read waits for a network, and can be told not to."""
+
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +185,8 @@ class Worker:
             log.debug("run_taken", why=str(exc))
         except Conflict as exc:
             log.info("run_skipped", workspace=each.workspace.name, source=each.source.name, why=str(exc))
-        except Stopped:
-            pass  # recorded by the run itself; the next worker goes on with it
+        except (Stopped, BindRefused):
+            pass  # said by the run itself; the next worker goes on, and a wrong password tried again locks the account
         except SyncdError:
             self._again(each)  # said by the run itself, as `source_failed`
         except Exception:
@@ -246,6 +253,7 @@ class Worker:
 
     def _sweep(self) -> None:
         """Runs that a vanished process left behind are finished, whatever became of their place in the queue."""
+        self._look_at_the_clock()
         for each in self.directories.values():
             if each.key in self._under_way:
                 continue
@@ -259,8 +267,21 @@ class Worker:
                 log.warning("run_left_behind", workspace=each.workspace.name, source=each.source.name)
                 self._hand_out(each, None)
 
+    def _look_at_the_clock(self) -> None:
+        """Set forward, it has passed times that the scheduler sleeps towards; set back, it has them again before it."""
+        now = self.clock()
+        for job in self._scheduler.get_jobs():
+            each, _ = job.args
+            following = each.timetable.after(now)
+            if following is not None and job.next_run_time > following + timedelta(seconds=1):
+                job.modify(next_run_time=following)
+        self._scheduler.wakeup()
+
     def _end(self) -> None:
         self._ending.set()
+        for each in self.directories.values():
+            if isinstance(each.source, Stoppable):
+                each.source.stop()
         self._scheduler.shutdown(wait=False)
         ended = threading.Thread(target=self._drain, daemon=True)
         ended.start()
