@@ -62,7 +62,7 @@ def expressions() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
-    """Label names by sample name, from `syncd serve` with two web processes in the middle of everything."""
+    """Label names by sample name, from `syncd serve` in the middle of everything."""
     folder = tmp_path_factory.mktemp("observed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -70,7 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
     text = CONFIG.replace("sqlite:///unused.db", "sqlite:///syncd.db").replace(
         "    path: corp.ldif\n", "    path: corp.ldif\n    schedule: {full: 1s}\n    missing: {suspend_after: 1s}\n", 1
     )
-    text += f"http: {{bind: {base.removeprefix('http://')}, processes: 2}}\n"
+    text += f"http: {{bind: {base.removeprefix('http://')}}}\n"
     (folder / "syncd.yaml").write_text(text, encoding="utf-8")
     company = sample.company(60, 20, 7)
     (folder / "corp.ldif").write_text("".join(sample.ldif(company)), encoding="utf-8")
