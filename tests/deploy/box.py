@@ -190,7 +190,7 @@ def eventually(true: object, what: str, deadline_s: float = DEADLINE_S) -> None:
     while time.monotonic() < until:
         if true():
             return
-        time.sleep(0.1)
+        time.sleep(0.3)
     raise AssertionError(f"not within {deadline_s} s: {what}")
 
 
