@@ -31,6 +31,7 @@ from syncd.web import create_web
 from syncd.worker import Scheduled, Worker
 
 NICE = 10
+KEEP_ALIVE_S = 75  # longer than the 60 s of common proxies, so that they never send into a connection just closed
 GRACE_S = 20  # for requests under way when the process is told to end
 log = structlog.get_logger()
 
@@ -151,6 +152,7 @@ def _uvicorn(app: App, database: Database, sock: socket.socket, alone: bool) -> 
         ssl_certfile=http.tls.cert_file if http.tls else None,
         ssl_keyfile=http.tls.key_file if http.tls else None,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 

@@ -8,6 +8,7 @@ thread with BEGIN IMMEDIATE, so that requests never race for the lock. PostgreSQ
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +30,11 @@ from syncd.store.unavailable import unavailable
 
 T = TypeVar("T")
 log = structlog.get_logger()
-_BUSY_TIMEOUT_S = 30
-_HELD_BUSY_TIMEOUT_S = 1  # the loop waits with it: rather a 503 for one than a wait for all
+_WRITE_S = 30  # how long a write waits for SQLite's lock
+_WEB_WRITE_S = 20  # the same for a request, its place in the queue of the writer thread included
+_POLL_S = 0.0015  # SQLite's own waiting sleeps up to 100 ms at a time, and so misses the pauses between a run's batches
+_GIVE_WAY_S = 0.01
+_BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
 _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
 _LOCK_S = 20  # for what another transaction holds
@@ -84,22 +88,27 @@ class Database:
             conn.rollback()
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One write transaction. Ends in commit, or in rollback on an exception."""
+    def writing(self, wait_s: float = _WRITE_S) -> Iterator[Connection]:
+        """One write transaction. Ends in commit, or in rollback on an exception. `wait_s`: for SQLite's lock."""
         with self._available(), self.engine.connect() as conn:
             if self.dialect == "sqlite":
-                conn.info["immediate"] = True
+                conn.info["write_by"] = time.monotonic() + wait_s
             try:
                 with conn.begin():
                     yield conn
             finally:
-                conn.info.pop("immediate", None)
+                conn.info.pop("write_by", None)
 
-    def write_now(self, work: Callable[[Connection], T]) -> T:
+    def give_way(self) -> None:
+        """Between the batches of a run: who waits for SQLite's lock has it now, instead of losing every race."""
+        if self.dialect == "sqlite":
+            time.sleep(_GIVE_WAY_S)
+
+    def write_now(self, work: Callable[[Connection], T], wait_s: float = _WRITE_S) -> T:
         """`work` in a write transaction, tried again when PostgreSQL picked it as a deadlock's victim."""
         for attempt in range(5):
             try:
-                with self.writing() as conn:
+                with self.writing(wait_s) as conn:
                     return work(conn)
             except DBAPIError as exc:
                 if not _retried(exc) or attempt == 4:
@@ -120,7 +129,6 @@ class Database:
         with self._available():
             if self._held is None:
                 self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._held.exec_driver_sql(f"PRAGMA busy_timeout={_HELD_BUSY_TIMEOUT_S * 1000}")
             try:
                 return work(self._held)
             except DBAPIError:  # the file may have been repaired or replaced: the next one opens it anew
@@ -136,8 +144,9 @@ class Database:
             asked, context = time.perf_counter(), copy_context()  # what is logged in the thread bears the request's id
 
             def turn() -> T:
-                self.on_writer_wait(time.perf_counter() - asked)
-                return context.run(self.write_now, work)
+                waited_s = time.perf_counter() - asked
+                self.on_writer_wait(waited_s)
+                return context.run(self.write_now, work, _WEB_WRITE_S - waited_s)
 
             self.writes_waiting += 1
             try:
@@ -236,8 +245,30 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(conn: Connection) -> None:
-        if conn.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.info.get("immediate") else "BEGIN")
+        if conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return
+        if "write_by" not in conn.info:
+            conn.exec_driver_sql("BEGIN")
+            return
+        connection: Any = conn.connection.driver_connection
+        connection.execute("PRAGMA busy_timeout=0")
+        try:
+            if not _begun(connection, conn.info["write_by"]):
+                conn.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what SQLite says is raised as ever
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
+
+
+def _begun(connection: sqlite3.Connection, by: float) -> bool:
+    """Take the write lock as soon as it is free; False if it is not by then (monotonic), or something else is wrong."""
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return True
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= by:
+                return False
+        time.sleep(_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311
 
 
 # A server that is gone without a word is noticed within 30 s, by the kernel.

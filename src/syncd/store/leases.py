@@ -213,7 +213,22 @@ def _dead(process: str) -> bool:
     """True only if it is certain: a process of this machine, this boot and this namespace that does not run any more."""
     place, _, started = process.rpartition("/")
     machine, _, pid = place.rpartition("/")
-    return machine == _machine() and pid.isdecimal() and _started(int(pid)) != started
+    if machine != _machine() or not pid.isdecimal():
+        return False
+    now_there = _started(int(pid))
+    if now_there is None:  # also when /proc hides the processes of others, who then live for all we know
+        return not _exists(int(pid))
+    return now_there != started
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @cache
@@ -232,10 +247,11 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks since boot (field 22 of /proc/PID/stat); None if it does not run."""
+    """When a process began, in ticks since boot (field 22 of /proc/PID/stat), "ended" for one that only awaits its burial;
+    None if that cannot be seen."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
+    return "ended" if fields[0] in "ZX" else fields[19]

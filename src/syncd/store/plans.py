@@ -20,7 +20,7 @@ from syncd.core.plan import Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
 from syncd.core.snapshot import SetAside
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
-from syncd.store import facts
+from syncd.store import facts, leases
 from syncd.store import tables as t
 from syncd.store.commit import RULES, judge_losses
 from syncd.store.decide import Decision, announce
@@ -84,11 +84,15 @@ class Changes:
 
 
 def batch_size(conn: Connection, workspace: str) -> int:
-    """Small while the web may be writing to the same SQLite file; large into an empty store and on PostgreSQL."""
-    empty = conn.scalar(
+    """Small while requests may have to wait for SQLite's one writer; large into an empty store and on PostgreSQL."""
+    if conn.dialect.name == "postgresql":
+        return 500
+    if any(each.kind == "web" and each.alive for each in leases.processes(conn)):
+        return 50
+    users = conn.scalar(
         select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
     )
-    return 500 if not empty or conn.dialect.name == "postgresql" else 100
+    return 100 if users else 500
 
 
 def decide(

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
@@ -58,6 +58,7 @@ def store(
                     for offset, item in enumerate(batch)
                 ],
             )
+        database.give_way()
     with database.writing() as conn:
         r = t.runs.c
         conn.execute(
@@ -128,12 +129,13 @@ def apply_items(
             i = t.run_items.c
             ordinals = [ordinal for ordinal, _ in batch]
             conn.execute(
-                update(t.run_items)
-                .where(i.workspace == workspace.name, i.run_id == actor.run_id, i.ordinal.in_(ordinals))
-                .values(state="applied")
+                delete(t.run_items).where(
+                    i.workspace == workspace.name, i.run_id == actor.run_id, i.ordinal.in_(ordinals)
+                )
             )
         done += len(batch)
         step("apply", done, total)
+        database.give_way()
     return dropped, late
 
 

@@ -16,6 +16,7 @@ def test_migrations_and_tables_agree(new_database_url: str) -> None:
     assert upgrade(database).up_to_date
     assert upgrade(database).up_to_date
     with database.reading() as conn:
-        context = MigrationContext.configure(conn, opts={"compare_type": False})
-        assert compare_metadata(context, metadata) == []
+        # The queue's tables are its library's affair.
+        ours = {"compare_type": False, "include_name": lambda name, *_: not (name or "").startswith("syncd_pgqueuer")}
+        assert compare_metadata(MigrationContext.configure(conn, opts=ours), metadata) == []
     database.close()
