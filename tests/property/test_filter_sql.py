@@ -92,6 +92,7 @@ SUBS = {
     "groups": ["value", "display", "source"],
     "jobs": ["value", "tags"],
     "name": ["givenName", "familyName"],
+    "source": ["value", "VALUE"],
 }
 TEXT_OPS = [op for op in Op if op is not Op.PR]
 ORDER_OPS = [Op.EQ, Op.NE, Op.GT, Op.GE, Op.LT, Op.LE]

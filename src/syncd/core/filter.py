@@ -2,7 +2,8 @@
 
 An absent attribute matches nothing, except what `not` or `ne` makes of it: `a ne v` is `not (a eq v)`, `a eq null` is
 `not (a pr)`. A multi-valued attribute matches if any element does, so `emails.type ne "work"` is true if some element
-is not "work", or if there is no element at all. The conditions in `emails[...]` hold for one element together.
+is not "work", or if there is no element at all. The conditions in `emails[...]` hold for one element together; in a list
+of plain values the element is called `value` there. And(()) is true, Or(()) is false.
 Not understood means InvalidFilter with the place and what is accepted, never "everything matches".
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, Union, assert_never
 
 from syncd.core.filter_text import And, Ast, Comparison, Literal, Not, Op, Or, ValuePath, parse, refuse, render
@@ -91,9 +92,10 @@ class Filter:
     bound: Bound
 
 
-def parse_filter(text: str, resource_type: ResourceType) -> Filter:
-    """Raises InvalidFilter."""
-    return Filter(text, bind(parse(text), resource_type))
+def parse_filter(text: str, resource_type: ResourceType, *others: ResourceType) -> Filter:
+    """`others`: types searched with it. What only they have is for this one an attribute without a value (RFC 7644
+    section 3.4.2.1). Raises InvalidFilter."""
+    return Filter(text, bind(parse(text), resource_type, *others))
 
 
 def parse_element(text: str, attribute: Resolved) -> Filter:
@@ -106,24 +108,39 @@ def parse_element(text: str, attribute: Resolved) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Where names are looked up: a resource type, or inside brackets; `relative` if these stand for one element."""
+    """Where names are looked up: a resource type, or inside brackets; `relative` if these stand for one element.
+
+    `elsewhere`: the same for each other type that is searched too.
+    """
 
     owner: str
     find: Callable[[str], Resolved | None]
     known: tuple[str, ...]
     bracketed: bool = False
     relative: bool = False
+    elsewhere: tuple[_Scope, ...] = ()
 
     def keys(self, resolved: Resolved) -> tuple[str, ...]:
         return resolved.search_keys[1:] if self.relative else resolved.search_keys
 
 
-def bind(tree: Ast, resource_type: ResourceType) -> Bound:
+def bind(tree: Ast, resource_type: ResourceType, *others: ResourceType) -> Bound:
     """The tree with every attribute found and every literal comparable. Raises InvalidFilter."""
-    return _bind(tree, _Scope(resource_type.name, resource_type.resolve, resource_type.paths))
+    elsewhere = tuple(_Scope(each.name, each.resolve, each.paths) for each in others)
+    return _bind(tree, _Scope(resource_type.name, resource_type.resolve, resource_type.paths, elsewhere=elsewhere))
 
 
 def _within(attribute: Resolved, *, relative: bool) -> _Scope:
+    if attribute.attribute.type is not Type.COMPLEX:
+        one = Resolved(attribute.path, replace(attribute.attribute, multi_valued=False), None, attribute.extension)
+        return _Scope(
+            attribute.path,
+            lambda name: one if name.lower() == "value" else None,
+            ("value",),
+            bracketed=True,
+            relative=True,
+        )
+
     def find(name: str) -> Resolved | None:
         sub = attribute.attribute.sub(name)
         return None if sub is None else _sub(attribute, sub)
@@ -153,8 +170,13 @@ def _bind(tree: Ast, scope: _Scope) -> Bound:
 
 
 def _bind_value_path(tree: ValuePath, scope: _Scope) -> Bound:
+    for other in scope.elsewhere:
+        if scope.find(tree.path) is None and other.find(tree.path) is not None:
+            _bind_value_path(tree, other)  # it must be right where it means something
+            return Or(())
     attribute = _find(tree.path, tree.at, scope)
-    if scope.bracketed or attribute.attribute.type is not Type.COMPLEX:
+    single = not attribute.attribute.multi_valued
+    if scope.bracketed or (attribute.attribute.type is not Type.COMPLEX and single):
         refuse(f"{shown(tree.path)} has no sub-attributes to ask for in [ ]", tree.at)
     if attribute.attribute.multi_valued:
         return Element(attribute, scope.keys(attribute), _bind(tree.term, _within(attribute, relative=True)))
@@ -163,6 +185,11 @@ def _bind_value_path(tree: ValuePath, scope: _Scope) -> Bound:
 
 
 def _bind_comparison(tree: Comparison, scope: _Scope) -> Bound:
+    for other in scope.elsewhere:
+        if scope.find(tree.path) is None and other.find(tree.path) is not None:
+            _bind_comparison(tree, other)
+            absent = tree.op is Op.NE if tree.value is not None else tree.op is Op.EQ
+            return And(()) if absent else Or(())
     attribute = _find(tree.path, tree.at, scope)
     if tree.value is None:
         if tree.op not in (Op.PR, Op.EQ, Op.NE):
@@ -181,6 +208,8 @@ def _bind_comparison(tree: Comparison, scope: _Scope) -> Bound:
 def _some(attribute: Resolved, scope: _Scope, op: Op, value: Literal) -> Bound:
     """The comparison where it belongs: for some element, if the attribute or its parent is multi-valued."""
     term: Bound
+    if not scope.keys(attribute) and op is Op.PR:
+        return And(())  # an element of a list of plain values is there
     if attribute.parent is not None and attribute.parent.multi_valued and not scope.relative:
         whole = Resolved(attribute.top, attribute.parent, None, attribute.extension)
         term = _some(attribute, _within(whole, relative=True), op, value)

@@ -226,6 +226,10 @@ def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> J
         one = canonical_value(at, part, unknown)
         if one is not None:
             found[sub.name] = one
+    if found and attribute.multi_valued:
+        for sub in attribute.sub_attributes:
+            if sub.required and sub.name not in found:
+                raise InvalidValue(f"{path}.{sub.name} is required.")
     return found or None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from syncd.core import filter as filters
 from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.filter import parse_filter
 from syncd.core.resource import shown as readable
@@ -23,7 +24,7 @@ from syncd.scim import render
 from syncd.scim.dialects import document_in_rfc_form, patch_in_rfc_form
 from syncd.scim.discovery import MAX_RESULTS
 from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
-from syncd.scim.members import split_members
+from syncd.scim.members import MemberEdit, split_members
 from syncd.scim.messages import (
     ListQuery,
     list_response,
@@ -130,7 +131,8 @@ async def patch(call: Call) -> Response:
         call.tolerated(used)
         others, member_edits = split_members(formed)
         said = difference(document, apply_patch(document, others, GROUP), others, GROUP)
-        return _state(conn, call, stored, own, said, membership(member_edits), silent)
+        wanted = membership(_by_id(conn, call, id, member_edits))
+        return _state(conn, call, stored, own, said, wanted, silent)
 
     outcome, stored = await call.context.database.write(work)
     outcome.check()
@@ -192,6 +194,21 @@ def _state(
         edits.append(GroupEdit(stored.id, source, link=link, why=_why(call)))
     edits += _member_edits(conn, call, stored.id, wanted)
     return _write(conn, call, edits, stored.id, stored, shown)
+
+
+def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]) -> list[MemberEdit]:
+    """The edits with whom a filter selects by then: who is stored, or was added by an operation before it."""
+    found: list[MemberEdit] = []
+    for edit in edits:
+        if edit.where is None:
+            found.append(edit)
+            continue
+        named = [id for before in found if before.kind != "remove" for id in before.ids]
+        views = read.member_views(conn, call.reader, named)
+        matches = filters.compile(edit.where)
+        ids = {*read.members_matching(conn, call.reader, group, edit.where), *(i for i in views if matches(views[i]))}
+        found.append(MemberEdit("remove", tuple(sorted(ids))))
+    return found
 
 
 def _member_edits(conn: Connection, call: Call, group: str, wanted: Membership) -> list[Edit]:

@@ -1,8 +1,8 @@
 """Changes of a group's members as deltas, so that the members themselves are never loaded.
 
-Understood: `members` with add, replace and remove, `members[value eq "x"]` (and such terms joined by `or`) with remove,
-and a `members` key in a path-less value. Nothing else can be decided without reading the members, so it is refused by
-name. Only an explicit empty list, null or a bare `remove` empties a group; a malformed list changes nothing.
+Understood: `members` with add, replace and remove, `members[filter]` with remove, and a `members` key in a path-less value.
+`members[value eq "x"]` (and such terms joined by `or`) names its members; who another filter selects is the store's to
+say. Only an explicit empty list, null or a bare `remove` empties a group; a malformed list changes nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ _ONE_MEMBER = re.compile(
 class MemberEdit:
     """One step, to be applied in order: add or remove `ids`, replace all by `ids`, or clear (`ids` empty).
 
-    Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say.
+    Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say. `where`: remove
+    those whom it selects, asked of one member in its search form (core.resource.search_element).
     """
 
     kind: Literal["add", "remove", "replace", "clear"]
     ids: tuple[str, ...] = ()
+    where: filters.Filter | None = None
 
 
 def split_members(operations: Sequence[Operation]) -> tuple[tuple[Operation, ...], tuple[MemberEdit, ...]]:
@@ -81,10 +83,10 @@ def _edit(operation: Operation, text: str) -> list[MemberEdit]:
         return [MemberEdit("remove", (one[1],))]
     path = paths.parse(text, GROUP)
     if path.where is not None:
-        ids = _selected(path.where)
         if path.sub is not None or operation.kind != "remove":
             raise Mutability("a member cannot be changed, only added and removed: remove it and add another")
-        return [MemberEdit("remove", ids)]
+        ids = _named(path.where)
+        return [MemberEdit("remove", where=path.where) if ids is None else MemberEdit("remove", ids)]
     if path.sub is not None:
         raise InvalidPath(f'{shown(text)} names no member: use path members, or members[value eq "<id>"] with remove')
     value = operation.value
@@ -116,14 +118,13 @@ def _ids(value: Any) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _selected(where: filters.Filter) -> tuple[str, ...]:
+def _named(where: filters.Filter) -> tuple[str, ...] | None:
+    """The ids, if the filter is nothing but a list of them."""
     tree = filters.parse(where.text)
     ids: dict[str, None] = {}
     for term in tree.terms if isinstance(tree, filters.Or) else (tree,):
         plain = isinstance(term, filters.Comparison) and term.op is filters.Op.EQ and term.path.lower() == "value"
         if not plain or not isinstance(term, filters.Comparison) or not isinstance(term.value, str):
-            raise InvalidPath(
-                f'members can be selected by value only, such as members[value eq "<id>"], not by {shown(where.text)}'
-            )
+            return None
         ids[term.value] = None
     return tuple(ids)

@@ -113,7 +113,7 @@ class Patch:
     def _change(self, kind: str, path: Path, value: Any) -> None:
         attribute = path.attribute
         if attribute.path == "schemas":
-            if kind == "remove":
+            if kind == "remove" or value in (None, "", []):
                 raise Mutability("schemas is derived from the attributes; remove those of the extension instead")
             return
         if path.whole_extension:
@@ -229,7 +229,7 @@ class Patch:
         after = [self._with_sub(kind, path, element, value) for element in elements]
         return _telling(path, before, after)
 
-    def _selected(self, kind: str, path: Path, before: list[Document], value: Any) -> Any:
+    def _selected(self, kind: str, path: Path, before: list[Any], value: Any) -> Any:
         """`emails[type eq "work"]` and `emails[type eq "work"].value`."""
         matches = _matcher(path)
         chosen = [index for index, element in enumerate(before) if matches(element)]
@@ -247,17 +247,19 @@ class Patch:
                 after[index] = self._with_sub(kind, path, before[index], value)
             else:
                 after[index] = self._element(kind, path, before[index], value)
-        fresh = [i for i in chosen if after[i].get("primary") is True]
+        fresh = [i for i in chosen if isinstance(after[i], Mapping) and after[i].get("primary") is True]
         if after != before and len(fresh) > 1:
             raise InvalidValue(f"{path.text} selects {len(fresh)} values, but only one may be primary")
         return _telling(path, before, _one_primary(after, fresh))
 
-    def _element(self, kind: str, path: Path, before: Document, value: Any) -> Document:
+    def _element(self, kind: str, path: Path, before: Any, value: Any) -> Any:
         """A selected element replaced: what the filter says of it stays true unless the value says otherwise."""
         given = canonical_value(path.attribute, value, self.unknown) or []
         if len(given) != 1:
-            raise InvalidValue(f"the value for {path.text} must be one object; to take it away use remove")
+            raise InvalidValue(f"the value for {path.text} must be one value of the list; to take it away use remove")
         assert path.where is not None
+        if path.attribute.attribute.type is not Type.COMPLEX:
+            return given[0]
         kept = (
             before
             if kind == "add"
@@ -309,8 +311,10 @@ def _one_primary(elements: list[Any], fresh: Sequence[int]) -> list[Any]:
     ]
 
 
-def _telling(path: Path, before: list[Document], after: list[Document]) -> list[Document] | None:
+def _telling(path: Path, before: list[Any], after: list[Any]) -> list[Any] | None:
     """Without the elements of which this operation left nothing but a description."""
+    if path.attribute.attribute.type is not Type.COMPLEX:
+        return list(dict.fromkeys(after)) or None
     known = [element for element in before if not element.keys() - _DESCRIPTIVE]
     return [element for element in after if element.keys() - _DESCRIPTIVE or element in known] or None
 
@@ -351,6 +355,10 @@ def _check_change(path: Path, before: Any, after: Any) -> None:
         raise Mutability(f"{path.attribute.path} is required: replace it, it cannot be removed")
     if attribute.required and isinstance(after, str) and not after.strip():
         raise InvalidValue(f"{path.attribute.path} is required: it cannot be blank")
+    needed = [sub.name for sub in attribute.sub_attributes if sub.required]
+    for element in (after if isinstance(after, list) else [after]) if needed else ():
+        if element is not None and (missing := [name for name in needed if name not in element]):
+            raise Mutability(f"{path.attribute.path}.{missing[0]} is required: remove the value whole")
     if before is not None and attribute.mutability is Mutable.IMMUTABLE:
         raise Mutability(f"{path.attribute.path} is immutable: it is set once")
     if path.where is None and path.sub is None and attribute.multi_valued:

@@ -2,7 +2,8 @@
 
 Accepted: `attr`, `attr.sub`, `attr[filter]`, `attr[filter].sub`, each with or without a schema's URN before it, and an
 extension's bare URN for the whole extension. Names are found in any case. URNs contain dots, so the text before a
-bracket is looked up whole and never split. The filter is the one language of core/filter.py.
+bracket is looked up whole and never split. The filter is the one language of core/filter.py; an element of a list of
+plain values is called `value` in it (3.5.2.2: "comparing a value").
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def parse(text: str, resource_type: ResourceType) -> Path:
         top = resource_type.resolve(found.top)
         assert top is not None
         return Path(path, top, sub=found)
-    if found.parent is not None or not (found.attribute.multi_valued and found.attribute.sub_attributes):
+    if found.parent is not None or not found.attribute.multi_valued:
         _refuse(path, opening + 1, f"{found.path} is not a multi-valued attribute, so [..] cannot select of it")
     closing = _closing(path, opening)
     rest = path[closing + 1 :]

@@ -23,10 +23,11 @@ from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.facts import link_of
 from syncd.store.read_queries import GROUP_KEYS, USER_KEYS, Reader, pins
-from syncd.store.search import Columns, compile_filter
+from syncd.store.search import Columns, Dialect, compile_element, compile_filter
 
 __all__ = ["GROUP_KEYS", "USER_KEYS", "GroupOf", "Member", "Page", "Reader", "Stored", "get_group", "get_user"]
-__all__ += ["Connection", "kinds_of", "links", "list_groups", "list_users", "pins", "stated_members", "user_named"]
+__all__ += ["Connection", "kinds_of", "links", "list_groups", "list_users", "member_views", "members_matching", "pins"]
+__all__ += ["stated_members", "user_named"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
@@ -179,11 +180,35 @@ def stated_members(
     return {row.member_id: row.member for row in conn.execute(query)}
 
 
+def members_matching(conn: Connection, reader: Reader, group: str, where: Filter) -> frozenset[str]:
+    """Ids of the members of one group whom the condition within `members[...]` selects."""
+    rows, g = queries.members_of(reader), t.groups.c
+    selected = compile_element(where, _dialect(conn), "members", rows)
+    query = select(rows.columns["value"]).select_from(rows.table)
+    return frozenset(conn.scalars(query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)))
+
+
+def member_views(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """How filters see these users and groups as members; whoever this connection cannot see is left out."""
+    u, g, wanted = t.users.c, t.groups.c, queries.in_list(conn, ids)
+    users = select(u.id, u.user_name_key).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
+    groups = select(g.id, g.display_key).where(g.workspace == reader.workspace, g.id.in_(wanted))
+    found: dict[str, dict[str, str]] = {}
+    for query, kind, url in ((users, "user", reader.users_url), (groups, "group", reader.groups_url)):
+        for id, name in conn.execute(query, queries.of(reader)):
+            found[id] = {"value": id, "type": kind, "$ref": url + id, "display": name}
+    return found
+
+
 # -- pages ----------------------------------------------------------------------------------------------------------------
 
 
 def _matching(conn: Connection, filter: Filter, search: ColumnElement[Any], columns: Columns) -> ColumnElement[bool]:
-    return compile_filter(filter, "sqlite" if conn.dialect.name == "sqlite" else "postgresql", search, columns)
+    return compile_filter(filter, _dialect(conn), search, columns)
+
+
+def _dialect(conn: Connection) -> Dialect:
+    return "sqlite" if conn.dialect.name == "sqlite" else "postgresql"
 
 
 def _page(

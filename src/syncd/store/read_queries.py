@@ -234,31 +234,37 @@ def user_columns(reader: Reader) -> Columns:
     }
 
 
-def group_columns(reader: Reader) -> Columns:
+def members_of(reader: Reader) -> Rows:
+    """The members of a group as rows."""
     own = t.groups.c
     m, u, g = t.memberships.alias(), t.users.alias(), t.groups.alias()
     table = m.outerjoin(
         u, and_(m.c.member == "user", u.c.workspace == m.c.workspace, u.c.id == m.c.member_id, u.c.status != "deleted")
     ).outerjoin(g, and_(m.c.member == "group", g.c.workspace == m.c.workspace, g.c.id == m.c.member_id))
     url = case((m.c.member == "user", literal(reader.users_url, Text())), else_=literal(reader.groups_url, Text()))
+    return Rows(
+        table,
+        # Both kinds are named so that the primary key leads to one member, whatever the size of the group.
+        and_(
+            m.c.workspace == own.workspace,
+            m.c.group_id == own.id,
+            m.c.member.in_(("user", "group")),
+            or_(u.c.id.is_not(None), g.c.id.is_not(None)),
+        ),
+        {
+            "value": m.c.member_id,
+            "type": m.c.member,
+            "display": func.coalesce(u.c.user_name_key, g.c.display_key),
+            "$ref": url + m.c.member_id,
+        },
+    )
+
+
+def group_columns(reader: Reader) -> Columns:
+    own = t.groups.c
     return {
         **_meta_columns(t.groups, "Group", reader.groups_url),
         "displayName": own.display_key,
         "externalId": _external_id("group", own.id),
-        "members": Rows(
-            table,
-            # Both kinds are named so that the primary key leads to one member, whatever the size of the group.
-            and_(
-                m.c.workspace == own.workspace,
-                m.c.group_id == own.id,
-                m.c.member.in_(("user", "group")),
-                or_(u.c.id.is_not(None), g.c.id.is_not(None)),
-            ),
-            {
-                "value": m.c.member_id,
-                "type": m.c.member,
-                "display": func.coalesce(u.c.user_name_key, g.c.display_key),
-                "$ref": url + m.c.member_id,
-            },
-        ),
+        "members": members_of(reader),
     }

@@ -53,11 +53,19 @@ def compile_filter(filter: Filter, dialect: Dialect, search: Sql, columns: Colum
     return _compile(filter.bound, json, columns or {})
 
 
+def compile_element(filter: Filter, dialect: Dialect, path: str, rows: Rows) -> Sql:
+    """The WHERE over the rows themselves of the condition within `path[...]` (core.filter.parse_element)."""
+    columns = {f"{path}.{name}": column for name, column in rows.columns.items()}
+    return _compile(filter.bound, _Sqlite(None) if dialect == "sqlite" else _Postgresql(None), columns)
+
+
 def _compile(bound: Bound, json: _Json, columns: Columns, negated: bool = False) -> Sql:
     match bound:
         case And() | Or():
             # SQLite's parser has a stack of 100. A term in front costs one place for its bracket, a later one three, so
             # the deepest goes first; and `not` goes down to the comparisons (De Morgan).
+            if not bound.terms:
+                return sa.true() if isinstance(bound, And) is not negated else sa.false()
             terms = (_compile(term, json, columns, negated) for term in sorted(bound.terms, key=_depth, reverse=True))
             return sa.and_(*terms) if isinstance(bound, And) is not negated else sa.or_(*terms)
         case Not():
@@ -75,7 +83,7 @@ def _compile(bound: Bound, json: _Json, columns: Columns, negated: bool = False)
 def _depth(bound: Bound) -> int:
     match bound:
         case And() | Or():
-            return 1 + max(_depth(term) for term in bound.terms)
+            return 1 + max((_depth(term) for term in bound.terms), default=0)
         case Not() | Element():
             return 1 + _depth(bound.term)
         case Condition():

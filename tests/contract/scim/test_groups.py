@@ -179,3 +179,28 @@ def test_a_large_shrink_is_held(service: Service) -> None:
     answer = service.patch(f"Groups/{group}", replaced)
     assert answer.status_code == 429
     assert members(service, group) == set(people)
+
+
+def test_members_are_removed_by_any_filter(service: Service) -> None:
+    """RFC 7644 section 3.5.2.2: the values matched by the filter are removed; an operation sees those before it."""
+    ann, bob, cid = (service.user(name)["id"] for name in ("ann", "bob", "cid"))
+    inner = service.group("inner")["id"]
+    group = service.group("g", ann, bob, inner)["id"]
+    path = f"Groups/{group}"
+
+    def removed(text: str, *before: dict[str, Any]) -> set[str]:
+        answer = service.patch(path, *before, {"op": "remove", "path": f"members[{text}]"})
+        assert answer.status_code == 204, answer.text
+        return members(service, group)
+
+    version = service.ask("GET", path).json()["meta"]["version"]
+    assert removed('display eq "nobody" or type eq "Device"') == {ann, bob, inner}
+    assert service.ask("GET", path).json()["meta"]["version"] == version, "nothing matched, nothing changed"
+    assert removed('type eq "group"') == {ann, bob}
+    assert removed('display sw "C"', add(cid)) == {ann, bob}, "she was added by the operation before"
+    assert removed(f'value eq "{ann}" and type eq "Group"') == {ann, bob}
+    assert removed('not (display eq "ann")') == {ann}
+    assert removed(f'$ref ew "{ann}"', add(bob, cid)) == {bob, cid}
+    assert removed("value pr") == set()
+    assert_unknown = service.patch(path, {"op": "remove", "path": 'members[nosuch eq "x"]'}).json()
+    assert (assert_unknown["status"], assert_unknown["scimType"]) == ("400", "invalidFilter")

@@ -4,7 +4,21 @@ import copy
 
 import pytest
 
-from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, SYNCD_USER, USER
+from syncd.core.schema import (
+    CORE_GROUP,
+    CORE_USER,
+    ENTERPRISE_USER,
+    GROUP,
+    SYNCD_USER,
+    USER,
+    Attribute,
+    ResourceType,
+    Schema,
+    Type,
+)
+from syncd.core.schema import (
+    Mutability as Mutable,
+)
 from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, TooLarge
 from syncd.scim.messages import ABSENT, Operation
 from syncd.scim.patch import apply_patch
@@ -207,6 +221,8 @@ def test_what_changes_nothing_gives_an_equal_document(operation):
         (op("replace", f"{ENTERPRISE_USER}:manager.displayName", "x"), Mutability),
         (op("add", f"{SYNCD_USER}:status", "active"), Mutability),
         (op("remove", "schemas"), Mutability),
+        (op("replace", "schemas", []), Mutability),
+        (op("replace", None, {"schemas": None}), Mutability),
     ],
 )
 def test_refusals(operation, error):
@@ -279,3 +295,108 @@ def test_a_request_that_would_look_at_too_many_values_is_refused():
     many = [op("remove", 'emails[value eq "nosuch"]', index=i) for i in range(100)]
     with pytest.raises(TooLarge, match=r"Operations\[60\].* 10000 values, too many for so many operations"):
         apply_patch(stored, many, USER)
+
+
+# What no built-in schema has: a list of plain values, an attribute set once, a required part.
+EXAMPLE = "urn:example:2.0:Badge"
+BADGE = Schema(
+    EXAMPLE,
+    "Badge",
+    "",
+    (
+        Attribute("tags", multi_valued=True),
+        Attribute("serial", mutability=Mutable.IMMUTABLE),
+        Attribute(
+            "keys",
+            Type.COMPLEX,
+            multi_valued=True,
+            sub_attributes=(Attribute("value", required=True), Attribute("door", mutability=Mutable.IMMUTABLE)),
+        ),
+    ),
+)
+BADGED = ResourceType("User", "/Users", "", USER.schema, (*USER.extensions, (BADGE, False)))
+
+
+def badge(**held):
+    schemas = [CORE_USER, EXAMPLE] if held else [CORE_USER]
+    return {"schemas": schemas, "userName": "a"} | ({EXAMPLE: held} if held else {})
+
+
+@pytest.mark.parametrize(
+    ("section", "before", "operation", "after"),
+    [
+        ("3.5.2.1: a new value is added", {"tags": ["a"]}, op("add", "tags", ["b", "A"]), {"tags": ["a", "b"]}),
+        ("3.5.2.1: has no value, is added", {}, op("add", "tags", "a"), {"tags": ["a"]}),
+        (
+            "3.5.2.2: values matched are removed",
+            {"tags": ["a", "b"]},
+            op("remove", 'tags[value eq "A"]'),
+            {"tags": ["b"]},
+        ),
+        ("3.5.2.2: no other values remain", {"tags": ["a"]}, op("remove", 'tags[value sw "a"]'), {}),
+        ("3.5.2.2: nothing matched, no change", {"tags": ["a"]}, op("remove", 'tags[value eq "x"]'), {"tags": ["a"]}),
+        (
+            "3.5.2.3: matching values are replaced",
+            {"tags": ["a", "b"]},
+            op("replace", 'tags[value eq "b"]', "c"),
+            {"tags": ["a", "c"]},
+        ),
+        ("3.5.2.3: by one that is there", {"tags": ["a", "b"]}, op("replace", "tags[value pr]", "b"), {"tags": ["b"]}),
+        ("3.5.2: added if it had no value", {}, op("add", "serial", "7"), {"serial": "7"}),
+        ("3.5.2.1: contains the value already", {"serial": "7"}, op("replace", "serial", "7"), {"serial": "7"}),
+        ("3.5.2.2: whole extension", {"tags": ["a"]}, op("remove", EXAMPLE), {}),
+        (
+            "3.5.2.3: as an add",
+            {},
+            op("replace", EXAMPLE, {"tags": ["a"], "serial": "7"}),
+            {"tags": ["a"], "serial": "7"},
+        ),
+        (
+            "3.5.2: a part of an immutable one",
+            {"keys": [{"value": "k"}]},
+            op("add", 'keys[value eq "k"].door', "1"),
+            {"keys": [{"value": "k", "door": "1"}]},
+        ),
+    ],
+)
+def test_rules_that_only_other_schemas_meet(section, before, operation, after):
+    full = operation if operation.path == EXAMPLE else op(operation.op, f"{EXAMPLE}:{operation.path}", operation.value)
+    assert patched(full, document=badge(**before), resource_type=BADGED) == badge(**after), section
+
+
+@pytest.mark.parametrize(
+    ("section", "before", "operation", "error"),
+    [
+        ("3.5.2.3: no record match", {"tags": ["a"]}, op("replace", 'tags[value eq "x"]', "y"), NoTarget),
+        ("3.5.2: must not modify immutable", {"serial": "7"}, op("replace", "serial", "8"), Mutability),
+        ("3.5.2: nor take it away", {"serial": "7"}, op("remove", "serial"), Mutability),
+        ("3.5.2: with the whole extension", {"serial": "7"}, op("remove", ""), Mutability),
+        (
+            "3.5.2: nor a part of one",
+            {"keys": [{"value": "k", "door": "1"}]},
+            op("replace", "keys[value pr].door", "2"),
+            Mutability,
+        ),
+        (
+            "3.5.2.2: a required part",
+            {"keys": [{"value": "k", "door": "1"}]},
+            op("remove", "keys[value pr].value"),
+            Mutability,
+        ),
+        ("table 9: a required value is missing", {}, op("add", "keys", [{"door": "1"}]), InvalidValue),
+        (
+            "figure 7: a list of values has no parts",
+            {"tags": ["a"]},
+            op("replace", 'tags[value eq "a"].value', "b"),
+            InvalidPath,
+        ),
+        ("figure 7: no filter of a single value", {"serial": "7"}, op("remove", 'serial[value eq "7"]'), InvalidPath),
+        ("2.3.1 of RFC 7643: schema", {}, op("add", "tags", [7]), InvalidValue),
+        ("table 9: filter", {"tags": ["a"]}, op("remove", 'tags[type eq "a"]'), InvalidFilter),
+    ],
+)
+def test_refusals_that_only_other_schemas_meet(section, before, operation, error):
+    path = f"{EXAMPLE}:{operation.path}" if operation.path else EXAMPLE
+    with pytest.raises(error) as caught:
+        patched(op(operation.op, path, operation.value), document=badge(**before), resource_type=BADGED)
+    assert type(caught.value) is error, section
