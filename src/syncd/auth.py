@@ -24,6 +24,7 @@ from syncd.store import tokens
 from syncd.store.engine import Database
 
 ACTOR: Final = "syncd.actor"  # where a request's scope says who asks
+TOLERANCES: Final = "syncd.tolerances"  # and which forms it took that the standard does not have
 CACHE_S: Final = 5.0
 _CACHED: Final = 1000
 

@@ -1,8 +1,8 @@
 """What a process counts for Prometheus; what the database says is in gauges.py.
 
 Names begin with `syncd_` and end in their base unit. Labels are bounded: operations by the routes there are, workspaces and
-sources by the configuration, connections by a cap; nothing of a request's content. Several web processes behind one port
-share their counts through files (PROMETHEUS_MULTIPROC_DIR, set by the supervisor before they start).
+sources by the configuration, tolerances by their table, connections by a cap; nothing of a request's content. Several web
+processes behind one port share their counts through files (PROMETHEUS_MULTIPROC_DIR, set by the supervisor before they start).
 """
 
 from __future__ import annotations
@@ -74,6 +74,12 @@ class Metrics:
             registry=self.registry,
             buckets=_BUCKETS,
         )
+        self._tolerated = Counter(
+            "syncd_scim_tolerances",
+            "Requests that took a form RFC 7644 does not have, by the name of the tolerance.",
+            ("workspace", "connection", "tolerance"),
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "syncd_requests_in_flight",
             "Requests being answered now.",
@@ -109,14 +115,23 @@ class Metrics:
 
     def answered(self, workspace: str, connection: str, operation: str, status: int, took_s: float) -> None:
         """`workspace` and `connection` are empty for who showed no valid token."""
+        connection = self._label(workspace, connection)
+        self._requests.labels(workspace, connection, operation, status).inc()
+        self._seconds.labels(workspace, connection, operation).observe(took_s)
+
+    def tolerated(self, workspace: str, connection: str, names: Iterable[str]) -> None:
+        """A request took these tolerances."""
+        for name in names:
+            self._tolerated.labels(workspace, self._label(workspace, connection), name).inc()
+
+    def _label(self, workspace: str, connection: str) -> str:
+        """The connection, while there are not too many."""
         known = (workspace, connection)
         if known not in self._connections:
             if len(self._connections) >= CONNECTIONS:
-                connection = "other"
-            else:
-                self._connections.add(known)
-        self._requests.labels(workspace, connection, operation, status).inc()
-        self._seconds.labels(workspace, connection, operation).observe(took_s)
+                return "other"
+            self._connections.add(known)
+        return connection
 
     def note_memory(self) -> None:
         try:

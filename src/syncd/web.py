@@ -27,14 +27,14 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncd import status
-from syncd.auth import ACTOR, CACHE_S, Authenticated, Authenticator
+from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator
 from syncd.core.actor import Actor
 from syncd.core.workspace import Workspace
 from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
 from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
-from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, TOLERANCES, Context, error
+from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, Context, error
 from syncd.scim.messages import error_body
 from syncd.scim.routes import scim_routes
 from syncd.store import leases, migrate, standing
@@ -179,7 +179,8 @@ class Observed:
             return
         more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
         if scope.get(TOLERANCES):
-            more["tolerances"] = scope[TOLERANCES]
+            more["tolerances"] = sorted(scope[TOLERANCES])
+            self._metrics.tolerated(workspace, connection, scope[TOLERANCES])
         took_ms = round(took_s * 1000, 2)
         log.info("scim_answered", method=method, route=route, status=answered, took_ms=took_ms, **more)
 

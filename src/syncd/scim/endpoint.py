@@ -8,21 +8,32 @@ without an actor is refused before anything else (401), however it came here. Ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from syncd.auth import ACTOR
+from syncd.auth import ACTOR, TOLERANCES
 from syncd.core.actor import Actor
+from syncd.core.filter import Filter, parse_filter
+from syncd.core.schema import ResourceType
 from syncd.core.workspace import Workspace
 from syncd.errors import Forbidden, NotFound, Retryable, StaleVersion, SyncdError, TooLarge, Unauthorized
+from syncd.scim import dialects
 from syncd.scim.discovery import MAX_PAYLOAD_BYTES
-from syncd.scim.messages import ListQuery, error_body, parse_query
+from syncd.scim.messages import (
+    ListQuery,
+    Operation,
+    error_body,
+    parse_object,
+    parse_query,
+    patch_operations,
+    require_schema,
+)
 from syncd.scim.render import Shown, etag
 from syncd.store.engine import Database
 from syncd.store.read import Connection, Reader, Stored
@@ -31,7 +42,6 @@ T = TypeVar("T")
 MEDIA_TYPE: Final = "application/scim+json"
 PREFIX: Final = "/scim/v2"
 ROUTE: Final = "syncd.route"  # and where an endpoint leaves its template, for the log
-TOLERANCES: Final = "syncd.tolerances"
 
 
 class MethodNotAllowed(SyncdError):
@@ -115,10 +125,44 @@ class Call:
                 raise too_large
         return bytes(body)
 
-    def tolerated(self, names: frozenset[str]) -> None:
-        """Leave for the log which non-standard forms this request took."""
+    def operations(self, body: bytes) -> tuple[Operation, ...]:
+        """The operations of a PATCH, in the connection's own forms."""
+        message, used = dialects.message_in_rfc_form(parse_object(body), self._tolerances)
+        self._tolerated(used)
+        return patch_operations(message)
+
+    def in_rfc_form(
+        self, operations: Sequence[Operation], document: Mapping[str, Any], resource_type: ResourceType
+    ) -> tuple[Operation, ...]:
+        """Those operations as the standard has them; `document` is what is stored."""
+        formed, used = dialects.patch_in_rfc_form(operations, document, resource_type, self._tolerances)
+        self._tolerated(used)
+        return formed
+
+    def document(self, body: bytes, resource_type: ResourceType) -> dict[str, Any]:
+        """The resource that a POST or PUT brings, in RFC form."""
+        document, used = dialects.document_in_rfc_form(parse_object(body), resource_type, self._tolerances)
+        self._tolerated(used)
+        require_schema(document, resource_type.schema.id)
+        return document
+
+    def filter(self, query: ListQuery, *resource_types: ResourceType) -> Filter | None:
+        """The condition of a list. Raises InvalidFilter."""
+        if query.filter is None:
+            return None
+        text, used = dialects.filter_in_rfc_form(query.filter, resource_types, self._tolerances)
+        self._tolerated(used)
+        return parse_filter(text, *resource_types)
+
+    @property
+    def _tolerances(self) -> frozenset[str]:
+        configured = self.workspace.source(self.actor.source).tolerances
+        return dialects.TOLERANT if configured is None else configured
+
+    def _tolerated(self, names: frozenset[str]) -> None:
+        """Leave for the log and the counts which forms this request took that the standard does not have."""
         if names:
-            self.request.scope[TOLERANCES] = sorted(names)
+            self.request.scope[TOLERANCES] = names | self.request.scope.get(TOLERANCES, frozenset())
 
     def must_match(self, stored: Stored) -> None:
         """If-Match (RFC 7644 section 3.14). Raises StaleVersion."""

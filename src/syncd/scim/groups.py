@@ -15,23 +15,18 @@ from starlette.responses import Response
 
 from syncd.core import filter as filters
 from syncd.core.change import Edit, GroupEdit, UserEdit
-from syncd.core.filter import parse_filter
 from syncd.core.resource import shown as readable
-from syncd.core.schema import CORE_GROUP, GROUP
+from syncd.core.schema import GROUP
 from syncd.core.state import Link
 from syncd.errors import InvalidValue, NotFound, Refused
 from syncd.scim import render
-from syncd.scim.dialects import document_in_rfc_form, patch_in_rfc_form
 from syncd.scim.discovery import MAX_RESULTS
 from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
 from syncd.scim.members import MemberEdit, split_members
 from syncd.scim.messages import (
     ListQuery,
     list_response,
-    parse_patch,
-    parse_resource,
     parse_search_request,
-    require_schema,
 )
 from syncd.scim.patch import apply_patch
 from syncd.scim.render import Shown
@@ -74,7 +69,7 @@ async def search(call: Call) -> Response:
 async def _list(call: Call, query: ListQuery) -> Response:
     shown, reader, base = selected(query), call.reader, call.context.base_url
     count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
-    filter = None if query.filter is None else parse_filter(query.filter, GROUP)
+    filter = call.filter(query, GROUP)
     members = shown.wants("members", GROUP)
 
     def work(conn: Connection) -> bytes:
@@ -121,14 +116,13 @@ async def replace_(call: Call) -> Response:
 
 async def patch(call: Call) -> Response:
     """204 unless attributes are asked for: Entra wants it so, and it spares rendering the members of a large group."""
-    operations, shown, id = parse_patch(await call.body()), selected(call.query()), call.id
+    operations, shown, id = call.operations(await call.body()), selected(call.query()), call.id
     silent = Shown(excluded=("members",)) if shown.all else shown
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, own = _found(conn, call, id)
         document = orjson.loads(render.group(stored, call.context.base_url))
-        formed, used = patch_in_rfc_form(operations, document, GROUP)
-        call.tolerated(used)
+        formed = call.in_rfc_form(operations, document, GROUP)
         others, member_edits = split_members(formed)
         said = difference(document, apply_patch(document, others, GROUP), others, GROUP)
         wanted = membership(_by_id(conn, call, id, member_edits))
@@ -158,10 +152,7 @@ async def delete(call: Call) -> Response:
 
 
 async def _document(call: Call) -> Statement:
-    document, used = document_in_rfc_form(parse_resource(await call.body()), GROUP)
-    require_schema(document, CORE_GROUP)
-    call.tolerated(used)
-    return stated(document, GROUP)
+    return stated(call.document(await call.body(), GROUP), GROUP)
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Link | None]:

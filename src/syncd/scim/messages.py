@@ -70,10 +70,15 @@ class ListQuery:
 # ---------------------------------------------------------------- bodies in
 
 
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body, for the dialects to have their turn. Raises InvalidSyntax."""
+    return _object(body)
+
+
 def parse_resource(body: bytes) -> dict[str, Any]:
     """The JSON object of a POST or PUT, its `schemas` a well-formed list. Raises InvalidSyntax, InvalidValue.
 
-    Which URNs must be there is `require_schema`, after the dialects had their turn.
+    Which URNs must be there is `require_schema`.
     """
     document = _object(body)
     _schemas(document)
@@ -88,11 +93,12 @@ def require_schema(document: Mapping[str, Any], urn: str) -> None:
 
 
 def parse_patch(body: bytes) -> tuple[Operation, ...]:
-    """The operations of a PATCH (RFC 7644 3.5.2). An empty list is no change, as Microsoft's validator sends it.
+    """The operations in the body of a PATCH. Raises InvalidSyntax, or TooLarge above MAX_OPERATIONS."""
+    return patch_operations(_object(body))
 
-    Raises InvalidSyntax, InvalidValue, or TooLarge above MAX_OPERATIONS.
-    """
-    message = _object(body)
+
+def patch_operations(message: Mapping[str, Any]) -> tuple[Operation, ...]:
+    """The operations of a PATCH (RFC 7644 3.5.2); none are no change. Raises InvalidSyntax, TooLarge."""
     require_schema(message, PATCH_URN)
     operations = _member(message, "Operations")
     if not isinstance(operations, list):

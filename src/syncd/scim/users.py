@@ -16,22 +16,17 @@ from starlette.responses import Response
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
-from syncd.core.filter import parse_filter
 from syncd.core.resource import fold
-from syncd.core.schema import CORE_USER, USER
+from syncd.core.schema import USER
 from syncd.core.state import Link
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import render
-from syncd.scim.dialects import document_in_rfc_form, patch_in_rfc_form
 from syncd.scim.discovery import MAX_RESULTS
 from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
 from syncd.scim.messages import (
     ListQuery,
     list_response,
-    parse_patch,
-    parse_resource,
     parse_search_request,
-    require_schema,
 )
 from syncd.scim.patch import apply_patch
 from syncd.scim.statements import Difference, Statement, difference, stated
@@ -69,7 +64,7 @@ async def search(call: Call) -> Response:
 async def _list(call: Call, query: ListQuery) -> Response:
     shown, reader, base = selected(query), call.reader, call.context.base_url
     count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
-    filter = None if query.filter is None else parse_filter(query.filter, USER)
+    filter = call.filter(query, USER)
     groups = shown.wants("groups", USER)
 
     def work(conn: Connection) -> bytes:
@@ -113,13 +108,12 @@ async def replace_(call: Call) -> Response:
 
 
 async def patch(call: Call) -> Response:
-    operations, query, id = parse_patch(await call.body()), call.query(), call.id
+    operations, query, id = call.operations(await call.body()), call.query(), call.id
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, links = _found(conn, call, id)
         document = orjson.loads(render.user(stored, call.context.base_url))
-        formed, used = patch_in_rfc_form(operations, document, USER)
-        call.tolerated(used)
+        formed = call.in_rfc_form(operations, document, USER)
         after = apply_patch(document, formed, USER)
         return _state(conn, call, stored, links, difference(document, after, formed, USER))
 
@@ -142,10 +136,7 @@ async def delete(call: Call) -> Response:
 
 
 async def _document(call: Call) -> Statement:
-    document, used = document_in_rfc_form(parse_resource(await call.body()), USER)
-    require_schema(document, CORE_USER)
-    call.tolerated(used)
-    return stated(document, USER)
+    return stated(call.document(await call.body(), USER), USER)
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, tuple[Link, ...]]:

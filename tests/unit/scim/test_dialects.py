@@ -7,7 +7,7 @@ import pytest
 
 from syncd.core.resource import canonical
 from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, USER
-from syncd.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
+from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
 from syncd.scim import dialects, messages
 from syncd.scim.members import MemberEdit, split_members
 from syncd.scim.messages import ABSENT, Operation
@@ -17,7 +17,7 @@ BABS: dict[str, Any] = {"schemas": [CORE_USER], "id": "2819c223", "userName": "b
 GUIDES: dict[str, Any] = {"schemas": [CORE_GROUP], "id": "abf4dd94", "displayName": "Guides"}
 
 
-def patched(document, resource_type, *operations, tolerances=frozenset(dialects.TOLERANCES)):
+def patched(document, resource_type, *operations, tolerances=dialects.TOLERANT):
     """(document, edits of members, tolerances used) of a PATCH with these operations."""
     body = orjson.dumps({"schemas": [messages.PATCH_URN], "Operations": list(operations)})
     in_rfc_form, used = dialects.patch_in_rfc_form(messages.parse_patch(body), document, resource_type, tolerances)
@@ -58,7 +58,7 @@ ENTRA_DEFAULT = [
     (
         {"op": "Add", "path": 'roles[primary eq "True"].value', "value": "admin"},
         {"roles": [{"primary": True, "value": "admin"}]},
-        {"value_path_creates"},
+        {"boolean_as_text_in_filter", "value_path_creates"},
     ),
     (
         {"op": "Add", "path": "roles", "value": [{"primary": "true", "value": "admin"}]},
@@ -129,7 +129,7 @@ def test_entra_with_its_flag_sends_one_operation_without_a_path():
         "emails": [{"type": "work", "value": "b@c"}],
         ENTERPRISE_USER: {"employeeNumber": "701984", "manager": {"value": "26118915"}},
     }
-    assert used == {"dotted_and_urn_keys", "bare_value", "value_path_creates"}
+    assert used == {"pathless_patch", "dotted_and_urn_keys", "bare_value", "value_path_creates"}
 
 
 def test_two_parts_of_one_absent_address_make_one_address():
@@ -161,7 +161,7 @@ def test_entra_groups():
         {"op": "Remove", "path": "members", "value": [{"value": "u3"}, {"value": "u4"}]},
     )
     assert edits == (MemberEdit("add", ("u1", "u2")), MemberEdit("remove", ("u3",)), MemberEdit("remove", ("u4",)))
-    assert used == {"operation_in_any_case", "null_reference", "remove_with_value"}
+    assert used == {"operation_in_any_case", "remove_with_value"}
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_remove_with_a_value_on_other_lists():
 
 def test_okta_users():
     assert user({"op": "replace", "value": {"active": False}})[0] == BABS | {"active": False}
-    assert user({"op": "replace", "value": {"active": False}})[2] == frozenset()
+    assert user({"op": "replace", "value": {"active": False}})[2] == {"pathless_patch"}
 
 
 def test_okta_groups():
     document, edits, used = group({"op": "replace", "value": {"id": "abf4dd94", "displayName": "Tour Guides"}})
     assert document == GUIDES | {"displayName": "Tour Guides"}
-    assert (edits, used) == ((), {"repeated_read_only"})
+    assert (edits, used) == ((), {"pathless_patch", "repeated_read_only"})
     _, edits, used = group(
         {"op": "remove", "path": 'members[value eq "u1"]'},
         {"op": "add", "path": "members", "value": [{"value": "u2", "display": "b@c"}]},
@@ -228,7 +228,7 @@ def test_authentik_groups():
 def test_keycloak_sends_the_value_as_json_text():
     document, _, used = user({"op": "replace", "value": '{"displayName": "Babs"}'})
     assert document == BABS | {"displayName": "Babs"}
-    assert used == {"value_as_json_text"}
+    assert used == {"pathless_patch", "value_as_json_text"}
     with pytest.raises(InvalidValue):
         user({"op": "replace", "value": "{broken"})
 
@@ -252,18 +252,135 @@ def test_a_path_that_does_not_exist_stays_refused():
 )
 def test_a_tolerance_can_be_switched_off(name, operation, error):
     with pytest.raises(error):
-        patched(BABS, USER, operation, tolerances=frozenset(dialects.TOLERANCES) - {name})
+        patched(BABS, USER, operation, tolerances=dialects.TOLERANT - {name})
 
 
-def test_without_tolerances_the_operations_stay_as_they_are():
-    operations = (Operation("Replace", "active", "False"), Operation("Remove", "emails", [{"value": "x"}], 1))
-    assert dialects.patch_in_rfc_form(operations, BABS, USER, frozenset()) == (operations, frozenset())
+REFUSED = [
+    ("pathless_patch", {"op": "replace", "value": {"title": "x"}}, InvalidSyntax),
+    ("operation_in_any_case", {"op": "Replace", "path": "title", "value": "x"}, InvalidSyntax),
+    ("value_as_json_text", {"op": "add", "value": '{"title": "x"}'}, InvalidValue),
+    ("repeated_read_only", {"op": "replace", "value": {"id": "2819c223", "title": "x"}}, Mutability),
+    ("repeated_read_only", {"op": "replace", "path": "id", "value": "2819c223"}, Mutability),
+    ("dotted_and_urn_keys", {"op": "replace", "value": {"name.givenName": "x"}}, InvalidSyntax),
+    ("empty_means_remove", {"op": "add", "path": f"{ENTERPRISE_USER}:manager", "value": ""}, InvalidValue),
+    ("remove_with_value", {"op": "remove", "path": "emails", "value": [{"value": "x"}]}, InvalidValue),
+    ("value_path_creates", {"op": "add", "path": 'emails[type eq "work"].value', "value": "x"}, NoTarget),
+    ("boolean_as_text", {"op": "replace", "path": "active", "value": "False"}, InvalidValue),
+    ("boolean_as_text_in_filter", {"op": "remove", "path": 'roles[primary eq "True"]'}, InvalidFilter),
+    ("list_for_single_value", {"op": "replace", "path": "title", "value": ["x"]}, InvalidValue),
+    ("bare_value", {"op": "add", "path": f"{ENTERPRISE_USER}:manager", "value": "x"}, InvalidValue),
+    ("unknown_attributes", {"op": "add", "value": {"nosuch": 1}}, InvalidSyntax),
+    ("unknown_attributes", {"op": "add", "path": "name", "value": {"nosuch": 1}}, InvalidSyntax),
+]
 
 
-def test_every_tolerance_says_who_sends_it():
-    functions = [getattr(dialects, name) for name in dialects.TOLERANCES]
-    providers = ("Entra", "Okta", "Microsoft", "keycloak", "OneLogin", "authentik")
-    assert all(any(provider in (function.__doc__ or "") for provider in providers) for function in functions)
+@pytest.mark.parametrize(
+    ("name", "operation", "error"), REFUSED, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_what_a_policy_does_not_hold_is_refused_by_name(name, operation, error):
+    patched(BABS, USER, operation)
+    with pytest.raises(error, match=rf"^Operations\[0\].*allow {name} in the policy"):
+        patched(BABS, USER, operation, tolerances=dialects.TOLERANT - {name})
+    held = name in dialects.POLICIES["rfc"]
+    if held:
+        patched(BABS, USER, operation, tolerances=dialects.POLICIES["rfc"])
+    with pytest.raises(error):
+        patched(BABS, USER, operation, tolerances=dialects.POLICIES["interop-strict" if held else "rfc"])
+
+
+def test_a_role_in_json_text_is_any_role_without_its_tolerance():
+    text = '{"value": "admin"}'
+    operation = {"op": "add", "path": "roles", "value": [{"value": text}]}
+    document, _, used = patched(BABS, USER, operation, tolerances=dialects.POLICIES["rfc"])
+    assert (document["roles"], used) == ([{"value": text}], frozenset())
+
+
+def test_an_unknown_path_is_ignored_only_by_a_policy_that_says_so():
+    operations = ({"op": "add", "path": "urn:x:User:tag", "value": 1}, {"op": "add", "path": "title", "value": "x"})
+    with pytest.raises(InvalidPath):
+        patched(BABS, USER, *operations)
+    document, _, used = patched(BABS, USER, *operations, tolerances=dialects.POLICIES["entra"])
+    assert (document, used) == (BABS | {"title": "x"}, {"unknown_paths"})
+
+
+def test_no_condition_lets_anybody_into_a_group():
+    with pytest.raises(Mutability):
+        group({"op": "add", "path": 'members[value eq "u1"]', "value": {"display": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("filter", "formed"),
+    [
+        ('active eq "True"', "active eq true"),
+        ('roles[primary eq "true" and value eq "x"]', 'roles[primary eq true and value eq "x"]'),
+        (
+            'not (emails.primary ne "False") or userName eq "true"',
+            'not (emails.primary ne false) or userName eq "true"',
+        ),
+        ('userName eq "true"', None),
+        ("active eq true", None),
+    ],
+)
+def test_booleans_as_text_in_filters(filter, formed):
+    used = {"boolean_as_text_in_filter"} if formed else set()
+    assert dialects.filter_in_rfc_form(filter, (USER,)) == (formed or filter, used)
+    if formed:
+        with pytest.raises(InvalidFilter):
+            dialects.filter_in_rfc_form(filter, (USER,), dialects.POLICIES["rfc"])
+
+
+@pytest.mark.parametrize("policy", dialects.NAMES)
+def test_what_the_rfc_has_passes_every_policy(policy):
+    operations = (
+        {"op": "add", "path": "emails", "value": [{"type": "work", "value": "a@b", "primary": True}]},
+        {"op": "replace", "path": 'EMAILS[type eq "work"].Value', "value": "c@d"},
+        {"op": "add", "path": f"{ENTERPRISE_USER.upper()}:manager", "value": {"value": "1", "$ref": None}},
+        {"op": "replace", "path": "title", "value": None},
+        {"op": "remove", "path": "nickName"},
+    )
+    document, _, used = patched(BABS, USER, *operations, tolerances=dialects.POLICIES[policy])
+    assert (document["emails"][0]["value"], document[ENTERPRISE_USER]) == ("c@d", {"manager": {"value": "1"}})
+    assert used == frozenset()
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_names_are_the_forms_and_each_is_there_once():
+    assert len(dialects.TOLERANCES) == len(dialects.ALL)
+    assert all(each.seen and each.what and (each.instead or each.refused is None) for each in dialects.ALL)
+    assert all(set(each.policies) <= set(dialects.NAMES) for each in dialects.ALL)
+
+
+def test_policies():
+    policies = dialects.POLICIES
+    assert policies["interop-strict"] == frozenset()
+    assert all(policies["rfc"] <= policies[name] for name in (*dialects.PROVIDERS, "tolerant"))
+    assert set(dialects.TOLERANCES) - dialects.TOLERANT == {"unknown_paths"}
+    assert dialects.tolerated("rfc", ["bare_value"], ["pathless_patch"]) == policies["rfc"] - {"pathless_patch"} | {
+        "bare_value"
+    }
+
+
+# ---------------------------------------------------------------- bodies
+
+
+def message(*operations, **more):
+    return {"schemas": [messages.PATCH_URN], "Operations": list(operations), **more}
+
+
+def test_a_message_without_schemas_and_one_without_operations():
+    one = {"op": "remove", "path": "title"}
+    for schemas in (None, []):
+        formed, used = dialects.message_in_rfc_form(message(one, schemas=schemas))
+        assert (messages.patch_operations(formed)[0].path, used) == ("title", {"missing_schemas"})
+    assert dialects.message_in_rfc_form({"operations": []}) == (
+        {"operations": [], "schemas": [messages.PATCH_URN]},
+        {"missing_schemas", "no_operations"},
+    )
+    for wrong in (message(one, schemas=None), message()):
+        with pytest.raises(InvalidSyntax):
+            dialects.message_in_rfc_form(wrong, dialects.POLICIES["rfc"])
 
 
 # ---------------------------------------------------------------- POST and PUT
@@ -276,9 +393,11 @@ def test_every_tolerance_says_who_sends_it():
         (
             [CORE_GROUP, "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"],
             [CORE_GROUP],
-            {"legacy_schemas"},
+            {"unknown_schemas"},
         ),
-        (["urn:scim:schemas:core:1.0"], [CORE_GROUP], {"legacy_schemas"}),
+        (["urn:scim:schemas:core:1.0"], [CORE_GROUP], {"scim_1_schema"}),
+        (["urn:scim:schemas:core:1.0", CORE_GROUP], [CORE_GROUP], {"scim_1_schema"}),
+        (None, [CORE_GROUP], {"missing_schemas"}),
     ],
 )
 def test_legacy_urns(schemas, kept, used):
@@ -307,7 +426,7 @@ def test_entra_creates_a_user():
         ENTERPRISE_USER: {"manager": "26118915"},
     }
     document, used = dialects.document_in_rfc_form(messages.parse_resource(orjson.dumps(body)), USER)
-    assert used == {"boolean_as_text", "echoed_read_only", "bare_value"}
+    assert used == {"boolean_as_text", "bare_value"}
     values = canonical(document, USER)
     assert values["active"] is True
     assert values["emails"] == [{"primary": True, "type": "work", "value": "t@contoso.com"}]
@@ -317,9 +436,29 @@ def test_entra_creates_a_user():
 
 def test_okta_puts_back_what_it_read():
     read = BABS | {"groups": [{"value": "g", "display": "G"}], "meta": {"resourceType": "User"}}
-    document, used = dialects.document_in_rfc_form(read, USER)
-    assert document == {"schemas": [CORE_USER], "userName": "babs@contoso.com", "active": True}
-    assert used == {"echoed_read_only"}
+    document, used = dialects.document_in_rfc_form(read, USER, dialects.POLICIES["interop-strict"])
+    assert (document, used) == (read, frozenset())  # RFC 7644 3.5.1: readOnly values are ignored
+    assert canonical(document, USER) == {"userName": "babs@contoso.com", "active": True}
+
+
+def test_unknown_attributes_are_left_out_on_every_level():
+    body = {"schemas": [CORE_USER], "userName": "x", "password": "p", "name": {"givenName": "G", "nick": 1}}
+    body |= {
+        ENTERPRISE_USER: {"department": "d", "floor": 3},
+        "urn:x:User": {"tag": 1},
+        "emails": [{"value": "e", "x": 1}],
+    }
+    document, used = dialects.document_in_rfc_form(body, USER)
+    assert document == {
+        "schemas": [CORE_USER],
+        "userName": "x",
+        "name": {"givenName": "G"},
+        ENTERPRISE_USER: {"department": "d"},
+        "emails": [{"value": "e"}],
+    }
+    assert used == {"unknown_attributes"}
+    with pytest.raises(InvalidSyntax, match="password"):
+        dialects.document_in_rfc_form(body, USER, dialects.POLICIES["interop-strict"])
 
 
 def test_absent_value_is_kept_absent():

@@ -1,0 +1,225 @@
+"""A request read with the tolerances of its connection: the RFC's form of it, and the names of those it took.
+
+A recognised form that the connection's policy does not hold is refused here, by the tolerance's own error, so that nothing
+further on need know of policies. Operations are seen one after the other, as those before them leave the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from syncd.core import filter as filters
+from syncd.core.resource import shown
+from syncd.core.schema import Resolved, ResourceType, Type
+from syncd.errors import SyncdError, TooLarge
+from syncd.scim import path as paths
+from syncd.scim.dialects import table
+from syncd.scim.dialects.tolerance import Context, Tolerance
+from syncd.scim.messages import ABSENT, PATCH_URN, Operation
+from syncd.scim.patch import Patch, at
+
+T = TypeVar("T")
+Names = frozenset[str]
+
+
+def message_in_rfc_form(message: Mapping[str, Any], tolerances: Names = table.TOLERANT) -> tuple[dict[str, Any], Names]:
+    """The body of a PATCH, and what it took."""
+    reading = _Reading(tolerances)
+    return reading.body(message, PATCH_URN), frozenset(reading.used)
+
+
+def document_in_rfc_form(
+    document: Mapping[str, Any], resource_type: ResourceType, tolerances: Names = table.TOLERANT
+) -> tuple[dict[str, Any], Names]:
+    """The body of a POST or PUT, and what it took. What is readOnly in it is ignored by all (RFC 7644 3.5.1)."""
+    reading = _Reading(tolerances)
+    body = reading.body(document, resource_type.schema.id)
+    body = reading.took(table.SCHEMAS, body, table.SCHEMAS.form(body, resource_type), "the body")
+    return reading.members(body, resource_type, "the body"), frozenset(reading.used)
+
+
+def patch_in_rfc_form(
+    operations: Sequence[Operation],
+    document: Mapping[str, Any],
+    resource_type: ResourceType,
+    tolerances: Names = table.TOLERANT,
+) -> tuple[tuple[Operation, ...], Names]:
+    """The operations of a PATCH, and what they took.
+
+    `document` is what is stored, for the forms that depend on it. Raises what a wrong path raises.
+    """
+    reading = _Reading(tolerances)
+    context = Context(resource_type, Patch(document, resource_type))
+    current = tuple(operations)
+    for form in table.OPERATIONS:
+        current = tuple(new for old in current for new in reading.operation(form, old, context))
+    current = tuple(reading.values(each, resource_type) for each in current)
+    return _with_created_elements(current, context, reading), frozenset(reading.used)
+
+
+def filter_in_rfc_form(
+    text: str, resource_types: Sequence[ResourceType], tolerances: Names = table.TOLERANT
+) -> tuple[str, Names]:
+    """A filter that a list is asked for with, and what it took. Raises InvalidFilter."""
+    reading = _Reading(tolerances)
+
+    def resolve(path: str) -> Resolved | None:
+        return next((found for each in resource_types if (found := each.resolve(path)) is not None), None)
+
+    return reading.condition(text, resolve, "the filter"), frozenset(reading.used)
+
+
+class _Reading:
+    """One request, and what it took so far."""
+
+    def __init__(self, tolerances: Names) -> None:
+        self.tolerances = tolerances
+        self.used: set[str] = set()
+
+    def took(self, tolerance: Tolerance, before: T, after: T | None, where: str) -> T:
+        """`after` if the form was recognised and may be sent; raises the tolerance's error if it may not."""
+        if after is None:
+            return before
+        if tolerance.name in self.tolerances:
+            self.used.add(tolerance.name)
+            return after
+        if tolerance.refused is None:
+            return before
+        raise tolerance.refused(
+            f"{where}: {tolerance.instead} (or allow {tolerance.name} in the policy of this connection)"
+        )
+
+    def body(self, body: Mapping[str, Any], urn: str) -> dict[str, Any]:
+        current = dict(body)
+        for each in table.BODIES:
+            current = self.took(each, current, each.form(current, urn), "the body")
+        return current
+
+    # ------------------------------------------------------------ operations
+
+    def operation(self, form: Tolerance, operation: Operation, context: Context) -> tuple[Operation, ...]:
+        return self.took(form, (operation,), form.form(operation, context), at(operation))
+
+    def values(self, operation: Operation, resource_type: ResourceType) -> Operation:
+        where = at(operation)
+        if operation.path is None:
+            if operation.kind == "remove" or not isinstance(operation.value, Mapping):
+                return operation
+            return replace(operation, value=self.members(operation.value, resource_type, where))
+        try:
+            path = paths.parse(operation.path, resource_type)
+        except SyncdError:
+            return operation  # refused by the patch, which says where
+        text = operation.path if path.where is None else self._path(operation.path, path, where)
+        if operation.kind == "remove" or operation.value is ABSENT:
+            return operation if text == operation.path else replace(operation, path=text)
+        value = self._value(path.sub or path.attribute, operation.value, where, element=path.where is not None)
+        return replace(operation, path=text, value=value)
+
+    def _path(self, text: str, path: paths.Path, where: str) -> str:
+        """The path with its condition in RFC form."""
+        assert path.where is not None
+        attribute = path.attribute
+
+        def resolve(name: str) -> Resolved | None:
+            sub = attribute.attribute.sub(name)
+            return None if sub is None else Resolved(f"{attribute.path}.{sub.name}", sub, attribute.attribute)
+
+        condition = self.condition(path.where.text, resolve, where)
+        if condition == path.where.text:
+            return text
+        return f"{attribute.path}[{condition}]" + (f".{path.sub.attribute.name}" if path.sub else "")
+
+    def condition(self, text: str, resolve: Any, where: str) -> str:
+        """A filter in RFC form; the text as it is, if it took nothing."""
+        if '"true"' not in (lowered := text.lower()) and '"false"' not in lowered:
+            return text
+        tree = filters.parse(text)
+        formed = self._condition(tree, resolve, where)
+        return text if formed == tree else filters.render(formed)
+
+    def _condition(self, tree: filters.Ast, resolve: Any, where: str) -> filters.Ast:
+        match tree:
+            case filters.And():
+                return filters.And(tuple(self._condition(term, resolve, where) for term in tree.terms))
+            case filters.Or():
+                return filters.Or(tuple(self._condition(term, resolve, where) for term in tree.terms))
+            case filters.Not():
+                return filters.Not(self._condition(tree.term, resolve, where))
+            case filters.ValuePath():
+                of_element = self._condition(tree.term, lambda name: resolve(f"{tree.path}.{name}"), where)
+                return replace(tree, term=of_element)
+            case _:
+                found = resolve(tree.path)
+                before: filters.Ast = tree
+                after: filters.Ast | None = None if found is None else table.FILTER.form(found, tree)
+                return self.took(table.FILTER, before, after, f"{where}: {shown(tree.path)}")
+
+    # ------------------------------------------------------------ values
+
+    def members(self, found: Mapping[str, Any], resource_type: ResourceType, where: str) -> dict[str, Any]:
+        """Each member's value, an extension's members too."""
+        resolved = {key: resource_type.resolve(key.strip()) for key in found}
+        current = self._known(found, frozenset(key for key in found if resolved[key] is not None), where)
+        result: dict[str, Any] = {}
+        for key, value in current.items():
+            to = resolved[key]
+            if to is not None and to.path == to.extension and isinstance(value, Mapping):
+                inner = {name: resource_type.resolve(f"{to.path}:{name}") for name in value}
+                known = self._known(value, frozenset(name for name in value if inner[name] is not None), where)
+                result[key] = {name: self._member(inner[name], part, where) for name, part in known.items()}
+            else:
+                result[key] = self._member(to, value, where)
+        return result
+
+    def _known(self, found: Mapping[str, Any], known: frozenset[str], where: str) -> Mapping[str, Any]:
+        unknown = next((key for key in found if key not in known), "")
+        return self.took(table.ATTRIBUTES, found, table.ATTRIBUTES.form(found, known), f"{where}: {shown(unknown)}")
+
+    def _member(self, to: Resolved | None, value: Any, where: str) -> Any:
+        return value if to is None or to.path in ("schemas", to.extension) else self._value(to, value, where)
+
+    def _value(self, to: Resolved, value: Any, where: str, *, element: bool = False) -> Any:
+        if to.attribute.multi_valued and not element and isinstance(value, list):
+            return [self._value(to, item, where, element=True) for item in value]
+        for each in table.VALUES:
+            value = self.took(each, value, each.form(to, value), f"{where}: {to.path}")
+        if not isinstance(value, Mapping) or to.attribute.type is not Type.COMPLEX:
+            return value
+        subs = {key: to.attribute.sub(key) for key in value}
+        known = self._known(value, frozenset(key for key in value if subs[key] is not None), where)
+        return {
+            key: part if (sub := subs[key]) is None else self._value(_part(to, sub), part, where)
+            for key, part in known.items()
+        }
+
+
+def _part(to: Resolved, sub: Any) -> Resolved:
+    return Resolved(f"{to.path}.{sub.name}", sub, to.attribute)
+
+
+def _with_created_elements(
+    operations: tuple[Operation, ...], context: Context, reading: _Reading
+) -> tuple[Operation, ...]:
+    """Each operation is seen against the document as those before it leave it, or two parts would make two elements."""
+    candidates = [i for i, each in enumerate(operations) if each.kind != "remove" and "[" in (each.path or "")]
+    if not candidates:
+        return operations
+    result: list[Operation] = []
+    for index, operation in enumerate(operations[: candidates[-1] + 1]):
+        try:
+            found = table.CREATION.form(operation, context)
+        except SyncdError:
+            return (*result, *operations[index:])  # a wrong path: the patch says which operation has it
+        rewritten = reading.took(table.CREATION, (operation,), found, at(operation))
+        try:
+            for each in rewritten:
+                context.patch.apply(each)
+        except TooLarge as exc:
+            raise TooLarge(f"{at(operation)}: {exc}") from exc
+        except SyncdError:
+            return (*result, *operations[index:])  # the patch will meet the same fault
+        result.extend(rewritten)
+    return (*result, *operations[candidates[-1] + 1 :])

@@ -1,0 +1,62 @@
+"""Forms of single values and of conditions: each gives the value that the schema has for it, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from syncd.core.filter import Comparison, Op
+from syncd.core.schema import Resolved, Type
+
+
+def list_for_single_value(attribute: Resolved, value: Any) -> Any | None:
+    """A list of one where there is one value."""
+    if attribute.attribute.multi_valued or not isinstance(value, list) or len(value) != 1:
+        return None
+    return value[0]
+
+
+def bare_value(attribute: Resolved, value: Any) -> Any | None:
+    """Text where an object with a `value` is meant."""
+    complex_with_value = attribute.attribute.type is Type.COMPLEX and attribute.attribute.sub("value") is not None
+    return {"value": value} if complex_with_value and isinstance(value, str) and value else None
+
+
+def role_as_json_text(attribute: Resolved, value: Any) -> Any | None:
+    """A role whose `value` is text that holds a JSON object with `value` and `displayName`."""
+    if attribute.path != "roles" or not isinstance(value, Mapping):
+        return None
+    inner = json_object(value.get("value"))
+    if inner is None or not isinstance(inner.get("value"), str):
+        return None
+    shown = {"display": inner["displayName"]} if isinstance(inner.get("displayName"), str) else {}
+    return {**shown, **value, "value": inner["value"]}
+
+
+def boolean_as_text(attribute: Resolved, value: Any) -> Any | None:
+    """`"False"` is false."""
+    return _boolean(value) if attribute.attribute.type is Type.BOOLEAN else None
+
+
+def boolean_as_text_in_filter(attribute: Resolved, comparison: Comparison) -> Comparison | None:
+    """`primary eq "True"` is `primary eq true`."""
+    meant = _boolean(comparison.value) if attribute.attribute.type is Type.BOOLEAN else None
+    return None if meant is None or comparison.op not in (Op.EQ, Op.NE) else replace(comparison, value=meant)
+
+
+def _boolean(value: Any) -> bool | None:
+    return value.lower() == "true" if isinstance(value, str) and value.lower() in ("true", "false") else None
+
+
+def json_object(text: Any) -> dict[str, Any] | None:
+    """The object that a text holds, or None."""
+    if not isinstance(text, str) or not text.lstrip().startswith("{"):
+        return None
+    try:
+        parsed = orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
