@@ -18,9 +18,11 @@ from pathlib import Path
 from subprocess import Popen
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import func, select
 
+import postgres_server
 from campaign import campaign
 from postgres_server import Postgres, free_port
 from soak.__main__ import daemon
@@ -143,6 +145,45 @@ def test_what_was_acknowledged_outlives_every_kill(engine: str, tmp_path: Path, 
     judge(world, clients)
     if postgres:
         postgres.drop(world.database)
+
+
+def test_the_daemon_outlives_a_restart_of_its_database(tmp_path: Path) -> None:
+    """No process of it dies of the outage; requests are refused meanwhile and answered again, and sources are read again."""
+    with postgres_server.running(synchronous_commit="on") as cluster:
+        world = World(tmp_path, 2, 30, "2s", free_port(), cluster.fresh()).build()
+        base = f"http://127.0.0.1:{world.port}"
+        with daemon(world, base) as (process, log), writing(world, base) as clients:
+            before = by_role(process)
+            for how in (signal.SIGINT, signal.SIGQUIT):
+                time.sleep(1)
+                cluster.stop(how)
+                time.sleep(1.5)
+                assert ready(base) == 503
+                cluster.start()
+                eventually_ready(base)
+            # A run that ended without its database could not give back its lease, which would last up to a minute.
+            with psycopg.connect(world.database, autocommit=True) as connection:
+                connection.execute("UPDATE leases SET expires_at = 0")
+            done = runs_of(world)
+            until = time.monotonic() + 60
+            while runs_of(world) < done + 2:
+                assert time.monotonic() < until, "sources are not read any more"
+                time.sleep(0.2)
+            assert by_role(process) == before, log.read_text()[-3000:]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, log.read_text()[-3000:]
+            # The job library says at level error that its connection is gone; nothing of ours does.
+            said = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
+            assert [line for line in said if '"logger":"pgqueuer"' not in line] == []
+        judge(world, clients)
+        assert sum(client.statuses[503] for client in clients) > 0
+
+
+def runs_of(world: World) -> int:
+    """How many runs ended well."""
+    database = Database(world.database)
+    with closing(database), database.reading() as conn:
+        return conn.scalar(select(func.count()).where(t.runs.c.status.in_(("applied", "clean")))) or 0
 
 
 def judge(world: World, clients: list[Client]) -> None:
