@@ -40,6 +40,7 @@ from syncd.ldap.source import LdapSource
 from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
 from syncd.settings import Settings
 from syncd.settings import model as written
+from syncd.store.clock import shared
 from syncd.store.engine import Database
 from syncd.store.migrate import require_current
 from syncd.store.retention import Retention
@@ -70,7 +71,8 @@ class App:
     settings: Settings
     workspaces: Mapping[str, Workspace]
     directories: Mapping[str, Mapping[str, Directory]]  # workspace -> source -> directory
-    clock: Clock
+    clock: Clock  # of this machine; of a test, if it stopped it
+    clock_stopped: bool
     ids: Ids
 
     def workspace(self, name: str) -> Workspace:
@@ -97,10 +99,14 @@ class App:
             require_current(database)
         return database
 
-    def timers(self, database: Database) -> Timers:
+    def clock_of(self, database: Database) -> Clock:
+        """The clock that all who share the database go by."""
+        return self.clock if self.clock_stopped else shared(database, self.clock)
+
+    def timers(self, database: Database, clock: Clock) -> Timers:
         """What time alone brings about, for the worker."""
         settings = _timer_settings(self.settings, self.workspaces.values())
-        return Timers(database, self.workspaces, self.clock, self.ids, settings)
+        return Timers(database, self.workspaces, clock, self.ids, settings)
 
     @property
     def timetables(self) -> dict[tuple[str, str], Timetable]:
@@ -155,6 +161,7 @@ def compose(path: Path, env: Mapping[str, str]) -> App:
         },
         directories=directories,
         clock=clock(env),
+        clock_stopped=_stopped(env) is not None,
         ids=TimeOrderedIds(),
     )
 
@@ -164,15 +171,21 @@ def compose(path: Path, env: Mapping[str, str]) -> App:
 
 def clock(env: Mapping[str, str]) -> Clock:
     """The machine's clock, in UTC. A test may stop it; nobody else can."""
-    stopped = env.get("SYNCD_TESTING_NOW")
-    if env.get("SYNCD_TESTING") == "1" and stopped:
-        try:
-            moment = datetime.fromisoformat(stopped)
-        except ValueError as exc:
-            raise ConfigError(f"SYNCD_TESTING_NOW: {exc}") from None
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        return lambda: moment
+    stopped = _stopped(env)
+    if stopped is not None:
+        return lambda: stopped
     return lambda: datetime.now(UTC)
+
+
+def _stopped(env: Mapping[str, str]) -> datetime | None:
+    text = env.get("SYNCD_TESTING_NOW")
+    if env.get("SYNCD_TESTING") != "1" or not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ConfigError(f"SYNCD_TESTING_NOW: {exc}") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 class TimeOrderedIds:

@@ -26,6 +26,7 @@ from syncd.app import App, compose
 from syncd.errors import SyncdError
 from syncd.metrics import Metrics
 from syncd.store import leases
+from syncd.store.clock import Clock, keep
 from syncd.store.engine import Database
 from syncd.web import create_web
 from syncd.worker import Scheduled, Worker
@@ -47,8 +48,9 @@ def url(app: App, sock: socket.socket) -> str:
 def web(config: Path, line: Connection, sock: socket.socket, alone: bool) -> None:
     """Answer requests. `alone`: the worker runs elsewhere, so that being ready does not depend on it."""
     with _composed(config, "web_failed") as app, closing(app.database()) as database:
-        server = _Server(_uvicorn(app, database, sock, alone), lambda: line.send("ready"))
-        with _beating(database), _watched(line, server.end):
+        clock = app.clock_of(database)
+        server = _Server(_uvicorn(app, database, clock, sock, alone), lambda: line.send("ready"))
+        with _beating(database, clock), _watched(line, server.end):
             server.run(sockets=[sock])
 
 
@@ -57,12 +59,12 @@ def worker(config: Path, line: Connection) -> None:
     os.nice(NICE)
     with _composed(config, "worker_failed") as app, closing(app.database()) as database:
         ending = threading.Event()
-        settings = app.settings.worker
+        settings, clock = app.settings.worker, app.clock_of(database)
         work = Worker(
             database,
             _scheduled(app),
-            app.timers(database),
-            app.clock,
+            app.timers(database, clock),
+            clock,
             app.ids,
             version("syncd"),
             settings.runs,
@@ -130,13 +132,13 @@ class _Server(uvicorn.Server):
             yield
 
 
-def _uvicorn(app: App, database: Database, sock: socket.socket, alone: bool) -> uvicorn.Config:
+def _uvicorn(app: App, database: Database, clock: Clock, sock: socket.socket, alone: bool) -> uvicorn.Config:
     http = app.settings.http
     return uvicorn.Config(
         create_web(
             database,
             app.workspaces,
-            app.clock,
+            clock,
             app.ids,
             url(app, sock),
             # Behind a proxy everybody comes from loopback.
@@ -182,7 +184,7 @@ def _watched(line: Connection, end: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _beating(database: Database) -> Iterator[None]:
+def _beating(database: Database, clock: Clock) -> Iterator[None]:
     """A web process's heartbeat, for those who ask what runs where."""
     ended = threading.Event()
 
@@ -190,6 +192,8 @@ def _beating(database: Database) -> Iterator[None]:
         while True:
             with suppress(SyncdError), database.writing() as conn:
                 leases.beat(conn, "web", version("syncd"))
+            with suppress(SyncdError):
+                keep(clock)
             if ended.wait(leases.BEAT.total_seconds()):
                 return
 

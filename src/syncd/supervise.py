@@ -60,7 +60,9 @@ def serve(
         before = os.environ.get(FIGURES)
         os.environ[FIGURES] = figures
         try:
-            _Supervisor(app, [_Child(kind, alone=only is not None) for kind in kinds], sock, _notifier(), answering).run()
+            _Supervisor(
+                app, [_Child(kind, alone=only is not None) for kind in kinds], sock, _notifier(), answering
+            ).run()
         finally:
             if sock is not None:
                 sock.close()
@@ -307,6 +309,7 @@ def _notifier() -> Callable[[str], None]:
         if not address:
             return
         with suppress(OSError), closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as out:
+            out.settimeout(1)  # whoever asked may not listen; the processes are more important
             out.connect("\0" + address[1:] if address.startswith("@") else address)
             out.sendall(text.encode())
 

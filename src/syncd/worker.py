@@ -32,6 +32,7 @@ from syncd.errors import AlreadyRan, BindRefused, Conflict, Stopped, SyncdError
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.run import reconcile
 from syncd.store import leases, run_records
+from syncd.store.clock import keep
 from syncd.store.engine import Database
 from syncd.timers import Timers
 from syncd.timetable import Timetable
@@ -238,6 +239,7 @@ class Worker:
             self.beat_file.touch()
         with self.database.writing() as conn:
             leases.beat(conn, "worker", self.release)
+        keep(self.clock)
 
     def _leads(self) -> bool:
         """One worker at a time keeps the times that belong to no source."""

@@ -170,7 +170,7 @@ def test_what_is_dangerous_is_said_at_every_start(tmp_path: Path) -> None:
 
 def test_a_configuration_without_sources_can_be_served(tmp_path: Path) -> None:
     app = composed(tmp_path, "database: sqlite:///x.db\n")
-    app.timers(Database(f"sqlite:///{tmp_path / 'x.db'}", create=True))
+    app.timers(Database(f"sqlite:///{tmp_path / 'x.db'}", create=True), app.clock)
     assert app.timetables == {} and app.secrets == ()
 
 

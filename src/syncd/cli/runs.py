@@ -97,7 +97,14 @@ def reconcile(
     with steps() as progress:
         if directory is None:
             return run.rederive(
-                current.database, workspace, actor, app.clock, app.ids, dry_run=dry_run, plan=digest, progress=progress
+                current.database,
+                workspace,
+                actor,
+                current.clock,
+                app.ids,
+                dry_run=dry_run,
+                plan=digest,
+                progress=progress,
             )
         return run.reconcile(
             current.database,
@@ -105,7 +112,7 @@ def reconcile(
             directory.source,
             directory.mapping,
             actor,
-            app.clock,
+            current.clock,
             app.ids,
             dry_run=dry_run,
             plan=digest,
@@ -205,7 +212,7 @@ def approve(ctx: typer.Context, digest: Digest, yes: Yes = False, as_json: AsJso
         console(stderr=True).print(asked)
     confirmed(f"Apply {len(rows)} held items?", yes)
     app = current.app
-    report = run.approve(current.database, current.workspace, digest, current.actor, app.clock, app.ids)
+    report = run.approve(current.database, current.workspace, digest, current.actor, current.clock, app.ids)
     if as_json:
         _stream(report)
     else:
@@ -218,7 +225,7 @@ def discard(ctx: typer.Context, digest: Digest) -> None:
     """Forget held items. Nothing was done; the next run that still wants them holds them anew."""
     current = session(ctx)
     app = current.app
-    gone = run.discard(current.database, current.workspace, digest, current.actor, app.clock, app.ids)
+    gone = run.discard(current.database, current.workspace, digest, current.actor, current.clock, app.ids)
     say(f"{gone} held items discarded")
 
 

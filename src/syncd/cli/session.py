@@ -22,7 +22,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from syncd.app import DEFAULT_CONFIG, App, compose
+from syncd.app import DEFAULT_CONFIG, App, Clock, compose
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
 from syncd.core.workspace import Workspace
@@ -65,8 +65,13 @@ class Session:
     def actor(self) -> Actor:
         return self.app.command_line(self.workspace.name, os_user())
 
+    @cached_property
+    def clock(self) -> Clock:
+        """The one that all who share the database go by."""
+        return self.app.clock_of(self.database)
+
     def now(self) -> datetime:
-        return self.app.clock()
+        return self.clock()
 
     def close(self) -> None:
         if self._database is not None:

@@ -21,7 +21,7 @@ from syncd.core.plan import Plan, Report, fingerprint
 from syncd.core.snapshot import Certificate, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
-from syncd.errors import HeldByGuard, SyncdError
+from syncd.errors import HeldByGuard, Stopped, SyncdError
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
 from syncd.store import held, leases, linked, plans, run_records, runs
@@ -331,11 +331,16 @@ class _Run:
 
     def _failed(self, exc: BaseException) -> None:
         message = str(exc) if isinstance(exc, SyncdError) else type(exc).__name__
-        log.warning("source_failed", why=message)
+        stopped = isinstance(exc, Stopped)
+        if stopped:
+            log.info("run_stopped")
+        else:
+            log.warning("source_failed", why=message)
         try:
             with self.database.writing() as conn:
                 # A run that had begun to apply stays `applying`: its stored items are finished by the next one.
-                run_records.failed(conn, self.workspace.name, self.id, message, self.clock())
+                status = "stopped" if stopped else "failed"
+                run_records.failed(conn, self.workspace.name, self.id, message, self.clock(), status)
                 if not self.dry_run:
                     leases.release(conn, self.workspace.name, self.source, self.fence)
         except SyncdError as gone:  # the lease runs out by itself; what stopped the run is what is told

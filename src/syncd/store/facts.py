@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -369,6 +369,7 @@ def write_user(rows: Rows, before: User | None, after: User, now: datetime, acti
         rows.insert(t.users, **row, created_at=now, modified_at=now)
     elif observable or _user_facts(before) != _user_facts(after):
         rows.update(t.users, **row, **({"modified_at": now} if observable else {}))
+    _write_emails(rows, after.id, before.values if before else {}, after.values)
     _write_links(rows, "user", after.id, before.links if before else (), after.links)
     _write_memberships(rows, "user", after.id, before.memberships if before else (), after.memberships)
     for group in sorted((before.groups if before else frozenset()) - after.groups):
@@ -381,6 +382,29 @@ def write_user(rows: Rows, before: User | None, after: User, now: datetime, acti
 
 def _user_facts(user: User) -> tuple[Any, ...]:
     return (user.suspended, user.locked_until, user.invited, user.deleted_at, user.next_status_at, user.status)
+
+
+EMAIL_KEY = 200  # characters
+
+
+def email_key(value: str) -> str:
+    """By what an e-mail address is found: the beginning of its comparable value, since an index takes no more."""
+    return fold(value)[:EMAIL_KEY]
+
+
+def email_keys(values: Mapping[str, Any]) -> set[str]:
+    """What a user is found by who has these values."""
+    return {email_key(each["value"]) for each in values.get("emails") or () if each.get("value")}
+
+
+def _write_emails(rows: Rows, id: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    if before.get("emails") == after.get("emails"):
+        return
+    old, new = email_keys(before), email_keys(after)
+    for value in sorted(old - new):
+        rows.delete(t.emails, value=value, user_id=id)
+    for value in sorted(new - old):
+        rows.insert(t.emails, value=value, user_id=id)
 
 
 def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], after: Sequence[Link]) -> None:

@@ -6,6 +6,7 @@ here repairs anything: a violation is a defect of the door.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
@@ -237,12 +238,17 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
     out: list[str] = []
     ids = list(conn.scalars(select(u.id).where(u.workspace == workspace.name)))
     rows = {row.id: row for row in conn.execute(select(t.users).where(u.workspace == workspace.name))}
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in conn.execute(select(t.emails).where(t.emails.c.workspace == workspace.name)):
+        found[row.user_id].add(row.value)
     for batch in facts.batched(ids):
         for user in facts.load_users(conn, workspace.name, batch, workspace.precedence).values():
             row = rows[user.id]
             values, _ = merge(user.links, workspace.precedence)
             if fold(str(values.get("userName") or user.id)) != row.user_name_key:
                 out.append(f"user {user.id}: userName {row.user_name!r} is not that of her links")
+            if found.get(user.id, set()) != facts.email_keys(user.values):
+                out.append(f"user {user.name}: her e-mail addresses are not those she is found by")
             if now is None:
                 continue
             state, next_at = status(user, workspace.authoritative, now)

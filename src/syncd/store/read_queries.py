@@ -29,8 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from syncd.core.filter import And, Bound, Condition, Filter, Op
+from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
 from syncd.store import tables as t
+from syncd.store.facts import EMAIL_KEY
 from syncd.store.search import Columns, Rows
 
 USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
@@ -179,21 +180,56 @@ def _equals(bound: Bound) -> dict[str, Any]:
             return {}
 
 
-def by_external_id(
-    filter: Filter, reader: Reader, resource: str, id: ColumnElement[str]
-) -> tuple[ColumnElement[bool], ...]:
-    """What `externalId eq "x"` implies, said so that the links' own key finds it."""
-    value = _equals(filter.bound).get("externalId")
-    if value is None:
+def narrowed(filter: Filter, reader: Reader, resource: str, id: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
+    """What a filter implies of the ids it can match, said so that an index finds them: by externalId, e-mail address,
+    group or member, alone or with other conditions, or several of them joined by `or`."""
+    if pins(filter, frozenset({"id", "userName"})):
         return ()
-    k = t.links.alias()
-    owner = select(k.c.resource_id).where(
-        k.c.workspace == reader.workspace,
-        k.c.source == reader.source,
-        k.c.resource == resource,
-        k.c.key == value,
-    )
-    return (id.in_(owner),)
+    found = _matching_ids(filter.bound, reader, resource)
+    return () if found is None else (id.in_(found),)
+
+
+def _matching_ids(bound: Bound, reader: Reader, resource: str) -> Any | None:
+    """A query for the ids of all that can match, read from an index; None if only looking at everything would tell."""
+    match bound:
+        case And():
+            found = (_matching_ids(term, reader, resource) for term in bound.terms)
+            return next((each for each in found if each is not None), None)
+        case Or() if bound.terms:
+            parts = [_matching_ids(term, reader, resource) for term in bound.terms]
+            return None if any(part is None for part in parts) else parts[0].union(*parts[1:])  # type: ignore[union-attr]
+        case Element():
+            return _matching_ids(bound.term, reader, resource)
+        case Condition(op=Op.EQ) if isinstance(bound.value, str):
+            return _ids_by(bound.attribute.path, bound.value, reader, resource)
+        case _:
+            return None
+
+
+def _ids_by(path: str, value: str, reader: Reader, resource: str) -> Select[Any] | None:
+    u, g, k, x, w = t.users.alias().c, t.groups.alias().c, t.links.alias().c, t.emails.c, reader.workspace
+    m, e = t.memberships.alias().c, t.effective_memberships.alias().c
+    match resource, path:
+        case _, "externalId":
+            return select(k.resource_id).where(
+                k.workspace == w, k.source == reader.source, k.resource == resource, k.key == value
+            )
+        case "user", "id":
+            return select(u.id).where(u.workspace == w, u.id == value)
+        case "user", "userName":
+            return select(u.id).where(u.workspace == w, u.user_name_key == value, u.status != "deleted")
+        case "user", "emails.value":
+            return select(x.user_id).where(x.workspace == w, x.value == value[:EMAIL_KEY])
+        case "user", "groups.value":
+            return select(e.user_id).where(e.workspace == w, e.group_id == value)
+        case "group", "id":
+            return select(g.id).where(g.workspace == w, g.id == value)
+        case "group", "displayName":
+            return select(g.id).where(g.workspace == w, g.display_key == value)
+        case "group", "members.value":
+            return select(m.group_id).where(m.workspace == w, m.member.in_(("user", "group")), m.member_id == value)
+        case _:
+            return None
 
 
 def _meta_columns(table: Any, name: str, url: str) -> dict[str, ColumnElement[Any]]:

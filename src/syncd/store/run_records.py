@@ -55,7 +55,7 @@ def abandon(conn: Connection, workspace: str, source: str, now: datetime) -> Non
         .values(status="failed", finished_at=now, message="its process ended before it did")
     )
     # It may have been killed while it stored its plan.
-    ended = select(r.id).where(r.workspace == workspace, r.source == source, r.status == "failed")
+    ended = select(r.id).where(r.workspace == workspace, r.source == source, r.status.in_(("failed", "stopped")))
     conn.execute(delete(t.run_items).where(t.run_items.c.workspace == workspace, t.run_items.c.run_id.in_(ended)))
 
 
@@ -94,11 +94,11 @@ def end(conn: Connection, workspace: str, run_id: str, status: str, now: datetim
     conn.execute(delete(t.run_items).where(t.run_items.c.workspace == workspace, t.run_items.c.run_id == run_id))
 
 
-def failed(conn: Connection, workspace: str, run_id: str, message: str, now: datetime) -> None:
-    """A run that stopped. One that had begun to apply stays `applying`, to be finished by the next run."""
+def failed(conn: Connection, workspace: str, run_id: str, message: str, now: datetime, status: str = "failed") -> None:
+    """A run that failed, or was stopped. One that had begun to apply stays `applying`, to be finished by the next run."""
     r = t.runs.c
     where = (r.workspace == workspace, r.id == run_id, r.status != "applying")
-    conn.execute(update(t.runs).where(*where).values(status="failed", finished_at=now, message=message))
+    conn.execute(update(t.runs).where(*where).values(status=status, finished_at=now, message=message))
 
 
 def write_set_aside(conn: Connection, workspace: str, run_id: str, set_aside: Sequence[SetAside]) -> None:

@@ -1,4 +1,4 @@
-"""A bound filter as SQL over the `search` column, meaning exactly what core/filter.py means in memory.
+"""A bound filter as SQL over the `search` column, meaning exactly what core/filter.py means in memory; and what to sort by.
 
 The column holds the search view (core/resource.py) as JSON: TEXT on SQLite, JSONB on PostgreSQL. Texts are ordered by
 code point on both (`COLLATE "C"`), as Python orders them. Every value is a bound parameter; no LIKE, so no escaping.
@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from syncd.core.filter import And, Bound, Condition, Element, Filter, Not, Op, Or
-from syncd.core.schema import Type
-from syncd.errors import InvalidFilter
+from syncd.core.schema import Resolved, Type
+from syncd.errors import InvalidFilter, InvalidValue
 
 Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 Sql: TypeAlias = sa.ColumnElement[Any]
@@ -116,7 +116,22 @@ def _condition(bound: Condition, json: _Json, columns: Columns) -> Sql:
         return _compare(json, json.value(bound.keys, kind), bound, json.literal(bound.value, kind))
     by_clock = kind is Type.DATETIME and column.type.python_type is datetime
     value = datetime.fromisoformat(str(bound.value)) if by_clock else bound.value
-    return _compare(json, column, bound, sa.literal(value, column.type))
+    found = _compare(json, column, bound, sa.literal(value, column.type))
+    if bound.op is Op.SW and value:
+        # A range says the same to an index. There are texts behind every prefix but those of the last code point.
+        found = sa.and_(found, json.ordered(column) >= sa.literal(value, column.type))
+        if (after := _after(str(value))) is not None:
+            found = sa.and_(found, json.ordered(column) < sa.literal(after, column.type))
+    return found
+
+
+def _after(prefix: str) -> str | None:
+    """The first text, by code points, behind all that begin with `prefix`."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
 
 
 def _compare(json: _Json, left: Sql, condition: Condition, right: Sql) -> Sql:
@@ -149,6 +164,38 @@ def _exists(table: sa.FromClause, *where: Sql) -> Sql:
     return sa.exists(sa.select(sa.literal_column("1")).select_from(table).where(*where))
 
 
+SORTED_BY = 200  # characters of a text that has no column: more would not fit into a cursor
+
+
+def sort_key(attribute: Resolved, dialect: Dialect, search: Sql, columns: Columns) -> Sql:
+    """What resources are sorted by: the comparable value of a single-valued attribute; of a multi-valued one that of the
+    primary value or else of the first (RFC 7644 section 3.4.2.3). NULL where there is none.
+
+    `attribute` is simple, or a list of plain values. Raises InvalidValue for what cannot be sorted by.
+    """
+    json = _Sqlite(search) if dialect == "sqlite" else _Postgresql(search)
+    rows = columns.get(attribute.top)
+    if isinstance(rows, Rows):
+        column = rows.columns.get(attribute.attribute.name)
+        if column is None:
+            raise InvalidValue(f"sortBy: {attribute.path} cannot be sorted by")
+        first = sa.select(column).select_from(rows.table).where(rows.of).order_by(next(iter(rows.columns.values())))
+        return json.ordered(first.limit(1).scalar_subquery())
+    known = columns.get(attribute.path)
+    if known is not None and not isinstance(known, Rows):
+        return json.ordered(known)
+    kind, keys = attribute.attribute.type, attribute.search_keys
+    if attribute.attribute.multi_valued:
+        found = json.first(keys, (), kind)
+    elif attribute.parent is not None and attribute.parent.multi_valued:
+        found = json.first(keys[:1], keys[1:], kind)
+    else:
+        found = json.value(keys, kind)
+    if kind in (Type.INTEGER, Type.DECIMAL, Type.BOOLEAN):
+        return found
+    return json.ordered(sa.func.substr(found, 1, SORTED_BY, type_=sa.Text()))
+
+
 @dataclass(frozen=True, slots=True)
 class _Sqlite:
     """A JSON value, the search view or an element of it, and how SQLite reads it.
@@ -176,6 +223,14 @@ class _Sqlite:
     def elements(self, keys: Keys) -> tuple[sa.FromClause, _Sqlite]:
         rows = sa.func.json_each(self.node, _sqlite_path(keys)).table_valued("value")
         return rows, _Sqlite(rows.c.value)
+
+    def first(self, keys: Keys, sub: Keys, kind: Type) -> Sql:
+        rows = sa.func.json_each(self.node, _sqlite_path(keys)).table_valued("key", "value", "type")
+        # Asked of a text that is no JSON, json_extract would fail.
+        element = sa.case((rows.c.type == "object", rows.c.value))
+        primary = sa.func.coalesce(sa.func.json_extract(element, '$."primary"'), 0)
+        part = _Sqlite(element if sub else rows.c.value).value(sub, kind)
+        return sa.select(part).select_from(rows).order_by(primary.desc(), rows.c.key).limit(1).scalar_subquery()
 
     def ordered(self, value: Sql) -> Sql:
         return value
@@ -229,6 +284,16 @@ class _Postgresql:
         listed = sa.case((sa.func.jsonb_typeof(part) == "array", part))
         rows = sa.func.jsonb_array_elements(listed).table_valued(sa.column("value", JSONB()))
         return rows, _Postgresql(rows.c.value)
+
+    def first(self, keys: Keys, sub: Keys, kind: Type) -> Sql:
+        part = self._part(keys)
+        listed = sa.case((sa.func.jsonb_typeof(part) == "array", part))
+        listing = sa.func.jsonb_array_elements(listed).table_valued(sa.column("value", JSONB()), with_ordinality="n")
+        rows = listing.render_derived()
+        element = _Postgresql(rows.c.value)
+        primary = sa.func.coalesce(element.value(("primary",), Type.BOOLEAN), "false")
+        query = sa.select(element.value(sub, kind)).select_from(rows)
+        return query.order_by((primary == "true").desc(), rows.c.n).limit(1).scalar_subquery()
 
     def ordered(self, value: Sql) -> Sql:
         return sa.collate(value, "C") if isinstance(value.type, sa.String) else value

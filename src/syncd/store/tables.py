@@ -75,6 +75,9 @@ class SearchJson(TypeDecorator[Any]):
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else JSON())
 
 
+# A comparable text that is searched by its beginning and sorted by: its index must be in the order of code points.
+Ordered = Text().with_variant(Text(collation="C"), "postgresql")
+
 metadata = MetaData()
 
 workspaces = Table(
@@ -90,7 +93,7 @@ users = Table(
     Column("workspace", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("user_name", Text, nullable=False),
-    Column("user_name_key", Text, nullable=False),  # as compared: NFC, case-folded
+    Column("user_name_key", Ordered, nullable=False),  # as compared: NFC, case-folded
     Column("document", LargeBinary, nullable=False),  # the bytes that are sent, without meta, externalId, groups
     Column("search", SearchJson, nullable=False),
     Column("status", Text, nullable=False),
@@ -128,7 +131,7 @@ groups = Table(
     Column("id", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("display_name", Text, nullable=False),
-    Column("display_key", Text, nullable=False),
+    Column("display_key", Ordered, nullable=False),
     Column("document", LargeBinary, nullable=False),
     Column("search", SearchJson, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -136,6 +139,17 @@ groups = Table(
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("workspace", "id"),
     Index("groups_display", "workspace", "source", "display_key", unique=True),
+    Index("groups_name", "workspace", "display_key"),  # for a connection that looks a name up
+)
+
+emails = Table(
+    "emails",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("value", Text, nullable=False),  # the beginning of a comparable value: what the index of a filter needs
+    Column("user_id", Text, nullable=False),
+    PrimaryKeyConstraint("workspace", "value", "user_id"),
+    sqlite_with_rowid=False,
 )
 
 links = Table(
@@ -278,7 +292,7 @@ runs = Table(
     Column("dry_run", Boolean, nullable=False),
     Column(
         "status", Text, nullable=False
-    ),  # reading | deciding | applying | clean | pending | applied | held | incomplete | failed | missed
+    ),  # reading | deciding | applying | clean | pending | applied | held | incomplete | failed | stopped | missed
     Column("actor", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
@@ -396,6 +410,17 @@ tokens = Table(
     Index("tokens_workspace", "workspace", "name"),
 )
 
+tolerances = Table(
+    "tolerances",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("uses", BigInteger, nullable=False),  # requests of this connection that took it
+    Column("last_used_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "source", "name"),
+)
+
 activity = Table(
     "activity",
     metadata,
@@ -469,4 +494,12 @@ timers = Table(
     metadata,
     Column("name", Text, primary_key=True),  # "tick", "purge", "retention", ...
     Column("ran_at", Instant, nullable=False),  # on the clock of whoever ran it: how a jump of that clock is noticed
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", Text, primary_key=True),  # "cursor"
+    Column("secret", LargeBinary, nullable=False),  # random, made by whoever needed it first
+    Column("created_at", Instant, nullable=False),
 )

@@ -3,7 +3,7 @@
 256 random bits need no slow hash, so checking one costs a point read and a comparison in constant time. A token belongs to
 one workspace and one source and may do what `allow` lists, no more. Its text is returned once, by `create` and `rotate`.
 `last_used_at` is no part of a request: the web process notes uses in memory and writes them together, once a minute, by
-`note_used`, so that a read never waits for the write lock.
+`note_used`, so that a read never waits for the write lock. So are the tolerances that a connection's requests took.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from syncd.core.actor import Actor
 from syncd.core.resource import shown
@@ -159,6 +160,48 @@ def note_used(conn: Connection, used: Mapping[str, datetime]) -> None:
             update(t.tokens).where(c.id == bindparam("token")).values(last_used_at=bindparam("at")),
             [{"token": id, "at": at} for id, at in sorted(used.items())],
         )
+
+
+def note_tolerated(conn: Connection, counts: Mapping[tuple[str, str, str], int], now: datetime) -> None:
+    """Add to what connections took: (workspace, source, tolerance) -> requests."""
+    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.tolerances)
+    upsert = insert.on_conflict_do_update(
+        index_elements=["workspace", "source", "name"],
+        set_={"uses": t.tolerances.c.uses + insert.excluded.uses, "last_used_at": insert.excluded.last_used_at},
+    )
+    for (workspace, source, name), uses in sorted(
+        counts.items()
+    ):  # in one order, so that two processes never wait in a circle
+        conn.execute(
+            upsert, {"workspace": workspace, "source": source, "name": name, "uses": uses, "last_used_at": now}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerated:
+    """How many requests of a connection took a tolerance, and when the last did."""
+
+    source: str
+    name: str
+    uses: int
+    last_used_at: datetime
+
+
+def tolerated(conn: Connection, workspace: str, sources: Iterable[str]) -> tuple[Tolerated, ...]:
+    """What connections took, the most used first."""
+    c = t.tolerances.c
+    query = select(c.source, c.name, c.uses, c.last_used_at).where(c.workspace == workspace, c.source.in_(set(sources)))
+    return tuple(Tolerated(*row) for row in conn.execute(query.order_by(c.source, c.uses.desc(), c.name)))
+
+
+def named(conn: Connection, workspace: str, which: str) -> tuple[Token, ...]:
+    """The token of this id, or all of this name, ended ones too. Raises NotFound."""
+    c = t.tokens.c
+    query = select(t.tokens).where(c.workspace == workspace, or_(c.id == which, c.name == which))
+    found = tuple(_token(row) for row in conn.execute(query.order_by(c.created_at, c.id)))
+    if not found:
+        raise NotFound(f"workspace {workspace} has no token {shown(which)}: see `syncd token list`")
+    return found
 
 
 def expiring(conn: Connection, now: datetime, spans: Iterable[timedelta]) -> tuple[Token, ...]:

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -245,15 +246,19 @@ def test_systemd_is_told(tmp_path: Path) -> None:
     heard: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(address)
-        ear.settimeout(DEADLINE_S)
-        with daemon(tmp_path, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as process:
-            while heard.count("WATCHDOG=1") < 3 or "READY=1" not in heard:
-                heard.append(ear.recv(1000).decode())
-            process.terminate()
+
+        def listen() -> None:
             while "STOPPING=1" not in heard:
                 heard.append(ear.recv(1000).decode())
+
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        with daemon(tmp_path, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as process:
+            assert eventually(lambda: heard.count("WATCHDOG=1") >= 3 and "READY=1" in heard)
+            process.terminate()
             assert process.wait(DEADLINE_S) == 0
-    assert heard.count("READY=1") == 1
+        listening.join(DEADLINE_S)
+    assert heard.count("READY=1") == 1 and heard[-1] == "STOPPING=1"
 
 
 def test_hangup_reads_the_configuration_anew_if_it_is_good(tmp_path: Path) -> None:

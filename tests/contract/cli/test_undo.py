@@ -18,7 +18,7 @@ def worker(cli: Cli, at: At, *moments: str) -> None:
         at(moment)
         app = compose(cli.folder / "syncd.yaml", os.environ)
         database = app.database()
-        app.timers(database).tick()
+        app.timers(database, app.clock).tick()
         database.close()
 
 

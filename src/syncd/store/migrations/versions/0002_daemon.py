@@ -1,4 +1,7 @@
-"""The daemon: heartbeats of its processes, and when a token's expiry was warned of. Only adds, so the old release still runs.
+"""The daemon: heartbeats of its processes, and when a token's expiry was warned of. What SCIM searches and sorts by:
+e-mail addresses by value, names in the order of code points; and the key that seals cursors.
+
+Only adds, so the old release still runs; but what it writes meanwhile is not found by e-mail.
 
 Revision ID: 0002
 """
@@ -34,7 +37,44 @@ def upgrade() -> None:
         sa.Column("ran_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "tolerances",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "source", "name"),
+    )
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
     op.create_index("users_status", "users", ["workspace", "status"])
     op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
     op.create_index("outbox_waiting", "outbox", ["workspace", "state", "at"])
+    op.create_index("groups_name", "groups", ["workspace", "display_key"])
+    op.create_table(
+        "keys",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "emails",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "value", "user_id"),
+        sqlite_with_rowid=False,
+    )
+    if op.get_bind().dialect.name == "sqlite":
+        value, rows = "json_extract(e.value, '$.value')", "json_each(u.search, '$.emails') e"
+    else:
+        value = "e.value ->> 'value'"
+        rows = "jsonb_array_elements(CASE jsonb_typeof(u.search -> 'emails') WHEN 'array' THEN u.search -> 'emails' END) e"
+        # Everything that has no order of its own stays as it was; the indexes are made anew.
+        op.execute('ALTER TABLE users ALTER COLUMN user_name_key TYPE text COLLATE "C"')
+        op.execute('ALTER TABLE groups ALTER COLUMN display_key TYPE text COLLATE "C"')
+    op.execute(
+        f"INSERT INTO emails (workspace, value, user_id) SELECT DISTINCT u.workspace, substr({value}, 1, 200), u.id"
+        f" FROM users u, {rows} WHERE {value} IS NOT NULL"
+    )
