@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -22,6 +23,7 @@ from syncd.core.actor import Actor
 from syncd.errors import SyncdError, Unauthorized
 from syncd.store import tokens
 from syncd.store.engine import Database
+from syncd.store.read import Connection
 
 ACTOR: Final = "syncd.actor"  # where a request's scope says who asks
 TOLERANCES: Final = "syncd.tolerances"  # and which forms it took that the standard does not have
@@ -42,6 +44,7 @@ class Authenticator:
         self._database, self._workspaces, self._clock, self._cache_s = database, workspaces, clock, cache_s
         self._verified: dict[bytes, tuple[Actor, float]] = {}
         self._used: dict[str, datetime] = {}
+        self._tolerated: Counter[tuple[str, str, str]] = Counter()
 
     async def actor(self, authorization: str | None) -> Actor:
         """Raises Unauthorized, without saying which part of a token was wrong."""
@@ -66,11 +69,27 @@ class Authenticator:
             self._used[actor.token_id] = now
         return actor
 
+    def tolerated(self, actor: Actor, names: Iterable[str]) -> None:
+        """A request of this actor took these tolerances."""
+        self._tolerated.update((actor.workspace, actor.source, name) for name in names)
+
     async def note_used(self) -> None:
-        """Write when tokens were used since the last call. Called once a minute, outside any request."""
+        """Write when tokens were used since the last call, and what was tolerated. Called once a minute, outside any
+        request. What could not be written is written the next time."""
         used, self._used = self._used, {}
-        if used:
-            await self._database.write(lambda conn: tokens.note_used(conn, used))
+        counts, self._tolerated = self._tolerated, Counter()
+        now = self._clock()
+
+        def write(conn: Connection) -> None:
+            tokens.note_used(conn, used)
+            tokens.note_tolerated(conn, counts, now)
+
+        if used or counts:
+            try:
+                await self._database.write(write)
+            except SyncdError:
+                self._used, self._tolerated = used | self._used, counts + self._tolerated
+                raise
 
 
 Refuse = Callable[[SyncdError], Response]
@@ -96,6 +115,8 @@ class Authenticated:
                 return
             scope[ACTOR] = replace(actor, door="scim" if path == "/scim" or path.startswith("/scim/") else "api")
         await self._app(scope, receive, send)
+        if scope.get(TOLERANCES):
+            self._authenticator.tolerated(scope[ACTOR], scope[TOLERANCES])
 
 
 def normalised(path: str) -> str:

@@ -46,6 +46,15 @@ def upgrade() -> None:
         sa.Column("last_used_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "source", "name"),
     )
+    op.create_table(
+        "tolerances",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "source", "name"),
+    )
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
     op.create_index("users_status", "users", ["workspace", "status"])
     op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
