@@ -245,6 +245,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None) -> S
     if isinstance(source, written.Directory):
         missing = source.missing
         ladder = Ladder(missing.suspend_after, missing.deactivate_after, missing.delete_after, missing.purge_after)
+    policy = source.policy if isinstance(source, written.ScimSource) else written.Policy()
     by_filter = source.adopt not in ("never", "ask")
     return SourcePolicy(
         name=name,
@@ -256,6 +257,8 @@ def _policy(name: str, source: written.Source, directory: Directory | None) -> S
         on_conflict=source.on_conflict,
         adopt=source.adopt,
         may_adopt=_condition(source.adopt)[0] if by_filter else None,
+        dialect=str(policy),
+        tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",
     )
 

@@ -17,8 +17,9 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.errors import SyncdError
 from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
+from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
-from syncd.settings.model import Directory, Http, LdapSource, Missing, Rule, Source, Workspace
+from syncd.settings.model import Directory, Http, LdapSource, Missing, Policy, Rule, ScimSource, Source, Workspace
 
 Path: TypeAlias = tuple[str | int, ...]
 Contradiction: TypeAlias = tuple[Path, str]
@@ -122,6 +123,20 @@ def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
         yield from _mapping(source)
     if isinstance(source, LdapSource):
         yield from _ldap(source)
+    if isinstance(source, ScimSource):
+        yield from _switches(source.policy)
+
+
+def _switches(policy: Policy) -> Iterator[Contradiction]:
+    held = POLICIES[policy.base]
+    for number, name in enumerate(policy.allow):
+        if name in held:
+            yield ("policy", "allow", number), f"{name} is part of {policy.base} already"
+    for number, name in enumerate(policy.refuse):
+        if name in policy.allow:
+            yield ("policy", "refuse", number), f"{name} is allowed as well; drop one of the two"
+        elif name not in held:
+            yield ("policy", "refuse", number), f"{name} is no part of {policy.base}"
 
 
 def _mapping(source: Directory) -> Iterator[Contradiction]:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from syncd.core.secret import Secret
+from syncd.scim import dialects
 from syncd.settings.block import Block
 from syncd.settings.values import (
     DN,
@@ -33,6 +34,7 @@ from syncd.settings.values import (
     LdapUrls,
     Name,
     Network,
+    PolicyName,
     ReadableFile,
     SecretEnv,
     SecretFile,
@@ -40,7 +42,9 @@ from syncd.settings.values import (
     Template,
     Times,
     TimeZone,
+    ToleranceName,
     WebUrl,
+    policy_name,
     shown,
 )
 
@@ -343,9 +347,31 @@ class LdifSource(Directory):
     """Dangerous: a file cut short looks whole, and those it lacks are taken for gone. Logged at every start."""
 
 
+class Policy(Block):
+    base: PolicyName = dialects.DEFAULT
+    """What the switches below start from."""
+    allow: tuple[ToleranceName, ...] = ()
+    """Further forms that are understood, by the names in docs/scim.md."""
+    refuse: tuple[ToleranceName, ...] = ()
+    """Forms of `base` that are refused."""
+
+    @property
+    def tolerances(self) -> frozenset[str]:
+        return dialects.tolerated(self.base, self.allow, self.refuse)
+
+    def __str__(self) -> str:
+        return " ".join([self.base, *(f"+{name}" for name in self.allow), *(f"-{name}" for name in self.refuse)])
+
+
+def _policy(value: object) -> object:
+    return {"base": policy_name(value)} if isinstance(value, str) else value
+
+
 class ScimSource(Connection):
     kind: Literal["scim"]
     """Pushed by an identity provider."""
+    policy: Annotated[Policy, BeforeValidator(_policy, json_schema_input_type=PolicyName | Policy)] = Policy()
+    """Which forms are understood that RFC 7644 does not have: a name (rfc, interop-strict, or a provider), or own switches."""
     sees: Literal["all", "own"] = "all"
     """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
@@ -24,6 +24,8 @@ from syncd.core.secret import Secret
 from syncd.errors import SyncdError
 from syncd.ldap import dn
 from syncd.ldap.config import is_loopback, socket_path
+from syncd.scim import dialects
+from syncd.settings.block import did_you_mean
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
@@ -306,6 +308,19 @@ def _template(value: object) -> Template:
     )
 
 
+def _one_of(known: Iterable[str], listed: bool) -> Callable[[str], str]:
+    """One of `known`; `listed`: few enough to be listed where it is another."""
+    names = tuple(known)
+
+    def check(value: str) -> str:
+        if value not in names:
+            which = f"one of {', '.join(names)}" if listed else "a tolerance that docs/scim.md lists"
+            raise ValueError(f"{shown(value)} is not {which}{did_you_mean(value, names)}")
+        return value
+
+    return check
+
+
 def _one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -360,6 +375,13 @@ DN = Annotated[str, AfterValidator(_dn)]
 Condition = Annotated[str, AfterValidator(_condition)]
 Adopt = Annotated[str, AfterValidator(_adopt)]
 Name = Annotated[str, AfterValidator(_named(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "crm-users"))]
+policy_name = _one_of(dialects.NAMES, listed=True)
+PolicyName = Annotated[str, AfterValidator(policy_name), WithJsonSchema({"enum": list(dialects.NAMES)})]
+ToleranceName = Annotated[
+    str,
+    AfterValidator(_one_of(dialects.TOLERANCES, listed=False)),
+    WithJsonSchema({"enum": list(dialects.TOLERANCES)}),
+]
 DNs = Annotated[
     tuple[DN, ...], Field(min_length=1), BeforeValidator(_one_or_list, json_schema_input_type=DN | tuple[DN, ...])
 ]
