@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated
 
@@ -12,10 +13,11 @@ from syncd.cli.session import Session, confirmed, moment, print_json, say, sessi
 from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.errors import UsageError
+from syncd.scim.dialects import TOLERANCES
 from syncd.store import tokens as store
-from syncd.store.tokens import Token
+from syncd.store.tokens import Token, Tolerated
 
-token = typer.Typer(help="Tokens: create, list, rotate, revoke.", no_args_is_help=True)
+token = typer.Typer(help="Tokens: create, list, show, rotate, revoke.", no_args_is_help=True)
 Which = Annotated[str, typer.Argument(metavar="TOKEN", help="A name or an id.")]
 
 
@@ -63,8 +65,46 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json([_described(each, _state(each, current)) for each in found])
         return
+    _show_tokens(found, current)
+
+
+def _show_tokens(found: Iterable[Token], current: Session) -> None:
     rows = ((t.name, t.id, t.source, t.allow, _shown(t, current), t.expires_at, t.last_used_at) for t in found)
     show_rows(("name", "id", "source", "may", "state", "expires", "last used"), rows, "no tokens")
+
+
+@token.command()
+def show(ctx: typer.Context, which: Which, as_json: AsJson = False) -> None:
+    """A token, or all of that name: the policy of its connection, and which tolerances the connection's requests took."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = store.named(conn, current.workspace.name, which)
+        sources = dict.fromkeys(each.source for each in found)
+        taken = store.tolerated(conn, current.workspace.name, sources)
+    connections = [_connection(source, current, taken) for source in sources]
+    if as_json:
+        described = [_described(each, _state(each, current)) for each in found]
+        print_json({"tokens": described, "connections": connections})
+        return
+    _show_tokens(found, current)
+    for connection in connections:
+        print(f"\nconnection {connection['source']}, policy {connection['policy']}")
+        rows = ((t.name, t.uses, t.last_used_at, _meaning(t.name)) for t in taken if t.source == connection["source"])
+        show_rows(("tolerance", "requests", "last", "understood"), rows, "none of its requests needed a tolerance")
+
+
+def _connection(source: str, current: Session, taken: Iterable[Tolerated]) -> dict[str, object]:
+    used = [
+        {"name": each.name, "requests": each.uses, "last_used_at": each.last_used_at, "what": _meaning(each.name)}
+        for each in taken
+        if each.source == source
+    ]
+    return {"source": source, "policy": current.workspace.source(source).dialect, "tolerances": used}
+
+
+def _meaning(name: str) -> str:
+    known = TOLERANCES.get(name)
+    return known.what if known else "known to another release only"
 
 
 def _state(each: Token, current: Session) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from command_line import CONFIG, Cli
 from postgres_server import Postgres
 from syncd.cli import hoist
+from syncd.store import tokens
+from syncd.store.engine import Database
 
 
 def test_a_token_stands_alone_on_stdout_and_nowhere_else(cli: Cli) -> None:
@@ -31,6 +34,33 @@ def test_a_token_is_rotated_and_revoked(cli: Cli) -> None:
     cli("token", "revoke", "okta", code=1)
     cli("token", "create", "--name", "x", "--source", "corp", code=2)
     cli("token", "create", "--name", "x", "--allow", "users:fly", code=1)
+
+
+def test_a_token_shows_its_connection_s_policy_and_what_it_needed(cli: Cli, new_database_url: str) -> None:
+    for name, source in (("okta", "okta"), ("other", "scim")):
+        cli("token", "create", "--name", name, "--source", source)
+    database = Database(new_database_url)
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    for counts in ({"bare_value": 2, "no_operations": 1}, {"no_operations": 4, "gone": 1}):
+        database.write_now(
+            lambda conn, counts=counts: tokens.note_tolerated(
+                conn, {("default", "okta", name): uses for name, uses in counts.items()}, now
+            )
+        )
+    database.close()
+    shown = cli("token", "show", "okta", "--json").json
+    assert [each["name"] for each in shown["tokens"]] == ["okta"]
+    (connection,) = shown["connections"]
+    assert (connection["source"], connection["policy"]) == ("okta", "tolerant")
+    assert [(each["name"], each["requests"]) for each in connection["tolerances"]] == [
+        ("no_operations", 5),
+        ("bare_value", 2),
+        ("gone", 1),
+    ]
+    table = cli("token", "show", "okta").out
+    assert "connection okta, policy tolerant" in table and "changes nothing" in table
+    assert "connection scim, policy tolerant" in cli("token", "show", "other").out
+    cli("token", "show", "nobody", code=1)
 
 
 def test_only_db_upgrade_makes_a_database(bare: Cli) -> None:
