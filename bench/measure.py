@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -52,3 +53,9 @@ def _ms(work: Callable[[], object]) -> float:
 
 def peak_mib() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
