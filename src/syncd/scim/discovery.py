@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from syncd.core.schema import GROUP, USER, ResourceType, Schema
+from syncd.scim.cursor import TIMEOUT_S
 from syncd.scim.messages import MAX_OPERATIONS
 
 MAX_RESULTS: Final = 1000
+DEFAULT_RESULTS: Final = 100  # of a list whose request has no count
 MAX_PAYLOAD_BYTES: Final = 1_048_576
 RESOURCE_TYPES: Final = (USER, GROUP)
 
@@ -26,8 +28,17 @@ def service_provider_config(base_url: str) -> dict[str, Any]:
         "bulk": {"supported": False, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_PAYLOAD_BYTES},
         "filter": {"supported": True, "maxResults": MAX_RESULTS},
         "changePassword": {"supported": False},
-        "sort": {"supported": False},
+        "sort": {"supported": True},
         "etag": {"supported": True},
+        # RFC 9865 section 4. Index is the default: older clients expect it where they name no method.
+        "pagination": {
+            "cursor": True,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_RESULTS,
+            "maxPageSize": MAX_RESULTS,
+            "cursorTimeout": TIMEOUT_S,
+        },
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -35,12 +35,14 @@ from syncd.scim.messages import (
     require_schema,
 )
 from syncd.scim.render import Shown, etag
+from syncd.store import keys
 from syncd.store.engine import Database
 from syncd.store.read import Connection, Reader, Stored
 
 T = TypeVar("T")
 MEDIA_TYPE: Final = "application/scim+json"
 PREFIX: Final = "/scim/v2"
+CURSOR_KEY: Final = "cursor"
 ROUTE: Final = "syncd.route"  # and where an endpoint leaves its template, for the log
 
 
@@ -71,6 +73,17 @@ class Context:
     clock: Callable[[], datetime]
     ids: Callable[[], str]
     base_url: str
+    _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    async def cursor_key(self) -> bytes:
+        """What cursors are sealed with, the same in all processes of this database."""
+        key = self._keys.get(CURSOR_KEY)
+        if key is None:
+            key = await self.database.read(lambda conn: keys.find(conn, CURSOR_KEY))
+            if key is None:
+                key = await self.database.write(lambda conn: keys.make(conn, CURSOR_KEY, self.clock()))
+            self._keys[CURSOR_KEY] = key
+        return key
 
     async def scan(self, work: Callable[[Connection], T]) -> T:
         """A read that may walk over many rows: beside the loop on SQLite, so that others need not wait for it."""

@@ -20,18 +20,11 @@ from syncd.core.schema import GROUP
 from syncd.core.state import Link
 from syncd.errors import InvalidValue, NotFound, Refused
 from syncd.scim import render
-from syncd.scim.discovery import MAX_RESULTS
-from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
+from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.members import MemberEdit, split_members
-from syncd.scim.messages import (
-    ListQuery,
-    list_response,
-    parse_search_request,
-)
 from syncd.scim.patch import apply_patch
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Membership, Statement, difference, membership, stated
-from syncd.scim.users import DEFAULT_COUNT
 from syncd.store import read
 from syncd.store.commit import Outcome, commit
 from syncd.store.read import Connection, Stored
@@ -55,30 +48,6 @@ async def get(call: Call) -> Response:
     if call.unchanged(stored):
         return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
     return answer(body, stored, _location(call, id))
-
-
-async def list_(call: Call) -> Response:
-    return await _list(call, call.query())
-
-
-async def search(call: Call) -> Response:
-    """POST to `/.search` (RFC 7644 section 3.4.3)."""
-    return await _list(call, parse_search_request(await call.body()))
-
-
-async def _list(call: Call, query: ListQuery) -> Response:
-    shown, reader, base = selected(query), call.reader, call.context.base_url
-    count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
-    filter = call.filter(query, GROUP)
-    members = shown.wants("members", GROUP)
-
-    def work(conn: Connection) -> bytes:
-        page = read.list_groups(conn, reader, filter, query.start_index, count, members=members)
-        return list_response(page.total, query.start_index, [render.group(row, base, shown) for row in page.rows])
-
-    near = not members and (filter is None or read.pins(filter, read.GROUP_KEYS))
-    body = await (call.context.database.read(work) if near else call.context.scan(work))
-    return Response(body, media_type=MEDIA_TYPE)
 
 
 async def create(call: Call) -> Response:

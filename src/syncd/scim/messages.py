@@ -56,7 +56,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A query for a list (RFC 7644 3.4.2). `count` None: as many as the server gives; 0: only the total."""
+    """A query for a list (RFC 7644 3.4.2). `count` None: as many as the server gives; 0: only the total.
+
+    `cursor` None: paged by number; "": the first page by cursor (RFC 9865).
+    """
 
     filter: str | None = None
     start_index: int = 1
@@ -65,6 +68,7 @@ class ListQuery:
     excluded: tuple[str, ...] = ()
     sort_by: str | None = None
     sort_order: Literal["ascending", "descending"] = "ascending"
+    cursor: str | None = None
 
 
 # ---------------------------------------------------------------- bodies in
@@ -146,7 +150,7 @@ def parse_search_request(body: bytes) -> ListQuery:
 # ---------------------------------------------------------------- queries in
 
 _LISTS = frozenset({"attributes", "excludedattributes"})
-_SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder"})
+_SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder", "cursor"})
 
 
 def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
@@ -177,6 +181,7 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
         excluded=tuple(lists["excludedattributes"]),
         sort_by=single.get("sortby", "").strip() or None,
         sort_order="descending" if order == "descending" else "ascending",
+        cursor=single.get("cursor"),
     )
 
 
@@ -200,14 +205,22 @@ def error_body(status: int, detail: str, scim_type: str | None = None) -> bytes:
     return orjson.dumps(body | {"detail": detail.encode("utf-8", "replace").decode()})
 
 
-def list_response(total: int, start_index: int, resources: Iterable[bytes]) -> bytes:
-    """The ListResponse (RFC 7644 3.4.2). `total` counts every match of every page; `resources` are stored documents."""
+def list_response(
+    total: int, start_index: int | None, resources: Iterable[bytes], next_cursor: str | None = None
+) -> bytes:
+    """The ListResponse (RFC 7644 3.4.2). `total` counts every match of every page; `resources` are stored documents.
+
+    `start_index` None: paged by cursor, of which the last page has none (RFC 9865 section 2).
+    """
     items = tuple(resources)
-    return b'{"schemas":["%s"],"totalResults":%d,"startIndex":%d,"itemsPerPage":%d,"Resources":[%s]}' % (
+    place = b"" if start_index is None else b'"startIndex":%d,' % start_index
+    following = b"" if next_cursor is None else b'"nextCursor":"%s",' % next_cursor.encode()
+    return b'{"schemas":["%s"],"totalResults":%d,%s"itemsPerPage":%d,%s"Resources":[%s]}' % (
         LIST_URN.encode(),
         total,
-        start_index,
+        place,
         len(items),
+        following,
         b",".join(items),
     )
 

@@ -1,7 +1,7 @@
 """Every path under /scim, each with its methods and the permission each method needs.
 
-What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. Bulk, `/Me` and a search over all
-types answer 501, as ServiceProviderConfig says (RFC 7644 sections 3.7, 3.11, 3.4.3).
+What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. Bulk and `/Me` answer 501 (RFC 7644
+sections 3.7 and 3.11).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from syncd.errors import Forbidden, NotFound
-from syncd.scim import discovery, groups, users
+from syncd.scim import discovery, groups, query, users
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Endpoint, Handler, Method, NotOffered
 from syncd.scim.messages import list_response
 
@@ -33,11 +33,14 @@ def scim_routes(context: Context) -> list[Route]:
         return at(path, GET=method, POST=method, PUT=method, PATCH=method, DELETE=method)
 
     routes = []
-    for name, kind, module in (("/Users", "users", users), ("/Groups", "groups", groups)):
+    for name, kind, module, list_, search in (
+        ("/Users", "users", users, query.users, query.search_users),
+        ("/Groups", "groups", groups, query.groups, query.search_groups),
+    ):
         can_read, can_write = f"{kind}:read", f"{kind}:write"
         routes += [
-            at(name, GET=Method(can_read, module.list_), POST=Method(can_write, module.create)),
-            at(f"{name}/.search", POST=Method(can_read, module.search)),
+            at(name, GET=Method(can_read, list_), POST=Method(can_write, module.create)),
+            at(f"{name}/.search", POST=Method(can_read, search)),
             at(
                 f"{name}/{{id}}",
                 GET=Method(can_read, module.get),
@@ -55,7 +58,8 @@ def scim_routes(context: Context) -> list[Route]:
         at("/Schemas/{id}", **reading(_named(discovery.schema))),
         missing("/Me", "a token belongs to a connection, not to a person: ask for /Users/{id}"),
         missing("/Bulk", "bulk is not offered, see /ServiceProviderConfig: send single requests"),
-        missing("/.search", "search one type at a time: /Users/.search or /Groups/.search"),
+        at("", GET=Method(AUTHENTICATED, query.everything)),
+        at("/.search", POST=Method(AUTHENTICATED, query.search_everything)),
         Route("/scim", Endpoint(context, "/scim")),
         Route("/scim/{rest:path}", Endpoint(context, "/scim/{rest}")),
     ]

@@ -21,21 +21,13 @@ from syncd.core.schema import USER
 from syncd.core.state import Link
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import render
-from syncd.scim.discovery import MAX_RESULTS
-from syncd.scim.endpoint import MEDIA_TYPE, Call, answer, selected
-from syncd.scim.messages import (
-    ListQuery,
-    list_response,
-    parse_search_request,
-)
+from syncd.scim.endpoint import Call, answer, selected
+from syncd.scim.messages import ListQuery
 from syncd.scim.patch import apply_patch
 from syncd.scim.statements import Difference, Statement, difference, stated
 from syncd.store import facts, read
 from syncd.store.commit import Outcome, commit
 from syncd.store.read import Connection, Stored
-
-DEFAULT_COUNT = 100
-FAR = 5000  # a page that starts beyond this is a walk over many rows
 
 
 async def get(call: Call) -> Response:
@@ -50,30 +42,6 @@ async def get(call: Call) -> Response:
     if call.unchanged(stored):
         return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
     return answer(render.user(stored, call.context.base_url, shown), stored, _location(call, stored))
-
-
-async def list_(call: Call) -> Response:
-    return await _list(call, call.query())
-
-
-async def search(call: Call) -> Response:
-    """POST to `/.search` (RFC 7644 section 3.4.3)."""
-    return await _list(call, parse_search_request(await call.body()))
-
-
-async def _list(call: Call, query: ListQuery) -> Response:
-    shown, reader, base = selected(query), call.reader, call.context.base_url
-    count = min(DEFAULT_COUNT if query.count is None else query.count, MAX_RESULTS)
-    filter = call.filter(query, USER)
-    groups = shown.wants("groups", USER)
-
-    def work(conn: Connection) -> bytes:
-        page = read.list_users(conn, reader, filter, query.start_index, count, groups=groups, derived=shown.derived)
-        return list_response(page.total, query.start_index, [render.user(row, base, shown) for row in page.rows])
-
-    near = query.start_index < FAR if filter is None else read.pins(filter, read.USER_KEYS)
-    body = await (call.context.database.read(work) if near else call.context.scan(work))
-    return Response(body, media_type=MEDIA_TYPE)
 
 
 async def create(call: Call) -> Response:

@@ -12,22 +12,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import Connection, select
 
 from syncd.core.filter import Filter
 from syncd.core.state import Link
+from syncd.store import pages
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.facts import link_of
-from syncd.store.read_queries import GROUP_KEYS, USER_KEYS, Reader, pins
-from syncd.store.search import Columns, Dialect, compile_element, compile_filter
+from syncd.store.pages import Order, Page, Window
+from syncd.store.read_queries import Reader
+from syncd.store.search import compile_element
 
-__all__ = ["GROUP_KEYS", "USER_KEYS", "GroupOf", "Member", "Page", "Reader", "Stored", "get_group", "get_user"]
-__all__ += ["Connection", "kinds_of", "links", "list_groups", "list_users", "member_views", "members_matching", "pins"]
-__all__ += ["stated_members", "user_named"]
+__all__ = ["Connection", "GroupOf", "Member", "Order", "Page", "Reader", "Stored", "Window", "get_group", "get_user"]
+__all__ += ["groups_by_id", "kinds_of", "links", "list_groups", "list_users", "member_views", "members_matching"]
+__all__ += ["stated_members", "user_named", "users_by_id"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
@@ -68,15 +70,6 @@ class Stored:
     derived: Mapping[str, Any] | None = None  # status, seats and waiting, if they were asked for
 
 
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
-    total: int
-    rows: tuple[Row, ...]
-
-
 # -- users ----------------------------------------------------------------------------------------------------------------
 
 
@@ -96,20 +89,24 @@ def list_users(
     conn: Connection,
     reader: Reader,
     filter: Filter | None,
-    start: int,
-    count: int,
+    window: Window,
+    order: Order = Order(),
     groups: bool = True,
     derived: bool = False,
 ) -> Page[Stored]:
-    """`start` is 1-based. Raises InvalidFilter for what cannot be searched."""
-    u = t.users.c
-    where: list[ColumnElement[bool]] = []
-    if filter is not None:
-        where.append(_matching(conn, filter, u.search, queries.user_columns(reader)))
-        where.extend(queries.by_external_id(filter, reader, "user", u.id))
-    page = _page(conn, reader, queries.all_users().where(*where), "user", filter, USER_KEYS, start, count)
-    rows = _with_derived(conn, reader, _with_spliced(conn, reader, page.rows, groups), derived)
-    return replace(page, rows=tuple(rows))
+    """Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
+    found = pages.page(conn, reader, pages.users(reader), filter, order, window)
+    spliced = _with_spliced(conn, reader, [_stored(row) for row in found.rows], groups)
+    return Page(found.total, tuple(_with_derived(conn, reader, spliced, derived)), found.more)
+
+
+def users_by_id(
+    conn: Connection, reader: Reader, ids: Sequence[str], groups: bool = True, derived: bool = False
+) -> dict[str, Stored]:
+    """Those of these users this connection can see."""
+    query = queries.all_users().where(t.users.c.id.in_(queries.in_list(conn, ids)))
+    rows = [_stored(row) for row in conn.execute(query, queries.of(reader))]
+    return {row.id: row for row in _with_derived(conn, reader, _with_spliced(conn, reader, rows, groups), derived)}
 
 
 def user_named(conn: Connection, workspace: str, user_name_key: str) -> str | None:
@@ -140,16 +137,22 @@ def get_group(conn: Connection, reader: Reader, id: str, members: bool = True, l
 
 
 def list_groups(
-    conn: Connection, reader: Reader, filter: Filter | None, start: int, count: int, members: bool = True
+    conn: Connection,
+    reader: Reader,
+    filter: Filter | None,
+    window: Window,
+    order: Order = Order(),
+    members: bool = True,
 ) -> Page[Stored]:
-    """`start` is 1-based. Raises InvalidFilter for what cannot be searched."""
-    g = t.groups.c
-    where: list[ColumnElement[bool]] = []
-    if filter is not None:
-        where.append(_matching(conn, filter, g.search, queries.group_columns(reader)))
-        where.extend(queries.by_external_id(filter, reader, "group", g.id))
-    page = _page(conn, reader, queries.all_groups().where(*where), "group", filter, GROUP_KEYS, start, count)
-    return replace(page, rows=tuple(_with_members(conn, reader, page.rows, members)))
+    """Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
+    found = pages.page(conn, reader, pages.groups(reader), filter, order, window)
+    return Page(found.total, tuple(_with_members(conn, reader, [*map(_stored, found.rows)], members)), found.more)
+
+
+def groups_by_id(conn: Connection, reader: Reader, ids: Sequence[str], members: bool = True) -> dict[str, Stored]:
+    query = queries.all_groups().where(t.groups.c.id.in_(queries.in_list(conn, ids)))
+    rows = [_stored(row) for row in conn.execute(query, queries.of(reader))]
+    return {row.id: row for row in _with_members(conn, reader, rows, members)}
 
 
 def kinds_of(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, str]:
@@ -183,7 +186,7 @@ def stated_members(
 def members_matching(conn: Connection, reader: Reader, group: str, where: Filter) -> frozenset[str]:
     """Ids of the members of one group whom the condition within `members[...]` selects."""
     rows, g = queries.members_of(reader), t.groups.c
-    selected = compile_element(where, _dialect(conn), "members", rows)
+    selected = compile_element(where, pages.dialect(conn), "members", rows)
     query = select(rows.columns["value"]).select_from(rows.table)
     return frozenset(conn.scalars(query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)))
 
@@ -198,55 +201,6 @@ def member_views(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[s
         for id, name in conn.execute(query, queries.of(reader)):
             found[id] = {"value": id, "type": kind, "$ref": url + id, "display": name}
     return found
-
-
-# -- pages ----------------------------------------------------------------------------------------------------------------
-
-
-def _matching(conn: Connection, filter: Filter, search: ColumnElement[Any], columns: Columns) -> ColumnElement[bool]:
-    return compile_filter(filter, _dialect(conn), search, columns)
-
-
-def _dialect(conn: Connection) -> Dialect:
-    return "sqlite" if conn.dialect.name == "sqlite" else "postgresql"
-
-
-def _page(
-    conn: Connection,
-    reader: Reader,
-    query: Select[Any],
-    resource: str,
-    filter: Filter | None,
-    keys: frozenset[str],
-    start: int,
-    count: int,
-) -> Page[Stored]:
-    bound = queries.of(reader)
-    if filter is not None and pins(filter, keys):
-        found = [_stored(row) for row in conn.execute(query, bound)]
-        return Page(len(found), tuple(found[start - 1 : start - 1 + count]))
-    rows = conn.execute(query.limit(count).offset(start - 1), bound).all() if count else []
-    if len(rows) < count and (rows or start == 1):
-        total = start - 1 + len(rows)  # the last page: everything before it was counted by its number
-    elif filter is None:
-        total = _total(conn, reader, resource)
-    else:
-        total = conn.scalar(query.with_only_columns(func.count()).order_by(None), bound) or 0
-    return Page(total, tuple(_stored(row) for row in rows))
-
-
-def _total(conn: Connection, reader: Reader, resource: str) -> int:
-    c, k, u = t.totals.c, t.links.c, t.users.c
-    total = conn.scalar(select(c.count).where(c.workspace == reader.workspace, c.resource == resource)) or 0
-    if resource != "user":
-        return total
-    hidden = (
-        select(func.count(func.distinct(u.id)))
-        .select_from(t.links.join(t.users, and_(u.workspace == k.workspace, u.id == k.resource_id)))
-        .where(k.workspace == reader.workspace, k.source == reader.source, k.resource == "user", k.stage == "deleted")
-        .where(u.status != "deleted")
-    )
-    return total - (conn.scalar(hidden) or 0)
 
 
 # -- what is spliced in ---------------------------------------------------------------------------------------------------

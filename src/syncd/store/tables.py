@@ -421,17 +421,6 @@ tolerances = Table(
     PrimaryKeyConstraint("workspace", "source", "name"),
 )
 
-tolerances = Table(
-    "tolerances",
-    metadata,
-    Column("workspace", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("uses", BigInteger, nullable=False),  # requests of this connection that took it
-    Column("last_used_at", Instant, nullable=False),
-    PrimaryKeyConstraint("workspace", "source", "name"),
-)
-
 activity = Table(
     "activity",
     metadata,

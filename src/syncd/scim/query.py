@@ -1,0 +1,188 @@
+"""Queries for lists (RFC 7644 section 3.4.2, RFC 9865): of users, of groups, and at the root of both at once.
+
+One page is one transaction. Pages are counted (`startIndex`) unless the request has a `cursor`, empty for the first page.
+At the root an attribute that only one type has is for the other one without a value (3.4.2.1), and a token sees the types
+it may read. A cursor gives no access: every page is asked for, and permitted, anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from syncd.core.filter import Filter
+from syncd.core.resource import shown as readable
+from syncd.core.schema import GROUP, USER, Attribute, Resolved, ResourceType, Returned, Type
+from syncd.errors import Forbidden, InvalidValue
+from syncd.scim import cursor as cursors
+from syncd.scim import render
+from syncd.scim.cursor import Cursor, InvalidCount, InvalidCursor
+from syncd.scim.discovery import DEFAULT_RESULTS, MAX_RESULTS
+from syncd.scim.endpoint import MEDIA_TYPE, Call, selected
+from syncd.scim.messages import ListQuery, list_response, parse_search_request
+from syncd.scim.render import Shown
+from syncd.store import pages, read
+from syncd.store.pages import Listed, Position
+from syncd.store.read import Connection, Order, Reader, Window
+
+FAR: Final = 5000  # a page that starts beyond this number is a walk over many rows
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A resource type that can be listed, and the permission that takes."""
+
+    type: ResourceType
+    permission: str
+    listed: Callable[[Reader], Listed]
+
+
+USERS: Final = Kind(USER, "users:read", pages.users)
+GROUPS: Final = Kind(GROUP, "groups:read", pages.groups)
+
+
+async def users(call: Call) -> Response:
+    return await _answer(call, call.query(), USERS)
+
+
+async def search_users(call: Call) -> Response:
+    """POST to `/.search` (RFC 7644 section 3.4.3)."""
+    return await _answer(call, parse_search_request(await call.body()), USERS)
+
+
+async def groups(call: Call) -> Response:
+    return await _answer(call, call.query(), GROUPS)
+
+
+async def search_groups(call: Call) -> Response:
+    return await _answer(call, parse_search_request(await call.body()), GROUPS)
+
+
+async def everything(call: Call) -> Response:
+    return await _answer(call, call.query(), *_readable(call))
+
+
+async def search_everything(call: Call) -> Response:
+    return await _answer(call, parse_search_request(await call.body()), *_readable(call))
+
+
+def _readable(call: Call) -> tuple[Kind, ...]:
+    kinds = tuple(kind for kind in (USERS, GROUPS) if call.actor.may(kind.permission))
+    if not kinds:
+        raise Forbidden(f"this token lacks the permissions {USERS.permission} and {GROUPS.permission}")
+    return kinds
+
+
+async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
+    shown, reader = selected(query), call.reader
+    types = [kind.type for kind in kinds]
+    filters = [call.filter(query, kind, *(other for other in types if other is not kind)) for kind in types]
+    orders = _orders(query, kinds)
+    window, binding, key = await _window(call, query, kinds)
+    lists = [kind.listed(reader) for kind in kinds]
+
+    def work(conn: Connection) -> bytes:
+        if len(kinds) == 1:
+            total, rows, more = _page(call, conn, kinds[0], filters[0], orders[0], window, shown)
+        else:
+            total, rows, more = _page_of_all(call, conn, list(zip(lists, filters, orders, strict=True)), window, shown)
+        if not window.keyset:
+            return list_response(total, query.start_index, rows)
+        sealed = None
+        if more is not None:
+            known = None if all(filter is None for filter in filters) else total
+            expires = int(call.context.clock().timestamp()) + cursors.TIMEOUT_S
+            sealed = cursors.seal(Cursor(more.key, more.id, window.count, known, expires), binding, key)
+        return list_response(total, None, rows, sealed)
+
+    members = any(kind is GROUPS and shown.wants("members", GROUP) for kind in kinds)  # nobody knows how many
+    near = not members and all(
+        pages.is_near(listed, reader, filter, order, window, FAR)
+        for listed, filter, order in zip(lists, filters, orders, strict=True)
+    )
+    body = await (call.context.database.read(work) if near else call.context.scan(work))
+    return Response(body, media_type=MEDIA_TYPE)
+
+
+def _page(
+    call: Call, conn: Connection, kind: Kind, filter: Filter | None, order: Order, window: Window, shown: Shown
+) -> tuple[int, list[bytes], Position | None]:
+    base = call.context.base_url
+    if kind is USERS:
+        groups, derived = shown.wants("groups", USER), shown.derived
+        page = read.list_users(conn, call.reader, filter, window, order, groups=groups, derived=derived)
+        return page.total, [render.user(row, base, shown) for row in page.rows], page.more
+    page = read.list_groups(conn, call.reader, filter, window, order, members=shown.wants("members", GROUP))
+    return page.total, [render.group(row, base, shown) for row in page.rows], page.more
+
+
+def _page_of_all(
+    call: Call, conn: Connection, lists: list[tuple[Listed, Filter | None, Order]], window: Window, shown: Shown
+) -> tuple[int, list[bytes], Position | None]:
+    base, reader = call.context.base_url, call.reader
+    page = pages.page_of_all(conn, reader, lists, window)
+    ids = {kind: [id for resource, id in page.rows if resource == kind] for kind in ("user", "group")}
+    groups, derived = shown.wants("groups", USER), shown.derived
+    found = {
+        row.id: render.user(row, base, shown)
+        for row in read.users_by_id(conn, reader, ids["user"], groups=groups, derived=derived).values()
+    }
+    for row in read.groups_by_id(conn, reader, ids["group"], members=shown.wants("members", GROUP)).values():
+        found[row.id] = render.group(row, base, shown)
+    return page.total, [found[id] for _, id in page.rows if id in found], page.more
+
+
+# -- what a query asks for ---------------------------------------------------------------------------------------------------
+
+
+def _orders(query: ListQuery, kinds: tuple[Kind, ...]) -> list[Order]:
+    """For each kind. Raises InvalidValue unless one of them has what is to be sorted by."""
+    descending = query.sort_order == "descending"
+    if query.sort_by is None:
+        return [Order(None, descending) for _ in kinds]
+    found = [_sortable(query.sort_by, kind.type) for kind in kinds]
+    if not any(found):
+        raise InvalidValue(f"sortBy: {readable(query.sort_by)} is not an attribute of {kinds[0].type.name}")
+    return [Order(each, descending) for each in found]
+
+
+def _sortable(name: str, of: ResourceType) -> Resolved | None:
+    """The simple attribute; of a complex one its `value`, if it has one."""
+    found = of.resolve(name)
+    if found is None:
+        return None
+    if Returned.NEVER in (found.attribute.returned, found.parent and found.parent.returned):
+        raise InvalidValue(f"sortBy: {found.path} is never shown, so it cannot be sorted by")
+    if found.attribute.type is not Type.COMPLEX:
+        return found
+    value: Attribute | None = found.attribute.sub("value")
+    if value is None or found.path == found.extension:
+        names = ", ".join(f"{found.path}.{sub.name}" for sub in found.attribute.sub_attributes[:3])
+        raise InvalidValue(f"sortBy: {found.path} is complex: name a part of it, such as {names}")
+    return of.resolve(f"{found.path}.{value.name}")
+
+
+async def _window(call: Call, query: ListQuery, kinds: tuple[Kind, ...]) -> tuple[Window, bytes, bytes]:
+    """The rows that are asked for; and for a cursor what it is bound to, and the key."""
+    count = DEFAULT_RESULTS if query.count is None else query.count
+    if query.cursor is None:
+        return Window(min(count, MAX_RESULTS), query.start_index), b"", b""
+    if count > MAX_RESULTS:
+        raise InvalidCount(f"count is {count}, with a cursor at most {MAX_RESULTS}")
+    if query.start_index > 1:
+        raise InvalidCursor("startIndex and cursor are two ways to page: give only one")
+    names = (query.attributes, query.excluded)
+    binding = cursors.digest(
+        *(call.actor.workspace, call.actor.source, [kind.type.name for kind in kinds], query.filter),
+        *(query.sort_by and query.sort_by.lower(), query.sort_order, [sorted(map(str.lower, each)) for each in names]),
+    )
+    key = await call.context.cursor_key()
+    if not query.cursor:
+        return Window(count, keyset=True), binding, key
+    cursor = cursors.unseal(query.cursor, binding, key, call.context.clock())
+    if cursor.count != count:
+        raise InvalidCount(f"count is {count}, but this cursor is of pages of {cursor.count}")
+    return Window(count, 1, True, Position(cursor.key, cursor.id), cursor.total), binding, key
