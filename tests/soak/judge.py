@@ -123,6 +123,7 @@ def judge_watch(report: Report, watch: Watch, seconds: float) -> None:
                 **{"before": round(before / 1024, 1), "after": round(after / 1024, 1), "growth": f"{growth:+.1%}"},
             }
         )
+        rows[-1]["series"] = [round(kib / 1024, 1) for _, kib in samples[:: max(1, len(samples) // 20)]]
         if growth >= GROWTH:
             grown.append(f"{what} {growth:+.1%}")
     if seconds - warm >= JUDGED_FROM_S:

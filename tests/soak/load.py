@@ -236,7 +236,10 @@ class Load:
         found: dict[str, dict[str, Any]] = {}
         for start in range(1, 100_000, 100):
             query = f"Users?startIndex={start}&count=100"
-            page = (await self._send(space, Asked("GET", query))).json()["Resources"]
+            answer = await self._send(space, Asked("GET", query))
+            if answer.status_code != 200:
+                return [f"{space.name}: cannot be compared, {query} is answered {answer.status_code}"]
+            page = answer.json()["Resources"]
             found |= {each["id"]: each for each in page if each["userName"].endswith(f".{space.name}")}
             if len(page) < 100:
                 break
@@ -250,9 +253,9 @@ class Load:
                 if found[id].get(name) != value
             ]
         for id, members in space.groups.items():
-            answer = (await self._send(space, Asked("GET", f"Groups/{id}"))).json()
-            if {each["value"] for each in answer.get("members", ())} != members:
-                out.append(f"{space.name}: group {answer.get('displayName')} has other members than acknowledged")
+            group = (await self._send(space, Asked("GET", f"Groups/{id}"))).json()
+            if {each["value"] for each in group.get("members", ())} != members:
+                out.append(f"{space.name}: group {group.get('displayName')} has other members than acknowledged")
         return out
 
 
