@@ -159,10 +159,16 @@ class Worker:
         if self._queue is not None:
             try:
                 text = when.isoformat() if when else None
-                self._queue.put(f"{each.key} {text}", orjson.dumps({"source": each.key, "at": text}))
+                self._queue.put(each.key, orjson.dumps({"source": each.key, "at": text}))
                 return
             except SyncdError as exc:
                 log.warning("queue_passed_by", source=each.key, why=str(exc))
+        if each.key in self._under_way:  # its reads take longer than the time between them: they must not pile up
+            log.info(
+                "run_skipped", workspace=each.workspace.name, source=each.source.name, why="it is under way or next"
+            )
+            return
+        self._under_way.add(each.key)
         self._pool.submit(self._read, each, when)
 
     def _taken(self, payload: bytes) -> None:
@@ -177,10 +183,10 @@ class Worker:
     # -- one read ----------------------------------------------------------------------------------------------------
 
     def _read(self, each: Scheduled, when: datetime | None) -> None:
-        if self._ending.is_set():
-            return
         self._under_way.add(each.key)
         try:
+            if self._ending.is_set():
+                return
             complete = self._reconcile(each, when)
         except AlreadyRan as exc:
             log.debug("run_taken", why=str(exc))

@@ -343,8 +343,10 @@ class _Run:
                 run_records.failed(conn, self.workspace.name, self.id, message, self.clock(), status)
                 if not self.dry_run:
                     leases.release(conn, self.workspace.name, self.source, self.fence)
-        except SyncdError as gone:  # the lease runs out by itself; what stopped the run is what is told
+        except SyncdError as gone:  # what stopped the run is what is told; the next one closes it
             log.warning("run_not_closed", why=str(gone))
+            if not self.dry_run:
+                leases.release_when_back(self.database, self.workspace.name, self.source, self.fence)
 
 
 def _print(change: Any) -> bytes:

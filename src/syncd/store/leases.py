@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -84,6 +85,20 @@ def renew(conn: Connection, workspace: str, name: str, fence: int) -> None:
 def release(conn: Connection, workspace: str, name: str, fence: int) -> None:
     k = t.leases.c
     conn.execute(delete(t.leases).where(k.workspace == workspace, k.name == name, k.fence == fence))
+
+
+def release_when_back(database: Database, workspace: str, name: str, fence: int) -> None:
+    """Give a lease back that could not be given back now, because the database is away; else the next run waits a minute."""
+
+    def work() -> None:
+        until = time.monotonic() + LEASE.total_seconds()
+        while time.monotonic() < until:
+            time.sleep(2)
+            with suppress(SyncdError), database.writing() as conn:
+                release(conn, workspace, name, fence)
+                return
+
+    threading.Thread(target=work, name=f"release-{name}", daemon=True).start()
 
 
 def release_all(conn: Connection) -> None:

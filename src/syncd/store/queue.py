@@ -74,7 +74,10 @@ class Queue:
         self._thread.start()
 
     def put(self, key: str, payload: bytes) -> None:
-        """One job for `key` at a time. Raises DatabaseUnavailable if it cannot be put within some seconds."""
+        """One job for `key` at a time; others of the same key are dropped.
+
+        Raises DatabaseUnavailable if it cannot be put within some seconds.
+        """
         late = asyncio.run_coroutine_threadsafe(self._put(key, payload), self._loop)
         try:
             late.result(_PUT_S)
