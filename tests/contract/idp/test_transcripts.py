@@ -1,0 +1,92 @@
+"""Every transcript under its provider's policy, under the default, and without each tolerance that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from syncd.scim import dialects
+
+from .conftest import TRANSCRIPTS, Stages
+
+STEPS = [
+    (name, index, step)
+    for name, transcript in TRANSCRIPTS.items()
+    for index, step in enumerate(transcript["steps"])
+    if step.get("tolerances")
+]
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_what_a_provider_sends_is_answered_and_done(stages: Stages, name: str) -> None:
+    transcript, stage = TRANSCRIPTS[name], stages(name)
+    for step in transcript["steps"]:
+        stage.play(step)
+    stage.see(transcript.get("effect", {}))
+
+
+ON_SQLITE = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="module")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("name", [name for name in TRANSCRIPTS if name != "entra/patch_unknown_extension"])
+def test_the_default_policy_takes_it_too(stages: Stages, name: str) -> None:
+    transcript, stage = TRANSCRIPTS[name], stages(name, dialects.TOLERANT)
+    for step in transcript["steps"]:
+        stage.play(step)
+    stage.see(transcript.get("effect", {}))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("name", "index", "step"), STEPS, ids=[f"{name}-{index}" for name, index, _ in STEPS])
+def test_without_its_tolerances_it_is_refused_and_changes_nothing(
+    stages: Stages, name: str, index: int, step: dict[str, Any]
+) -> None:
+    """Under `rfc` with the error of RFC 7644, under a policy that lacks one of them with the error of that one."""
+    stage = stages(name)
+    for earlier in TRANSCRIPTS[name]["steps"][:index]:
+        stage.play(earlier)
+    own, taken = dialects.POLICIES[stage.provider], set(step["tolerances"])
+    before = stage.everything()
+    assert taken <= own
+    assert ("under_rfc" in step) == bool(taken - dialects.POLICIES["rfc"])
+    cases = [(own - {each}, _refusal(each, step)) for each in sorted(taken)]
+    if "under_rfc" in step:
+        cases.append((dialects.POLICIES["rfc"], step["under_rfc"]))
+    for tolerances, wanted in cases:
+        stage.under(tolerances)
+        found, _ = stage.ask(step)
+        stage.expect(found, wanted)
+    if all(wanted["status"] >= 400 for _, wanted in cases):
+        assert stage.everything() == before
+
+
+def _refusal(tolerance: str, step: dict[str, Any]) -> dict[str, Any]:
+    refused = dialects.TOLERANCES[tolerance].refused
+    if refused is None:
+        return dict(step["otherwise"])
+    return {"status": refused.status, "scimType": refused.scim_type}
+
+
+def test_every_transcript_says_where_it_was_seen_and_every_preset_has_some() -> None:
+    assert all(each["about"] and each["seen"] for each in TRANSCRIPTS.values())
+    assert {name.partition("/")[0] for name in TRANSCRIPTS} == {*dialects.PROVIDERS, "rfc"}
+
+
+def test_a_preset_holds_what_its_transcripts_take_and_no_more() -> None:
+    for provider in dialects.PROVIDERS:
+        taken = {
+            tolerance
+            for name, transcript in TRANSCRIPTS.items()
+            for step in transcript["steps"]
+            for tolerance in step.get("tolerances", ())
+            if name.startswith(f"{provider}/")
+        }
+        assert dialects.POLICIES[provider] == taken | dialects.POLICIES["rfc"], provider
+
+
+@pytest.mark.parametrize("tolerance", dialects.ALL, ids=lambda each: each.name)
+def test_the_transcript_that_a_tolerance_names_takes_it(tolerance: dialects.Tolerance) -> None:
+    steps = TRANSCRIPTS[tolerance.transcript]["steps"]
+    assert any(tolerance.name in step.get("tolerances", ()) for step in steps)
