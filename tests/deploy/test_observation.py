@@ -82,7 +82,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
         found: dict[str, set[str]] = {}
 
         def all_there() -> bool:
-            httpx.get(f"{base}/scim/v2/Users", params={"count": 1}, headers=auth)
+            tolerated = {"count": 1, "filter": 'active eq "True"'}
+            httpx.get(f"{base}/scim/v2/Users", params=tolerated, headers=auth)
             found.clear()
             found.update(_labels(httpx.get(f"{base}/metrics").text))
             return {"syncd_held_items", "syncd_outbox_oldest_age_seconds"} <= found.keys()

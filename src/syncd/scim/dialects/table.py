@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from syncd.errors import InvalidFilter, InvalidSyntax, InvalidValue, Mutability, NoTarget
+from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
 from syncd.scim.dialects import bodies, operations, values
 from syncd.scim.dialects.tolerance import Tolerance
 
@@ -126,7 +126,8 @@ OPERATIONS: Final = (
         (*_EVERY, "entra"),
         "entra/manager_as_list_of_one",
         _ENTRA,
-        None,
+        InvalidPath,
+        "the attribute belongs to an extension: put its URN and a colon before it",
     ),
     Tolerance(
         operations.unknown_paths,

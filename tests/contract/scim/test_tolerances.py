@@ -1,0 +1,98 @@
+"""What a connection needs to be tolerated: logged, measured, kept for `syncd token show`; and policies at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+
+from syncd.auth import Authenticator
+from syncd.core.actor import Actor
+from syncd.core.workspace import SourcePolicy, Workspace
+from syncd.errors import DatabaseUnavailable
+from syncd.scim import dialects
+from syncd.store import tokens
+from syncd.store.engine import Database
+
+from .conftest import USER_URN, Service
+
+OKTA = Actor("scim", "okta test", "default", source="okta")
+
+
+def kept(database: Database, *sources: str) -> dict[str, int]:
+    with database.reading() as conn:
+        return {each.name: each.uses for each in tokens.tolerated(conn, "default", sources)}
+
+
+def test_a_request_s_tolerances_are_logged_measured_and_kept(service: Service) -> None:
+    service.web = service.application(open_status=True)
+    ann = service.user("ann@example.org")["id"]
+    with capture_logs() as lines:
+        for _ in range(2):
+            service.patch(f"Users/{ann}", {"op": "Replace", "path": "active", "value": "True"})
+        service.ask("GET", "Users", filter='active eq "True"')
+        service.patch(f"Users/{ann}", {"op": "Fly"})
+    assert [line.get("tolerances") for line in lines if line["event"] == "scim_answered"] == [
+        ["boolean_as_text", "operation_in_any_case"],
+        ["boolean_as_text", "operation_in_any_case"],
+        ["boolean_as_text_in_filter"],
+        None,
+    ]
+    page = text_string_to_metric_families(service.ask("GET", "/metrics", token=None).text)
+    samples = [each for family in page for each in family.samples if each.name == "syncd_scim_tolerances_total"]
+    assert {(each.labels["connection"], each.labels["tolerance"], each.value) for each in samples} == {
+        ("okta test", "boolean_as_text", 2),
+        ("okta test", "operation_in_any_case", 2),
+        ("okta test", "boolean_as_text_in_filter", 1),
+    }
+
+    async def ended() -> None:
+        async with service.web.router.lifespan_context(service.web):
+            pass
+
+    service.run(ended())
+    database = Database(service.database.url)
+    assert kept(database, "okta") == {"boolean_as_text": 2, "operation_in_any_case": 2, "boolean_as_text_in_filter": 1}
+    assert kept(database, "entra") == {}
+    database.close()
+
+
+def test_counts_add_up_and_outlive_a_database_that_is_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Authenticator(service.database, service.workspaces, lambda: service.now)
+    asked.tolerated(OKTA, {"bare_value"})
+    service.run(asked.note_used())
+    asked.tolerated(OKTA, {"bare_value", "no_operations"})
+
+    async def away(work: Callable[[Any], Any]) -> Any:
+        raise DatabaseUnavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.database, "write", away)
+        with pytest.raises(DatabaseUnavailable):
+            service.run(asked.note_used())
+    asked.tolerated(OKTA, {"bare_value"})
+    for _ in range(2):
+        service.run(asked.note_used())
+    assert kept(service.database, "okta") == {"bare_value": 3, "no_operations": 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"), [("tolerant", 200), ("entra", 200), ("okta", 400), ("rfc", 400), ("interop-strict", 400)]
+)
+def test_the_policy_is_that_of_the_token_s_source(service: Service, policy: str, status: int) -> None:
+    source = SourcePolicy("okta", dialect=policy, tolerances=dialects.POLICIES[policy])
+    service.workspaces["default"] = Workspace(sources={"okta": source})
+    ann, other = service.user("ann@example.org")["id"], service.make_token("scim")
+    operation = {"op": "Replace", "path": "title", "value": "Chief"}
+    answer = service.patch(f"Users/{ann}", operation)
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["scimType"] == "invalidSyntax"
+        assert "operation_in_any_case" in answer.json()["detail"]
+        assert "title" not in service.ask("GET", f"Users/{ann}").json()
+    # A connection that is not configured has the default.
+    made = service.ask("POST", "Users", {"schemas": [USER_URN], "userName": "bob", "active": "true"}, token=other)
+    assert made.status_code == 201
