@@ -20,6 +20,8 @@ class Actor:
     token_id: str | None = None
     run_id: str | None = None
     expires_at: datetime | None = None
+    method: str = ""  # of the request it makes
+    txn: str | None = None  # of that request, if it is asynchronous (RFC 9967)
 
     def may(self, permission: str) -> bool:
         """True if `allow` holds `permission` (`users:read`), its resource's wildcard (`users:*`) or `*`."""

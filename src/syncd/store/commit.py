@@ -30,7 +30,7 @@ from syncd.core.resource import fold
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
-from syncd.store import facts
+from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
@@ -342,6 +342,7 @@ def apply(
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids)
         lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
+    events.write(rows, actor, verdicts, bumped, now, ids)
     _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
     rows.write(conn)
     if lost and count_losses:
@@ -405,9 +406,7 @@ def _count_losses(
 def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
     created = {change.subject_id for change in verdict.changes if change.kind == "create"}
     extra: dict[str, list[Any]] = defaultdict(list)
-    by_subject: dict[str, list[str]] = defaultdict(list)
     for change in verdict.changes:
-        by_subject[change.subject_id].append(change.kind)
         if change.subject_id in created and change.kind != "create":
             extra[change.subject_id].append([change.kind, change.after])
     for change in verdict.changes:
@@ -417,17 +416,6 @@ def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, i
         elif change.subject_id in created:
             continue
         record(rows, actor, change.kind, change.subject, change.subject_id, change.why, change.before, after, now, ids)
-    for subject_id, kinds in by_subject.items():
-        rows.insert(
-            t.outbox,
-            id=ids(),
-            at=now,
-            topic="group.changed" if any(kind.startswith("group_") for kind in kinds) else "user.changed",
-            subject_id=subject_id,
-            payload={"changes": sorted(set(kinds)), "door": actor.door, "run": actor.run_id},
-            state="new",
-            attempts=0,
-        )
 
 
 def record(

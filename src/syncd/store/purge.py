@@ -20,7 +20,7 @@ from syncd.core.actor import Actor
 from syncd.core.deletion import final_at, still_shown
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
-from syncd.store import facts, leases
+from syncd.store import events, facts, leases
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record
 from syncd.store.facts import Rows
@@ -136,16 +136,7 @@ def purge(conn: Connection, workspace: Workspace, ids: Sequence[str], now: datet
     for id, each in doomed.items():
         why = f"deleted on {each.since:%Y-%m-%d}, final since {each.end:%Y-%m-%d}"
         record(rows, Actor(DOOR, DOOR, name), "purge", id, id, why, None, None, now, make_ids)
-        rows.insert(
-            t.outbox,
-            id=make_ids(),
-            at=now,
-            topic="user.changed",
-            subject_id=id,
-            payload={"changes": ["purge"], "door": DOOR, "run": None},
-            state="new",
-            attempts=0,
-        )
+        events.tell(rows, f"/Users/{id}", id, {events.PURGED: {}}, now, make_ids())
     rows.write(conn)
     return len(gone)
 

@@ -20,6 +20,7 @@ from syncd.errors import Uniqueness
 from syncd.reconcile.mapping import MANAGER
 from syncd.store import describe, invariants, purge
 from syncd.store import tables as t
+from syncd.store.events import PURGED
 
 DAY = timedelta(days=1)
 SECRET = "rosa.castillo"  # nothing of her may be found afterwards
@@ -83,7 +84,7 @@ def test_nothing_of_her_is_left_but_that_something_was(rosa: Stage) -> None:
     (row,) = [row for row in rosa.rows(t.activity, subject_id="u1") if row.id not in before]
     assert {id: after[id] for id in before} == before
     assert (row.action, row.subject, row.why) == ("purge", "u1", "deleted on 2026-05-04, final since 2026-05-18")
-    assert [one.payload["changes"] for one in rosa.rows(t.outbox, subject_id="u1")][-1] == ["purge"]
+    assert [one.topic for one in rosa.rows(t.outbox, subject_id="u1")][-1] == PURGED
     with rosa.database.reading() as conn:
         assert purge.purged_at(conn, "default", "u1") == rosa.now
         assert purge.purged_at(conn, "default", "u2") is None
