@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from syncd import status
 from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator
 from syncd.core.actor import Actor
+from syncd.core.permission import METRICS_READ
 from syncd.core.workspace import Workspace
 from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
 from syncd.gauges import Looking, families
@@ -40,7 +41,6 @@ from syncd.scim.routes import scim_routes
 from syncd.store import leases, migrate, standing
 from syncd.store.engine import Database
 from syncd.store.standing import Standing
-from syncd.store.tokens import METRICS_READ
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60

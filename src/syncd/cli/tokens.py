@@ -12,6 +12,7 @@ from syncd.app import RULES, SCIM, no_such
 from syncd.cli.session import Session, confirmed, moment, print_json, say, session, show_rows, when
 from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.permission import PLAIN
 from syncd.errors import UsageError
 from syncd.scim.dialects import TOLERANCES
 from syncd.store import tokens as store
@@ -31,7 +32,7 @@ def create(
     name: Annotated[str, typer.Option(help="Stands in the activity record.")],
     source: Annotated[str, typer.Option(help="The connection whose facts it states.")] = SCIM,
     allow: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(store.PERMISSIONS)}; may be repeated. Default: all.")
+        list[str] | None, typer.Option(help=f"{', '.join(PLAIN)}, users:update:active; may be repeated. Default: all.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="90d, or a date. Default: never.")] = None,
 ) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from syncd.core import permission as permissions
+
 ADMIN_SOURCE = "local"  # people at the command line, the console or the API state their facts under this source
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`source` owns the facts this actor states; `allow` is a token's `resource:verb` list, `*` for everything."""
+    """`source` owns the facts this actor states; `allow`: a token's permissions (core/permission.py)."""
 
     door: str  # "scim" | "run" | "cli" | "api" | "console" | "timer"
     name: str
@@ -24,6 +26,9 @@ class Actor:
     txn: str | None = None  # of that request, if it is asynchronous (RFC 9967)
 
     def may(self, permission: str) -> bool:
-        """True if `allow` holds `permission` (`users:read`), its resource's wildcard (`users:*`) or `*`."""
-        resource = permission.partition(":")[0]
-        return "*" in self.allow or permission in self.allow or f"{resource}:*" in self.allow
+        """Whether it may do something of that kind, such as `users:update`; with an attribute, that one's."""
+        return permissions.overlaps(self.allow, permission)
+
+    def limited_to(self, resource: str, *verbs: str) -> frozenset[str] | None:
+        """The attributes to which these verbs on `resource` (`users`) are narrowed; None: none is left out."""
+        return permissions.limited_to(self.allow, resource, *verbs)

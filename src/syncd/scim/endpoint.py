@@ -2,27 +2,41 @@
 
 Every method of an endpoint is declared with the permission it needs; what is not declared is refused (405), and a request
 without an actor is refused before anything else (401), however it came here. Every answer, errors included, is
-`application/scim+json` (RFC 7644 section 3.8). Input never causes a 500.
+`application/scim+json` (RFC 7644 section 3.8). Input never causes a 500. With `X-Dry-Run: true` a request is answered as it
+would be, and everything it wrote is rolled back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from syncd.auth import ACTOR, TOLERANCES
 from syncd.core.actor import Actor
-from syncd.core.filter import Filter, parse_filter
+from syncd.core.filter import Filter, names, parse_filter
+from syncd.core.permission import TYPES, named, outside
 from syncd.core.schema import ResourceType
 from syncd.core.workspace import Workspace
-from syncd.errors import Forbidden, NotFound, Retryable, StaleVersion, SyncdError, TooLarge, Unauthorized
+from syncd.errors import (
+    Forbidden,
+    HeldByGuard,
+    InvalidValue,
+    NotFound,
+    Retryable,
+    StaleVersion,
+    SyncdError,
+    TooLarge,
+    Unauthorized,
+)
 from syncd.scim import dialects
 from syncd.scim.discovery import MAX_PAYLOAD_BYTES
 from syncd.scim.messages import (
@@ -36,14 +50,16 @@ from syncd.scim.messages import (
 )
 from syncd.scim.render import Shown, etag
 from syncd.store import keys
-from syncd.store.engine import Database
+from syncd.store.engine import Database, rehearsal
 from syncd.store.read import Connection, Reader, Stored
 
 T = TypeVar("T")
+log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/scim+json"
 PREFIX: Final = "/scim/v2"
 CURSOR_KEY: Final = "cursor"
 ROUTE: Final = "syncd.route"  # and where an endpoint leaves its template, for the log
+DRY_RUN: Final = "x-dry-run"
 
 
 class MethodNotAllowed(SyncdError):
@@ -99,12 +115,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated, permitted request."""
+    """One authenticated, permitted request. `permission`: what its method needed; `dry_run`: nothing of it will last."""
 
     context: Context
     request: Request
     actor: Actor
     workspace: Workspace
+    permission: str = ""
+    dry_run: bool = False
 
     @property
     def id(self) -> str:
@@ -120,7 +138,34 @@ class Call:
         return Reader(self.actor.workspace, self.actor.source, f"{base}/Users/", f"{base}/Groups/")
 
     def query(self) -> ListQuery:
-        return parse_query(self.request.query_params.multi_items())
+        return self.narrowed(parse_query(self.request.query_params.multi_items()))
+
+    def narrowed(self, query: ListQuery) -> ListQuery:
+        """The query with nothing but what this token may see. Raises Forbidden for what it may not sort by.
+
+        Who may write some attributes and read nothing is shown those: an answer must not say more than a GET would.
+        """
+        resource, limits = self._limits
+        if limits is None:
+            return query
+        if query.sort_by is not None and (found := TYPES[resource].resolve(query.sort_by)) is not None:
+            self._may_ask(resource, limits, [found.path])
+        wanted = [found.path for name in query.attributes if (found := TYPES[resource].resolve(name)) is not None]
+        inside = set(wanted) - set(outside(limits, wanted)) if query.attributes else set(limits)
+        inside |= {each for each in limits if outside(wanted, [each]) == []} if wanted else set()
+        return replace(query, attributes=tuple(sorted(inside)) or ("id",))
+
+    @property
+    def _limits(self) -> tuple[str, frozenset[str] | None]:
+        resource, _, verb = self.permission.partition(":")
+        if not verb:
+            return "", None
+        return resource, self.actor.limited_to(resource, "read", *([] if verb == "read" else [verb]))
+
+    def _may_ask(self, resource: str, limits: frozenset[str], paths: Iterable[str]) -> None:
+        """What may not be seen may not be asked about either: answers would tell it."""
+        if lacking := outside(limits | {"id"}, paths):
+            raise Forbidden(f"this token lacks the permission {resource}:read:{lacking[0]}, so it cannot ask for it")
 
     async def body(self) -> bytes:
         """Raises UnsupportedMedia, or TooLarge before more than the limit was read."""
@@ -165,17 +210,21 @@ class Call:
             return None
         text, used = dialects.filter_in_rfc_form(query.filter, resource_types, self._tolerances)
         self._tolerated(used)
-        return parse_filter(text, *resource_types)
+        parsed = parse_filter(text, *resource_types)
+        resource, limits = self._limits
+        if limits is not None:
+            self._may_ask(resource, limits, names(parsed))
+        return parsed
 
     @property
     def _tolerances(self) -> frozenset[str]:
         configured = self.workspace.source(self.actor.source).tolerances
         return dialects.TOLERANT if configured is None else configured
 
-    def _tolerated(self, names: frozenset[str]) -> None:
+    def _tolerated(self, taken: frozenset[str]) -> None:
         """Leave for the log and the counts which forms this request took that the standard does not have."""
-        if names:
-            self.request.scope[TOLERANCES] = names | self.request.scope.get(TOLERANCES, frozenset())
+        if taken and not self.dry_run:
+            self.request.scope[TOLERANCES] = taken | self.request.scope.get(TOLERANCES, frozenset())
 
     def must_match(self, stored: Stored) -> None:
         """If-Match (RFC 7644 section 3.14). Raises StaleVersion."""
@@ -217,17 +266,24 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = self.template
         request = Request(scope, receive)
+        dry_run = False
         try:
-            response = await self._handle(request)
+            dry_run = _dry_run(request)
+            with rehearsal() if dry_run else nullcontext():
+                response = await self._handle(request, dry_run)
         except SyncdError as exc:
             response = error(exc)
+            if not dry_run:
+                tell_if_held(exc, scope.get(ACTOR))
         except ClientDisconnect:
             return
+        if dry_run:
+            response.headers[DRY_RUN] = "true"
         if request.method == "HEAD":
             response.body = b""
         await response(scope, receive, send)
 
-    async def _handle(self, request: Request) -> Response:
+    async def _handle(self, request: Request, dry_run: bool) -> Response:
         actor = request.scope.get(ACTOR)
         if not isinstance(actor, Actor):
             raise Unauthorized("send a token: Authorization: Bearer syncd_...")
@@ -238,8 +294,24 @@ class Endpoint:
             allow = ", ".join(sorted(self.methods))
             raise MethodNotAllowed(f"{request.method} is not possible here, only {allow}", allow)
         if method.permission != AUTHENTICATED and not actor.may(method.permission):
-            raise Forbidden(f"this token lacks the permission {method.permission}")
-        return await method.handle(Call(self.context, request, actor, self.context.workspaces[actor.workspace]))
+            raise Forbidden(f"this token lacks the permission {named(method.permission)}")
+        workspace = self.context.workspaces[actor.workspace]
+        return await method.handle(Call(self.context, request, actor, workspace, method.permission, dry_run))
+
+
+def _dry_run(request: Request) -> bool:
+    """Reading is what it is. Raises InvalidValue: whoever asks for a dry run in other words must not get a wet one."""
+    said = request.headers.get(DRY_RUN, "false").strip().lower()
+    if said not in ("true", "false"):
+        raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
+    reads = request.method in ("GET", "HEAD") or request.url.path.endswith("/.search")
+    return said == "true" and not reads
+
+
+def tell_if_held(exc: SyncdError, actor: object) -> None:
+    """A guard held what a connection pushed: somebody should look now, not when the provider's owner asks."""
+    if isinstance(exc, HeldByGuard) and isinstance(actor, Actor):
+        log.warning("guard_held", workspace=actor.workspace, source=actor.source, connection=actor.name, why=str(exc))
 
 
 def error(exc: SyncdError) -> Response:

@@ -73,10 +73,13 @@ def _readable(call: Call) -> tuple[Kind, ...]:
     kinds = tuple(kind for kind in (USERS, GROUPS) if call.actor.may(kind.permission))
     if not kinds:
         raise Forbidden(f"this token lacks the permissions {USERS.permission} and {GROUPS.permission}")
+    if any(call.actor.limited_to(kind.permission.partition(":")[0], "read") is not None for kind in kinds):
+        raise Forbidden("this token sees only some attributes: ask for users and groups apart")
     return kinds
 
 
 async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
+    query = call.narrowed(query)
     shown, reader = selected(query), call.reader
     types = [kind.type for kind in kinds]
     filters = [call.filter(query, kind, *(other for other in types if other is not kind)) for kind in types]

@@ -37,16 +37,16 @@ def scim_routes(context: Context) -> list[Route]:
         ("/Users", "users", users, query.users, query.search_users),
         ("/Groups", "groups", groups, query.groups, query.search_groups),
     ):
-        can_read, can_write = f"{kind}:read", f"{kind}:write"
+        can_read, can_update = f"{kind}:read", f"{kind}:update"
         routes += [
-            at(name, GET=Method(can_read, list_), POST=Method(can_write, module.create)),
+            at(name, GET=Method(can_read, list_), POST=Method(f"{kind}:create", module.create)),
             at(f"{name}/.search", POST=Method(can_read, search)),
             at(
                 f"{name}/{{id}}",
                 GET=Method(can_read, module.get),
-                PUT=Method(can_write, module.replace_),
-                PATCH=Method(can_write, module.patch),
-                DELETE=Method(can_write, module.delete),
+                PUT=Method(can_update, module.replace_),
+                PATCH=Method(can_update, module.patch),
+                DELETE=Method(f"{kind}:delete", module.delete),
             ),
         ]
     return [

@@ -35,6 +35,7 @@ from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.facts import Rows
+from syncd.store.permitted import beyond
 
 Ids = Callable[[], str]
 RULES = "rules"  # the reserved source whose state holds the digest of the rule set
@@ -76,11 +77,13 @@ def commit(
         conn, workspace, source, now, lock=not dry_run, rules_changed=known_rules != workspace.rules_digest
     )
     verdict = decision.batch([tuple(edits)])[0]
-    error: SyncdError | None = verdict.error or taken
+    error: SyncdError | None = verdict.error or taken or beyond(actor, edits, verdict)
     held: list[Held] = []
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))
     if error is None:
+        if not dry_run and any(change.loss and not change.exempt for change in verdict.changes):
+            facts.lock(conn, workspace.name, f"losses {source}")  # requests at once count one after the other
         held = judge(conn, workspace, source, [verdict], now)
         if held:
             error = HeldByGuard(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,25 @@ _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
 _LOCK_S = 20  # for what another transaction holds
 _STATEMENT_S = 30  # the web's
+_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Within it `Database.write` does its work, returns what came of it, and rolls it back."""
+    before = _rehearsing.set(True)
+    try:
+        yield
+    finally:
+        _rehearsing.reset(before)
+
+
+class _Undone(Exception):
+    """Carries the result of a rehearsal out of its transaction."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 class Database:
@@ -138,6 +156,19 @@ class Database:
                 raise
 
     async def write(self, work: Callable[[Connection], T]) -> T:
+        if not _rehearsing.get():
+            return await self._write(work)
+
+        def undone(conn: Connection) -> T:
+            raise _Undone(work(conn))
+
+        try:
+            return await self._write(undone)
+        except _Undone as rehearsed:
+            result: T = rehearsed.result
+            return result
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
         if self.dialect == "sqlite":
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from syncd.core.actor import Actor
+from syncd.core.permission import understood
 from syncd.core.resource import shown
 from syncd.errors import InvalidValue, NotFound
 from syncd.store import tables as t
@@ -28,10 +29,6 @@ from syncd.store.commit import record_one
 from syncd.store.facts import Rows
 
 Ids = Callable[[], str]
-RESOURCES = ("users", "groups")
-PERMISSIONS = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
-METRICS_READ = "metrics:read"  # of all workspaces
-ACCEPTED = frozenset({"*", *PERMISSIONS, METRICS_READ, *(f"{resource}:*" for resource in RESOURCES)})
 GRACE = timedelta(days=7)
 
 _TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
@@ -71,11 +68,9 @@ def create(
     Several live tokens may bear one name: that is how they are rotated. Raises InvalidValue for a permission that does
     not exist, an empty name, or an expiry that has passed.
     """
-    allowed = tuple(sorted(set(allow)))
-    unknown = [each for each in allowed if each not in ACCEPTED]
-    if unknown or not allowed:
-        wrong = ", ".join(map(shown, unknown)) or "nothing"
-        raise InvalidValue(f"a token cannot be allowed {wrong}: choose of {', '.join(sorted(ACCEPTED))}")
+    allowed = tuple(sorted({understood(each) for each in allow}))
+    if not allowed:
+        raise InvalidValue("a token must be allowed something: give it permissions, such as users:read")
     if not name.strip() or not source.strip():
         raise InvalidValue("a token needs a name and a source")
     if expires_at is not None and expires_at <= now:

@@ -1,0 +1,87 @@
+"""Whether the actor may make these edits: judged at the door, so that every way to it (a request, one of a bulk, a program)
+meets the same answer. An edge asks beforehand whether anything of the kind is allowed; here each attribute counts.
+
+What follows from an edit by rule (a role, a seat) needs no permission: nobody asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from syncd.core.actor import Actor
+from syncd.core.change import Edit, GroupEdit, UserEdit
+from syncd.core.permission import ALL, outside
+from syncd.core.state import Group, Link, User
+from syncd.errors import Forbidden
+from syncd.store.drafts import Verdict
+
+Asked = tuple[str, str, Iterable[str]]  # resource, verb, the attributes it changes
+
+
+def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden | None:
+    """The refusal if the edits of this verdict go beyond what the actor may do."""
+    if ALL in actor.allow:
+        return None
+    users = {after.id: before for before, after in verdict.users}
+    groups = {(before or after).id: before for before, after in verdict.groups if before or after}  # type: ignore[union-attr]
+    fresh = frozenset(edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.create)
+    for edit in edits:
+        asked = (
+            _of_user(edit, users.get(edit.id)) if isinstance(edit, UserEdit) else _of_group(edit, groups.get(edit.id))
+        )
+        for resource, verb, paths in (*asked, *_membership(edit, fresh)):
+            allowed = actor.limited_to(resource, verb)
+            lacking = outside(allowed, paths)
+            if allowed is not None and verb != "update":
+                return Forbidden(f"this token lacks the permission {resource}:{verb}; nothing was changed")
+            if lacking:
+                names = " and ".join(f"{resource}:{verb}:{path}" for path in lacking[:5])
+                return Forbidden(f"this token lacks the permission {names} (or {resource}:{verb}); nothing was changed")
+    return None
+
+
+def _of_user(edit: UserEdit, before: User | None) -> Iterator[Asked]:
+    if edit.create:
+        yield "users", "create", ()
+    elif _deletes(edit):
+        yield "users", "delete", ()
+    else:
+        other = [*edit.facts, *("roles" for _ in (*edit.grant, *edit.revoke))]
+        yield "users", "update", [*_changed(edit, before.links if before else ()), *other]
+
+
+def _of_group(edit: GroupEdit, before: Group | None) -> Iterator[Asked]:
+    if edit.create or edit.delete:
+        yield "groups", "create" if edit.create else "delete", ()
+    else:
+        yield "groups", "update", _changed(edit, (before.link,) if before and before.link else ())
+
+
+def _membership(edit: Edit, fresh: frozenset[str]) -> Iterator[Asked]:
+    """Members join and leave by edits of their own; a group that is made comes with those it is made with."""
+    if isinstance(edit, UserEdit) and _deletes(edit):
+        return
+    if {*edit.join, *edit.leave} - fresh:
+        yield "groups", "update", ("members",)
+
+
+def _deletes(edit: UserEdit) -> bool:
+    return edit.facts.get("deleted_at") is not None or (edit.link is not None and edit.link.stage == "deleted")
+
+
+def _changed(edit: Edit, links: Sequence[Link]) -> Iterator[str]:
+    """Attributes that the source's link says otherwise than before."""
+    if edit.link is None:
+        return
+    dropped = edit.drop_link if isinstance(edit, UserEdit) else None
+    own = next((each for each in links if each.source == edit.source and each.key in (edit.link.key, dropped)), None)
+    if own is None and isinstance(edit, GroupEdit):
+        own = next((each for each in links if each.source == edit.source), None)
+    own = own or Link(edit.source, edit.id)
+    if edit.link.key != own.key:
+        yield "externalId"
+    if edit.link.enabled != own.enabled:
+        yield "active"
+    for path in edit.link.values.keys() | own.values.keys():
+        if edit.link.values.get(path) != own.values.get(path):
+            yield path
