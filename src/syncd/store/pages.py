@@ -197,7 +197,7 @@ def _behind(key: Any | None, id: Any, descending: bool, after: Position) -> Any:
 
 def _always_there(key: Any) -> bool:
     column = key.left if isinstance(key, sa.BinaryExpression) else key  # as collated
-    return isinstance(column, sa.Column) and not column.nullable
+    return isinstance(column, sa.Column) and isinstance(column.table, sa.Table) and not column.nullable
 
 
 def _cut(rows: Sequence[Any], window: Window, keyed: bool) -> tuple[tuple[Any, ...], Position | None]:

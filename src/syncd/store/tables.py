@@ -215,7 +215,7 @@ effective_memberships = Table(
     Column("user_id", Text, nullable=False),
     Column("group_id", Text, nullable=False),
     PrimaryKeyConstraint("workspace", "user_id", "group_id"),
-    Index("effective_group", "workspace", "group_id"),
+    Index("effective_group", "workspace", "group_id", "user_id"),
 )
 
 grants = Table(

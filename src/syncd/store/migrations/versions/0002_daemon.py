@@ -50,6 +50,9 @@ def upgrade() -> None:
     op.create_index("users_status", "users", ["workspace", "status"])
     op.create_index("runs_source", "runs", ["workspace", "source", "started_at"])
     op.create_index("outbox_waiting", "outbox", ["workspace", "state", "at"])
+    op.drop_index("effective_group", "effective_memberships")
+    # With the user in it, or SQLite would rather walk the whole workspace in the primary key.
+    op.create_index("effective_group", "effective_memberships", ["workspace", "group_id", "user_id"])
     op.create_index("groups_name", "groups", ["workspace", "display_key"])
     op.create_table(
         "keys",
