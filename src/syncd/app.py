@@ -257,6 +257,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None) -> S
         on_conflict=source.on_conflict,
         adopt=source.adopt,
         may_adopt=_condition(source.adopt)[0] if by_filter else None,
+        sees=source.sees if isinstance(source, written.ScimSource) else "all",
         dialect=str(policy),
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",

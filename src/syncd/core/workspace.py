@@ -32,6 +32,7 @@ class SourcePolicy:
     on_conflict: str = "yield"  # or "refuse"
     adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
     may_adopt: Condition | None = field(default=None, compare=False)
+    sees: str = "all"  # "all" | "own": of the workspace, what its tokens may know
     dialect: str = "tolerant"  # what people call its policy on forms that RFC 7644 does not have
     tolerances: frozenset[str] | None = None  # those it holds, by name; None: what is unambiguous
     digest: str = ""  # of base, filter and mapping: a change holds every loss of the first run after it

@@ -9,6 +9,7 @@ would be, and everything it wrote is rolled back.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,9 @@ class Call:
     @property
     def reader(self) -> Reader:
         base = self.context.base_url
-        return Reader(self.actor.workspace, self.actor.source, f"{base}/Users/", f"{base}/Groups/")
+        source = self.actor.source
+        own = self.workspace.source(source).sees == "own"
+        return Reader(self.actor.workspace, source, f"{base}/Users/", f"{base}/Groups/", own)
 
     def query(self) -> ListQuery:
         return self.narrowed(parse_query(self.request.query_params.multi_items()))
@@ -227,20 +230,31 @@ class Call:
             self.request.scope[TOLERANCES] = taken | self.request.scope.get(TOLERANCES, frozenset())
 
     def must_match(self, stored: Stored) -> None:
-        """If-Match (RFC 7644 section 3.14). Raises StaleVersion."""
-        wanted = self.request.headers.get("if-match")
-        if wanted is not None and not _names(wanted, stored.version):
+        """If-Match (RFC 7644 section 3.14), and for a write If-None-Match (RFC 7232 section 3.2). Raises StaleVersion."""
+        wanted, known = self._tags("if-match"), self._tags("if-none-match")
+        writes = self.request.method not in ("GET", "HEAD")
+        if (wanted is not None and not _name(wanted, stored.version)) or (
+            writes and known is not None and _name(known, stored.version)
+        ):
             raise StaleVersion(f"the resource is at version {etag(stored.version)}: read it again, then change it")
 
     def unchanged(self, stored: Stored) -> bool:
         """If-None-Match: the client has this version already."""
-        known = self.request.headers.get("if-none-match")
-        return known is not None and _names(known, stored.version)
+        known = self._tags("if-none-match")
+        return known is not None and _name(known, stored.version)
+
+    def _tags(self, header: str) -> str | None:
+        given = self.request.headers.getlist(header)  # one list may come in several lines
+        return ",".join(given) if given else None
 
 
-def _names(header: str, version: int) -> bool:
-    """Whether a list of entity tags names the version; weak and strong are the same here (RFC 7232 section 2.3.2)."""
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+_TAG: Final = re.compile(r'\s*(?:(?:W/)?"([^"]*)"|(\*)|([^",\s]+))\s*(?:,|$)')
+
+
+def _name(header: str, version: int) -> bool:
+    """Whether a list of entity tags names the version. Weak and strong are the same here: SCIM's own example has a weak one
+    in If-Match (RFC 7644 section 3.5.2.1), which RFC 7232 would never let match. A tag without quotes is taken as it is."""
+    tags = {quoted or any_ or bare for quoted, any_, bare in _TAG.findall(header)}
     return "*" in tags or str(version) in tags
 
 
@@ -331,8 +345,7 @@ def error(exc: SyncdError) -> Response:
 
 def answer(body: bytes, stored: Stored, location: str, status: int = 200) -> Response:
     """A resource, with where it is and which version it has."""
-    headers = {"ETag": etag(stored.version), "Location" if status == 201 else "Content-Location": location}
-    return Response(body, status, headers, MEDIA_TYPE)
+    return Response(body, status, {"ETag": etag(stored.version), "Location": location}, MEDIA_TYPE)
 
 
 def selected(query: ListQuery) -> Shown:

@@ -242,7 +242,7 @@ def _total(
         return len(rows)
     return sum(
         _all(conn, reader, listed.resource)
-        if filter is None
+        if filter is None and not reader.own
         else conn.scalar(
             _filtered(conn, reader, listed, filter).with_only_columns(func.count()).order_by(None), queries.of(reader)
         )

@@ -161,8 +161,8 @@ def kinds_of(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, 
     wanted = queries.in_list(conn, ids)
     users = select(u.id).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
     found = dict.fromkeys(conn.scalars(users, queries.of(reader)), "user")
-    groups = select(g.id).where(g.workspace == reader.workspace, g.id.in_(wanted))
-    return found | dict.fromkeys(conn.scalars(groups), "group")
+    groups = select(g.id).where(g.workspace == reader.workspace, g.id.in_(wanted), queries.visible_group(g))
+    return found | dict.fromkeys(conn.scalars(groups, queries.of(reader)), "group")
 
 
 def stated_members(
@@ -188,14 +188,17 @@ def members_matching(conn: Connection, reader: Reader, group: str, where: Filter
     rows, g = queries.members_of(reader), t.groups.c
     selected = compile_element(where, pages.dialect(conn), "members", rows)
     query = select(rows.columns["value"]).select_from(rows.table)
-    return frozenset(conn.scalars(query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)))
+    query = query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)
+    return frozenset(conn.scalars(query, queries.of(reader)))
 
 
 def member_views(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, dict[str, str]]:
     """How filters see these users and groups as members; whoever this connection cannot see is left out."""
     u, g, wanted = t.users.c, t.groups.c, queries.in_list(conn, ids)
     users = select(u.id, u.user_name_key).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
-    groups = select(g.id, g.display_key).where(g.workspace == reader.workspace, g.id.in_(wanted))
+    groups = select(g.id, g.display_key).where(
+        g.workspace == reader.workspace, g.id.in_(wanted), queries.visible_group(g)
+    )
     found: dict[str, dict[str, str]] = {}
     for query, kind, url in ((users, "user", reader.users_url), (groups, "group", reader.groups_url)):
         for id, name in conn.execute(query, queries.of(reader)):
@@ -249,7 +252,7 @@ def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[
 
 def _groups_of(conn: Connection, reader: Reader, users: list[str]) -> dict[str, tuple[GroupOf, ...]]:
     found: dict[str, list[GroupOf]] = defaultdict(list)
-    for row in conn.execute(queries.groups_of_users(), {"workspace": reader.workspace, "users": users}):
+    for row in conn.execute(queries.groups_of_users(), queries.of(reader) | {"users": users}):
         found[row.user_id].append(GroupOf(row.group_id, row.display_name, bool(row.direct)))
     return {user: tuple(groups) for user, groups in found.items()}
 

@@ -1,7 +1,8 @@
 """The statements behind store/read.py, and which columns a SCIM filter reads.
 
-Every statement takes its workspace and the reader's source as the parameters `workspace` and `source`, so that it is built
-and compiled once. A filter on a column uses that column's index: a unique key is found, never searched for.
+Every statement takes its workspace, the reader's source and whether it sees all as the parameters `workspace`, `source`
+and `everything`, so that it is built and compiled once. A filter on a column uses that column's index: a unique key is
+found, never searched for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     Text,
     and_,
@@ -39,21 +41,26 @@ GROUP_KEYS: Final = frozenset({"id", "externalId"})
 
 _WORKSPACE: Final = bindparam("workspace", type_=Text())
 _SOURCE: Final = bindparam("source", type_=Text())
+_EVERYTHING: Final = bindparam("everything", type_=Integer())
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads. `users_url` and `groups_url` end in a slash; an id follows (for filters on references)."""
+    """Who reads. `users_url` and `groups_url` end in a slash; an id follows (for filters on references).
+
+    `own`: it sees the users that its source is linked to and its source's groups, and no others, nor who is in them.
+    """
 
     workspace: str
     source: str
     users_url: str = ""
     groups_url: str = ""
+    own: bool = False
 
 
 def of(reader: Reader) -> dict[str, Any]:
     """The parameters every statement takes."""
-    return {"workspace": reader.workspace, "source": reader.source}
+    return {"workspace": reader.workspace, "source": reader.source, "everything": int(not reader.own)}
 
 
 def _own_link(resource: str, id: ColumnElement[str]) -> ColumnElement[bool]:
@@ -76,7 +83,17 @@ def _external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
 def visible() -> tuple[ColumnElement[bool], ...]:
     u = t.users.c
     gone = select(literal(1)).select_from(t.links).where(_own_link("user", u.id), t.links.c.stage == "deleted")
-    return (u.status != "deleted", ~exists(gone.correlate(t.users)))
+    linked = select(literal(1)).select_from(t.links).where(_own_link("user", u.id))
+    return (
+        u.status != "deleted",
+        ~exists(gone.correlate(t.users)),
+        or_(_EVERYTHING == 1, exists(linked.correlate(t.users))),
+    )
+
+
+def visible_group(g: Any) -> ColumnElement[bool]:
+    """`g`: the columns of the groups."""
+    return or_(_EVERYTHING == 1, g.source == _SOURCE)
 
 
 @cache
@@ -106,7 +123,7 @@ def all_groups() -> Select[Any]:
             *(g.id, g.document, g.version, g.created_at, g.modified_at, g.source),
             _external_id("group", g.id).label("external_id"),
         )
-        .where(g.workspace == _WORKSPACE)
+        .where(g.workspace == _WORKSPACE, visible_group(g))
         .order_by(g.id)
     )
 
@@ -136,6 +153,7 @@ def groups_of_users() -> Select[Any]:
         .where(
             e.workspace == _WORKSPACE,
             e.user_id.in_(bindparam("users", expanding=True, type_=Text())),
+            visible_group(g),
         )
         .order_by(e.user_id, e.group_id)
     )
@@ -156,7 +174,7 @@ def members_of_groups() -> Select[Any]:
     nested = (
         select(m.group_id, m.member, m.member_id, g.display_name.label("display"))
         .join_from(t.memberships, g.id.table, and_(g.workspace == m.workspace, g.id == m.member_id))
-        .where(*shared, m.member == "group")
+        .where(*shared, m.member == "group", visible_group(g))
     )
     both = users.union(nested)  # one row however many sources state the membership
     return both.order_by(both.selected_columns.group_id, both.selected_columns.member_id)  # type: ignore[return-value]
@@ -259,7 +277,7 @@ def user_columns(reader: Reader) -> Columns:
         "externalId": _external_id("user", u.id),
         "groups": Rows(
             e.join(g, and_(g.c.workspace == e.c.workspace, g.c.id == e.c.group_id)),
-            and_(e.c.workspace == u.workspace, e.c.user_id == u.id),
+            and_(e.c.workspace == u.workspace, e.c.user_id == u.id, visible_group(g.c)),
             {
                 "value": e.c.group_id,
                 "display": g.c.display_key,
@@ -273,10 +291,16 @@ def user_columns(reader: Reader) -> Columns:
 def members_of(reader: Reader) -> Rows:
     """The members of a group as rows."""
     own = t.groups.c
-    m, u, g = t.memberships.alias(), t.users.alias(), t.groups.alias()
+    m, u, g, k = t.memberships.alias(), t.users.alias(), t.groups.alias(), t.links.alias().c
     table = m.outerjoin(
         u, and_(m.c.member == "user", u.c.workspace == m.c.workspace, u.c.id == m.c.member_id, u.c.status != "deleted")
     ).outerjoin(g, and_(m.c.member == "group", g.c.workspace == m.c.workspace, g.c.id == m.c.member_id))
+    linked = (
+        exists()
+        .where(k.workspace == u.c.workspace, k.resource == "user", k.resource_id == u.c.id, k.source == _SOURCE)
+        .correlate(u)
+    )
+    seen = or_(and_(u.c.id.is_not(None), or_(_EVERYTHING == 1, linked)), and_(g.c.id.is_not(None), visible_group(g.c)))
     url = case((m.c.member == "user", literal(reader.users_url, Text())), else_=literal(reader.groups_url, Text()))
     return Rows(
         table,
@@ -285,7 +309,7 @@ def members_of(reader: Reader) -> Rows:
             m.c.workspace == own.workspace,
             m.c.group_id == own.id,
             m.c.member.in_(("user", "group")),
-            or_(u.c.id.is_not(None), g.c.id.is_not(None)),
+            seen,
         ),
         {
             "value": m.c.member_id,
