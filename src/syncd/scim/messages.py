@@ -93,7 +93,7 @@ def require_schema(document: Mapping[str, Any], urn: str) -> None:
     """Raises InvalidSyntax unless `schemas` holds `urn`, in any case (RFC 7643 section 3)."""
     schemas = _schemas(document)
     if urn.lower() not in {item.lower() for item in schemas}:
-        raise InvalidSyntax(f'"schemas" is {_plain(schemas)}: add "{urn}"')
+        raise InvalidSyntax(f'"schemas" is {plain(schemas)}: add "{urn}"')
 
 
 def parse_patch(body: bytes) -> tuple[Operation, ...]:
@@ -104,9 +104,9 @@ def parse_patch(body: bytes) -> tuple[Operation, ...]:
 def patch_operations(message: Mapping[str, Any]) -> tuple[Operation, ...]:
     """The operations of a PATCH (RFC 7644 3.5.2); none are no change. Raises InvalidSyntax, TooLarge."""
     require_schema(message, PATCH_URN)
-    operations = _member(message, "Operations")
+    operations = member(message, "Operations")
     if not isinstance(operations, list):
-        raise InvalidSyntax(f'"Operations" must be a list of operations, not {_kind(operations)}')
+        raise InvalidSyntax(f'"Operations" must be a list of operations, not {kind_of(operations)}')
     if len(operations) > MAX_OPERATIONS:
         raise TooLarge(
             f"{len(operations)} operations in one PATCH, the limit is {MAX_OPERATIONS}: send several requests"
@@ -117,15 +117,15 @@ def patch_operations(message: Mapping[str, Any]) -> tuple[Operation, ...]:
 def _operation(item: Any, index: int) -> Operation:
     at = f"Operations[{index}]"
     if not isinstance(item, dict):
-        raise InvalidSyntax(f"{at} must be an object with op, path and value, not {_kind(item)}")
-    op, path = _member(item, "op", at), _member(item, "path", at)
+        raise InvalidSyntax(f"{at} must be an object with op, path and value, not {kind_of(item)}")
+    op, path = member(item, "op", at), member(item, "path", at)
     if not isinstance(op, str) or op.lower() not in ("add", "remove", "replace"):
-        raise InvalidSyntax(f'{at}.op must be "add", "remove" or "replace", not {_plain(op)}')
+        raise InvalidSyntax(f'{at}.op must be "add", "remove" or "replace", not {plain(op)}')
     if path is ABSENT or path is None or path == "":
         path = None
     elif not isinstance(path, str):
-        raise InvalidSyntax(f"{at}.path must be text, not {_kind(path)}")
-    return Operation(op, path, _member(item, "value", at), index)
+        raise InvalidSyntax(f"{at}.path must be text, not {kind_of(path)}")
+    return Operation(op, path, member(item, "value", at), index)
 
 
 def parse_search_request(body: bytes) -> ListQuery:
@@ -143,7 +143,7 @@ def parse_search_request(body: bytes) -> ListQuery:
         elif isinstance(value, int) and not isinstance(value, bool):
             pairs.append((name, str(value)))
         elif name.lower() in _SINGLE | _LISTS and value is not None:
-            raise InvalidSyntax(f'"{name}" in a search request may not be {_kind(value)}')
+            raise InvalidSyntax(f'"{name}" in a search request may not be {kind_of(value)}')
     return parse_query(pairs)
 
 
@@ -236,7 +236,7 @@ def _object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as exc:
         raise InvalidSyntax(f"the body is not valid JSON: {exc}") from None
     if not isinstance(document, dict):
-        raise InvalidSyntax(f"the body must be a JSON object, not {_kind(document)}")
+        raise InvalidSyntax(f"the body must be a JSON object, not {kind_of(document)}")
     _check_depth(document)
     return document
 
@@ -256,7 +256,7 @@ def _check_depth(document: dict[str, Any]) -> None:
     raise InvalidSyntax(f"the body is nested deeper than {MAX_DEPTH} levels: no SCIM message is")
 
 
-def _member(message: Mapping[str, Any], name: str, at: str = "the body") -> Any:
+def member(message: Mapping[str, Any], name: str, at: str = "the body") -> Any:
     """A member of an envelope in any case (some clients send `operations`), or ABSENT."""
     found = [key for key in message if key.lower() == name.lower()]
     if len(found) > 1:
@@ -265,9 +265,9 @@ def _member(message: Mapping[str, Any], name: str, at: str = "the body") -> Any:
 
 
 def _schemas(message: Mapping[str, Any]) -> list[str]:
-    schemas = _member(message, "schemas")
+    schemas = member(message, "schemas")
     if not isinstance(schemas, list) or not schemas or not all(isinstance(item, str) for item in schemas):
-        raise InvalidSyntax(f'"schemas" must be a non-empty list of URNs (RFC 7643 section 3), not {_plain(schemas)}')
+        raise InvalidSyntax(f'"schemas" must be a non-empty list of URNs (RFC 7643 section 3), not {plain(schemas)}')
     lowered = [item.lower() for item in schemas]
     for item in lowered:
         if lowered.count(item) > 1:
@@ -278,10 +278,10 @@ def _schemas(message: Mapping[str, Any]) -> list[str]:
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return "missing" if value is ABSENT else _KINDS.get(type(value), "null")
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """A JSON value, short enough for a message."""
     return "missing" if value is ABSENT else shown(orjson.dumps(value).decode())
