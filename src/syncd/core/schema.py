@@ -400,7 +400,8 @@ _GROUP_SCHEMA = Schema(
             _string("value", "The member's id.", case_exact=True, mutability=_IMMUTABLE),
             _reference("$ref", "The member's URL.", "User", "Group", mutability=_IMMUTABLE),
             _string("type", "User or Group.", mutability=_IMMUTABLE, canonical_values=("User", "Group")),
-            # Only when asked for: Entra's validator and scim2-tester take a sub-attribute they did not send for a mistake.
+            # Only when asked for: scim2-tester compares members whole with what it sent (utils.fields_equality), and
+            # Entra's validator takes a sub-attribute it did not send for a mistake.
             _string("display", "The member's name.", mutability=_READ_ONLY, returned=Returned.REQUEST),
             multi_valued=True,
         ),

@@ -41,6 +41,7 @@ async def get(call: Call) -> Response:
         stored = read.get_group(conn, reader, id, members=members)
         if stored is None:
             raise _no_such(id)
+        call.must_match(stored)
         return stored, b"" if call.unchanged(stored) else render.group(stored, base, shown)
 
     # Nobody knows how many members there are.
@@ -101,7 +102,7 @@ async def patch(call: Call) -> Response:
     outcome.check()
     assert stored is not None
     if shown.all:
-        return Response(status_code=204, headers={"ETag": render.etag(stored.version)})
+        return Response(status_code=204, headers={"ETag": render.etag(stored.version), "Location": _location(call, id)})
     return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
 
 

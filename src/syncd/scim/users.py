@@ -39,6 +39,7 @@ async def get(call: Call) -> Response:
     )
     if stored is None:
         raise _no_such(id)
+    call.must_match(stored)
     if call.unchanged(stored):
         return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
     return answer(render.user(stored, call.context.base_url, shown), stored, _location(call, stored))

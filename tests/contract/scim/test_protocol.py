@@ -201,6 +201,43 @@ def test_etags(service: Service) -> None:
     assert service.ask("DELETE", f"Groups/{group['id']}", headers={"If-Match": "*"}).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("header", "there"),
+    [
+        ('W/"1"', True),
+        ('"1"', True),
+        ("1", True),
+        ("*", True),
+        ('"7", W/"1"', True),
+        ('"x,y" , "1"', True),
+        ('W/"2"', False),
+        ('"1x"', False),
+        ('"*"x', False),
+        ("", False),
+        (",,", False),
+    ],
+)
+def test_preconditions(service: Service, header: str, there: bool) -> None:
+    """RFC 7232 section 3: If-Match goes on if the version is named, If-None-Match if it is not; on reads and writes."""
+    made = service.user("ann")
+    path, body = f"Users/{made['id']}", {"schemas": [USER_URN], "userName": "ann"}
+    group = f"Groups/{service.group('g')['id']}"
+    for one in (path, group):
+        assert service.ask("GET", one, headers={"If-Match": header}).status_code == (200 if there else 412)
+        assert service.ask("HEAD", one, headers={"If-None-Match": header}).status_code == (304 if there else 200)
+    refused, passed = ("If-None-Match", "If-Match") if there else ("If-Match", "If-None-Match")
+    for method, content in (("PUT", body), ("PATCH", {"schemas": [PATCH_URN], "Operations": []}), ("DELETE", None)):
+        assert_error(service.ask(method, path, content, headers={refused: header}), 412)
+    same = service.ask("PUT", path, body, headers={passed: header})
+    assert (same.status_code, same.headers["etag"], same.headers["location"]) == (
+        200,
+        'W/"1"',
+        made["meta"]["location"],
+    )
+    assert service.ask("DELETE", path, headers={passed: header}).status_code == 204
+    assert_error(service.ask("DELETE", path, headers={"If-Match": "*"}), 404)
+
+
 def test_head_is_get_without_a_body(service: Service) -> None:
     made = service.user("ann")
     for path in ("Users", f"Users/{made['id']}", "Schemas"):
