@@ -34,6 +34,7 @@ _WRITE_S = 30  # how long a write waits for SQLite's lock
 _WEB_WRITE_S = 20  # the same for a request, its place in the queue of the writer thread included
 _POLL_S = 0.0015  # SQLite's own waiting sleeps up to 100 ms at a time, and so misses the pauses between a run's batches
 _GIVE_WAY_S = 0.01
+_LONG_S = 0.1
 _BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
 _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
@@ -117,10 +118,14 @@ class Database:
             finally:
                 conn.info.pop("write_by", None)
 
-    def give_way(self) -> None:
-        """Between the batches of a run: who waits for SQLite's lock has it now, instead of losing every race."""
+    def give_way(self, held_s: float = 0.0) -> None:
+        """Between the batches of a run: who waits for SQLite's lock has it now, instead of losing every race.
+
+        `held_s`: how long the batch had the lock. Where that is long, this niced process gets no processor: then others get as
+        much time as it took, or requests would pile up behind it.
+        """
         if self.dialect == "sqlite":
-            time.sleep(_GIVE_WAY_S)
+            time.sleep(_GIVE_WAY_S if held_s < _LONG_S else min(held_s, _WEB_WRITE_S / 4))
 
     def write_now(self, work: Callable[[Connection], T], wait_s: float = _WRITE_S) -> T:
         """`work` in a write transaction, tried again when PostgreSQL picked it as a deadlock's victim."""

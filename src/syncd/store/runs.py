@@ -6,6 +6,7 @@ them. An item whose user changed since is dropped and planned again next time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -101,6 +102,7 @@ def apply_items(
     for _, together in groupby(items, key=lambda numbered: numbered[1].batch):
         batch = list(together)
         with database.writing() as conn:
+            began = time.monotonic()
             leases.renew(conn, workspace.name, actor.source, fence)
             fresh = _fresh(conn, workspace.name, [item for _, item in batch])
             dropped += len(batch) - len(fresh)
@@ -135,7 +137,7 @@ def apply_items(
             )
         done += len(batch)
         step("apply", done, total)
-        database.give_way()
+        database.give_way(time.monotonic() - began)
     return dropped, late
 
 
