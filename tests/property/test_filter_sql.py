@@ -114,7 +114,7 @@ def trees(leaves: st.SearchStrategy[Any], size: int = 8) -> st.SearchStrategy[An
     return st.recursive(leaves, grow, max_leaves=size)
 
 
-booleans = st.sampled_from([True, False, "True", "false"])
+booleans = st.booleans()
 
 
 def value_paths(path: str) -> st.SearchStrategy[ValuePath]:
@@ -144,14 +144,16 @@ users = st.fixed_dictionaries(
         "name": st.fixed_dictionaries({}, optional={"givenName": texts, "familyName": texts}),
         "emails": st.lists(emails, max_size=3),
         "primary": st.booleans(),
-        "photos": st.lists(texts, max_size=2),
+        "photos": st.lists(st.fixed_dictionaries({"value": texts}), max_size=2),
         "level": st.sampled_from([n for n in NUMBERS if isinstance(n, int)]),
         "score": st.sampled_from(NUMBERS),
         "since": instants,
         "jobs": st.lists(
             st.fixed_dictionaries({}, optional={"value": texts, "tags": st.lists(texts, max_size=2)}), max_size=2
         ),
-        ENTERPRISE_USER: st.fixed_dictionaries({}, optional={"department": texts, "manager": texts}),
+        ENTERPRISE_USER: st.fixed_dictionaries(
+            {}, optional={"department": texts, "manager": st.fixed_dictionaries({"value": texts})}
+        ),
         "source": st.lists(texts, max_size=2),
         "groups": st.lists(
             st.fixed_dictionaries({"value": texts, "display": texts}, optional={"source": texts}), max_size=3
@@ -257,7 +259,13 @@ def test_sql_equals_memory(connection: sa.Connection, tree: Ast, people: list[di
 FIXED: list[dict[str, Any]] = [
     {"userName": "a", "id": "a", "modified": INSTANTS[0]},
     {"userName": "ab", "id": "b", "modified": INSTANTS[1], "emails": [{"value": "a"}], "source": ["a"], "jobs": []},
-    {"userName": "É", "id": "É", "modified": INSTANTS[2], "emails": [{"type": "b"}], "photos": ["a", "\U0001f600"]},
+    {
+        "userName": "É",
+        "id": "É",
+        "modified": INSTANTS[2],
+        "emails": [{"type": "b"}],
+        "photos": [{"value": "a"}, {"value": "\U0001f600"}],
+    },
     {
         "userName": "\uffee",
         "id": "A",
@@ -269,7 +277,7 @@ FIXED: list[dict[str, Any]] = [
         "groups": [{"value": "a", "display": "B", "source": "a"}, {"value": "b", "display": "a"}],
         "jobs": [{"value": "a", "tags": ["A", "b"]}, {"tags": ["a"]}],
         "source": ["a", "b"],
-        ENTERPRISE_USER: {"department": "ba", "manager": "a"},
+        ENTERPRISE_USER: {"department": "ba", "manager": {"value": "a"}},
     },
 ]
 

@@ -32,9 +32,10 @@ from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import parse_filter
 from syncd.core.resource import canonical_value
-from syncd.core.schema import USER
+from syncd.core.schema import USER, Resolved
 from syncd.core.state import Grant, Link, User
 from syncd.errors import Conflict, InvalidValue, UsageError
+from syncd.scim.dialects.values import bare_value, boolean_as_text
 from syncd.store import describe, listing
 from syncd.store.commit import Outcome
 
@@ -267,6 +268,14 @@ def _value(path: str, value: Any) -> tuple[str, Any]:
     if resolved is None or (resolved.parent is not None and resolved.parent.multi_valued):
         raise UsageError(no_such("attribute", path, USER.paths, "names are those of SCIM, such as name.givenName"))
     try:
-        return resolved.path, canonical_value(resolved, value)
+        return resolved.path, canonical_value(resolved, _meant(resolved, value))
     except InvalidValue as exc:
         raise UsageError(str(exc)) from exc
+
+
+def _meant(resolved: Resolved, value: Any) -> Any:
+    """Whatever is typed is text: `true`, and the value of an attribute that is an object."""
+    for form in (bare_value, boolean_as_text):
+        found = form(resolved, value)
+        value = value if found is None else found
+    return value

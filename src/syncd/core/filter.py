@@ -253,9 +253,6 @@ def _comparable(tree: Comparison, attribute: Resolved) -> Literal:
         refuse(f"{tree.op} cannot compare {attribute.path} ({kind}); accepted are {', '.join(ops)}", tree.at)
     value = tree.value
     if kind is Type.BOOLEAN:
-        # Entra asks for roles[primary eq "True"].
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
         fits = isinstance(value, bool)
     elif kind in (Type.INTEGER, Type.DECIMAL):
         fits = isinstance(value, int | float) and not isinstance(value, bool)

@@ -199,18 +199,10 @@ def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore"
 def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> JSON:
     if attribute.type is not Type.COMPLEX:
         return _simple(attribute, value, path)
-    if isinstance(value, list | tuple):
-        # Microsoft's documentation shows `manager` as an array of one.
-        if len(value) > 1:
-            raise InvalidValue(f"{path} has a single value, not an array of {len(value)}.")
-        value = value[0] if value else None
-    if value is None:
+    if value in (None, "", []):
         return None
     if not isinstance(value, Mapping):
-        # Entra sends the manager as a bare id, others members as bare ids: the value sub-attribute is meant.
-        if attribute.sub("value") is None or isinstance(value, list | tuple):
-            raise InvalidValue(f"{path} is an object, not {_kind(value)}.")
-        value = {"value": value}
+        raise InvalidValue(f"{path} is an object, not {_kind(value)}.")
     found: dict[str, JSON] = {}
     for key, part in value.items():
         sub = attribute.sub(key) if isinstance(key, str) else None
@@ -241,9 +233,6 @@ def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
         case Type.BOOLEAN:
             if isinstance(value, bool):
                 return value
-            # Entra's default mappings send "True" and "False".
-            if isinstance(value, str) and value.lower() in ("true", "false"):
-                return value.lower() == "true"
             expected = "true or false"
         case Type.INTEGER:
             if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:

@@ -43,7 +43,7 @@ BABS: dict[str, Any] = {
         {"value": "babs@jensen.org", "type": "home"},
     ],
     "ims": [{"value": "someaimhandle@foo.com", "type": "xmpp"}],
-    ENTERPRISE_USER: {"department": "Sales", "manager": "26118"},
+    ENTERPRISE_USER: {"department": "Sales", "manager": {"value": "26118"}},
 }
 EXTRA: dict[str, Any] = {
     "id": "2819c223",
@@ -80,9 +80,9 @@ VIEW = search_view(canonical(BABS, USER), RULE_USER, **EXTRA)
         'emails[type eq "work" and value co "@example.com"] or ims[type eq "xmpp" and value co "@foo.com"]',
         # Forms that clients send
         'emails[type eq "work"].value eq "bjensen@example.com"',
-        'emails[primary eq "True"].value sw "bjensen"',
+        'emails[primary eq true].value sw "bjensen"',
         'emails eq "babs@jensen.org"',
-        'active eq "True"',
+        "active eq true",
         "ACTIVE EQ TRUE",
         f'{ENTERPRISE_USER}:manager eq "26118"',
         f'{ENTERPRISE_USER}:manager.value eq "26118"',
@@ -171,7 +171,7 @@ def test_does_not_match(text: str) -> None:
         ('name eq "x"', "name has no value of its own; name one of formatted"),
         ("userName eq 1", "userName is compared with a string in double quotes"),
         ("userName eq true", "userName is compared with a string"),
-        ('active eq "yes"', "active is compared with true or false"),
+        ('active eq "true"', "active is compared with true or false"),
         ("active gt true", "gt cannot compare active (boolean); accepted are eq, ne, pr"),
         ('active co "t"', "co cannot compare active"),
         ('x509Certificates gt "a"', "gt cannot compare x509Certificates.value (binary)"),

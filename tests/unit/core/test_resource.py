@@ -36,12 +36,12 @@ def test_names_are_spelt_canonically_and_complex_values_spread() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["26", {"value": "26"}, [{"value": "26"}], ["26"], {"Value": "26", "$ref": None}])
+@pytest.mark.parametrize("value", [{"value": "26"}, {"Value": "26", "$ref": None}])
 def test_the_forms_of_a_manager(value: Any) -> None:
     assert _of(**{ENTERPRISE_USER: {"manager": value}}) == {MANAGER: "26"}
 
 
-@pytest.mark.parametrize("value", [None, "", [], {}, {"value": ""}, [None], {"displayName": "readOnly"}])
+@pytest.mark.parametrize("value", [None, "", [], {}, {"value": ""}, {"displayName": "readOnly"}])
 def test_an_empty_manager_is_none(value: Any) -> None:
     assert _of(**{ENTERPRISE_USER: {"manager": value}}) == {}
 
@@ -49,18 +49,16 @@ def test_an_empty_manager_is_none(value: Any) -> None:
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [
-        ({"active": "False"}, {"active": False}),
-        ({"active": "true"}, {"active": True}),
-        ({"emails": "a@x"}, {"emails": [{"value": "a@x"}]}),
-        ({"emails": ["a@x", "a@x", {"value": "a@x"}]}, {"emails": [{"value": "a@x"}]}),
-        ({"emails": [{"value": "a", "primary": "True"}]}, {"emails": [{"value": "a", "primary": True}]}),
+        ({"active": False}, {"active": False}),
+        ({"emails": {"value": "a@x"}}, {"emails": [{"value": "a@x"}]}),
+        ({"emails": [{"VALUE": "a@x"}, {"value": "a@x"}]}, {"emails": [{"value": "a@x"}]}),
         ({"emails": [{}, None, ""]}, {}),
         ({"title": None, "nickName": "", "emails": [], "name": {"givenName": None}}, {}),
         ({"id": "x", "meta": {"version": "1"}, "groups": [{"value": "g"}]}, {}),
         ({"nope": 1, "name": {"nope": 1}, "password": "p"}, {}),
     ],
 )
-def test_tolerated_forms(sent: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_other_spellings_of_the_same(sent: dict[str, Any], kept: dict[str, Any]) -> None:
     assert _of(**sent) == kept
 
 
@@ -71,18 +69,20 @@ def test_tolerated_forms(sent: dict[str, Any], kept: dict[str, Any]) -> None:
         ({"userName": "  "}, "userName is required"),
         ({"userName": 1}, "userName must be a string, not a number"),
         ({"USERNAME": "twice"}, "userName is given twice"),
-        ({"active": "yes"}, 'active must be true or false, not "yes"'),
+        ({"active": "true"}, 'active must be true or false, not "true"'),
         ({"active": 1}, "active must be true or false"),
         ({"name": "Barbara"}, "name is an object"),
         ({"name": {"givenName": ["a"]}}, "name.givenName must be a string, not an array"),
         ({"name": {"givenName": "a", "GIVENNAME": "b"}}, "name.givenName is given twice"),
         ({"emails": [{"value": "a", "primary": True}, {"value": "b", "primary": True}]}, "emails has more than one"),
-        ({"emails": [[], [1]]}, "emails[1] must be|emails[1].value must be"),
+        ({"emails": [[], [1]]}, "emails[1] is an object, not an array"),
+        ({"emails": ["a@x"]}, 'emails[0] is an object, not "a@x"'),
         ({"emails": [{"value": {"a": 1}}]}, "emails[0].value must be a string, not an object"),
         ({"title": "a\x00"}, "title holds a NUL"),
         ({"emails": [{"value": "\ud800"}]}, "emails[0].value holds a NUL or half"),
         ({"x509Certificates": [{"value": "no base64!"}]}, "x509Certificates[0].value must be base64"),
-        ({ENTERPRISE_USER: {"manager": ["a", "b"]}}, "manager has a single value"),
+        ({ENTERPRISE_USER: {"manager": "26"}}, 'manager is an object, not "26"'),
+        ({ENTERPRISE_USER: {"manager": [{"value": "26"}]}}, "manager is an object, not an array"),
         ({ENTERPRISE_USER: "x"}, "is an object"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_part_needs_no_user_name() -> None:
 
 
 def test_members_are_deduplicated_and_lose_what_the_server_makes() -> None:
-    members = [{"value": "1", "$ref": None, "display": "x"}, {"value": "1"}, "1", {"value": "2", "type": "User"}]
+    members = [{"value": "1", "$ref": None, "display": "x"}, {"VALUE": "1"}, {"value": "2", "type": "User"}]
     assert canonical({"displayName": "g", "members": members}, GROUP)["members"] == [
         {"value": "1"},
         {"value": "2", "type": "User"},
@@ -113,7 +113,7 @@ def test_members_are_deduplicated_and_lose_what_the_server_makes() -> None:
 def test_one_value_for_a_path() -> None:
     emails = USER.resolve("emails")
     assert emails is not None
-    assert canonical_value(emails, {"value": "a", "primary": "false"}) == [{"value": "a", "primary": False}]
+    assert canonical_value(emails, {"value": "a", "PRIMARY": False}) == [{"value": "a", "primary": False}]
     assert canonical_value(emails, []) is None
 
 

@@ -165,7 +165,6 @@ def test_rules_of_the_rfc(operation, expected):
         op("add", "nickName", None),
         op("add", "name", {"givenName": "Barbara"}),
         op("replace", "active", True),
-        op("replace", "active", "True"),
         op("replace", "emails", [WORK, HOME]),
         op("replace", "name", {}),
         op("replace", f"{ENTERPRISE_USER}:manager", {"value": "26118915"}),

@@ -19,7 +19,7 @@ from syncd.scim import path as paths
         ('addresses[type eq "other"].Formatted', "addresses", 'type eq "other"', "addresses.formatted"),
         ('emails[value eq "a]b"].value', "emails", 'value eq "a]b"', "emails.value"),
         (r'emails[value eq "a\"]b"].value', "emails", r'value eq "a\"]b"', "emails.value"),
-        ('roles[primary eq "True"].value', "roles", 'primary eq "True"', "roles.value"),
+        ("roles[primary eq true].value", "roles", "primary eq true", "roles.value"),
         (
             'emails[type eq "work" and not (value co "x")].display',
             "emails",

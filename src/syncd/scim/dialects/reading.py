@@ -55,7 +55,7 @@ def patch_in_rfc_form(
     current = tuple(operations)
     for form in table.OPERATIONS:
         current = tuple(new for old in current for new in reading.operation(form, old, context))
-    current = tuple(reading.values(each, resource_type) for each in current)
+    current = tuple(reading.values(reading.path(each, resource_type), resource_type) for each in current)
     return _with_created_elements(current, context, reading), frozenset(reading.used)
 
 
@@ -112,29 +112,35 @@ class _Reading:
             path = paths.parse(operation.path, resource_type)
         except SyncdError:
             return operation  # refused by the patch, which says where
-        text = operation.path if path.where is None else self._path(operation.path, path, where)
         if operation.kind == "remove" or operation.value is ABSENT:
-            return operation if text == operation.path else replace(operation, path=text)
+            return operation
         value = self._value(path.sub or path.attribute, operation.value, where, element=path.where is not None)
-        return replace(operation, path=text, value=value)
+        return replace(operation, value=value)
 
-    def _path(self, text: str, path: paths.Path, where: str) -> str:
-        """The path with its condition in RFC form."""
-        assert path.where is not None
-        attribute = path.attribute
+    def path(self, operation: Operation, resource_type: ResourceType) -> Operation:
+        """Its path with the condition in RFC form."""
+        if operation.path is None or not _may_hold_booleans(operation.path):
+            return operation
+        name, bracket, rest = operation.path.partition("[")
+        condition, closing, sub = rest.rpartition("]")
+        attribute = resource_type.resolve(name.strip())
+        if not bracket or not closing or attribute is None:
+            return operation
 
-        def resolve(name: str) -> Resolved | None:
-            sub = attribute.attribute.sub(name)
-            return None if sub is None else Resolved(f"{attribute.path}.{sub.name}", sub, attribute.attribute)
+        def resolve(part: str) -> Resolved | None:
+            found = attribute.attribute.sub(part)
+            return None if found is None else _part(attribute, found)
 
-        condition = self.condition(path.where.text, resolve, where)
-        if condition == path.where.text:
-            return text
-        return f"{attribute.path}[{condition}]" + (f".{path.sub.attribute.name}" if path.sub else "")
+        try:
+            tree = filters.parse(condition)
+        except SyncdError:
+            return operation  # refused by the patch
+        formed = self._condition(tree, resolve, at(operation))
+        return operation if formed == tree else replace(operation, path=f"{name}[{filters.render(formed)}]{sub}")
 
     def condition(self, text: str, resolve: Any, where: str) -> str:
         """A filter in RFC form; the text as it is, if it took nothing."""
-        if '"true"' not in (lowered := text.lower()) and '"false"' not in lowered:
+        if not _may_hold_booleans(text):
             return text
         tree = filters.parse(text)
         formed = self._condition(tree, resolve, where)
@@ -194,6 +200,10 @@ class _Reading:
             key: part if (sub := subs[key]) is None else self._value(_part(to, sub), part, where)
             for key, part in known.items()
         }
+
+
+def _may_hold_booleans(text: str) -> bool:
+    return '"true"' in (lowered := text.lower()) or '"false"' in lowered
 
 
 def _part(to: Resolved, sub: Any) -> Resolved:
