@@ -113,7 +113,8 @@ class Authenticated:
             except SyncdError as exc:
                 await self._refuse(exc)(scope, receive, send)
                 return
-            scope[ACTOR] = replace(actor, door="scim" if path == "/scim" or path.startswith("/scim/") else "api")
+            door = "scim" if path == "/scim" or path.startswith("/scim/") else "api"
+            scope[ACTOR] = replace(actor, door=door, method=scope["method"])
         await self._app(scope, receive, send)
         if scope.get(TOLERANCES):
             self._authenticator.tolerated(scope[ACTOR], scope[TOLERANCES])

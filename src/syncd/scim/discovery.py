@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from syncd.core.schema import GROUP, USER, ResourceType, Schema
 from syncd.scim.cursor import TIMEOUT_S
-from syncd.scim.messages import MAX_OPERATIONS
+from syncd.scim.references import MAX_OPERATIONS
 
 MAX_RESULTS: Final = 1000
 DEFAULT_RESULTS: Final = 100  # of a list whose request has no count
 MAX_PAYLOAD_BYTES: Final = 1_048_576
+MAX_BULK_BYTES: Final = 4_194_304
 RESOURCE_TYPES: Final = (USER, GROUP)
 
 
@@ -24,8 +25,7 @@ def service_provider_config(base_url: str) -> dict[str, Any]:
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": True},
-        # authentik cuts its group PATCHes into pieces of bulk.maxOperations although bulk is off, so it is never 0.
-        "bulk": {"supported": False, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_PAYLOAD_BYTES},
+        "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
         "filter": {"supported": True, "maxResults": MAX_RESULTS},
         "changePassword": {"supported": False},
         "sort": {"supported": True},

@@ -51,6 +51,7 @@ from syncd.scim.messages import (
 )
 from syncd.scim.render import Shown, etag
 from syncd.store import keys
+from syncd.store.commit import Outcome
 from syncd.store.engine import Database, rehearsal
 from syncd.store.read import Connection, Reader, Stored
 
@@ -114,9 +115,15 @@ class Context:
         return await asyncio.to_thread(beside)
 
 
+Note = Callable[[Connection, int, str, int | None], None]  # status, id, version unless it is gone
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated, permitted request. `permission`: what its method needed; `dry_run`: nothing of it will last."""
+    """One authenticated, permitted request. `permission`: what its method needed; `dry_run`: nothing of it will last.
+
+    `note`: keeps that it was done, in the same transaction.
+    """
 
     context: Context
     request: Request
@@ -124,6 +131,7 @@ class Call:
     workspace: Workspace
     permission: str = ""
     dry_run: bool = False
+    note: Note | None = None
 
     @property
     def id(self) -> str:
@@ -170,19 +178,32 @@ class Call:
         if lacking := outside(limits | {"id"}, paths):
             raise Forbidden(f"this token lacks the permission {resource}:read:{lacking[0]}, so it cannot ask for it")
 
-    async def body(self) -> bytes:
-        """Raises UnsupportedMedia, or TooLarge before more than the limit was read."""
+    async def write(self, work: Callable[[Connection], tuple[Outcome, Stored | None]], status: int) -> Stored | None:
+        """`work` in a transaction; `status` is what success is answered with. Raises what refused it, which is recorded."""
+
+        def noted(conn: Connection) -> tuple[Outcome, Stored | None]:
+            outcome, stored = work(conn)
+            if self.note is not None and outcome.error is None:
+                self.note(conn, status, self.id if stored is None else stored.id, stored and stored.version)
+            return outcome, stored
+
+        outcome, stored = await self.context.database.write(noted)
+        outcome.check()
+        return stored
+
+    async def body(self, limit: int = MAX_PAYLOAD_BYTES, name: str = "the limit") -> bytes:
+        """Raises UnsupportedMedia, or TooLarge before more than `limit` bytes were read; `name` is what clients call it."""
         media = self.request.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip().lower()
         if media != "application/json" and not media.endswith("+json"):
             raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
-        too_large = TooLarge(f"the body is larger than {MAX_PAYLOAD_BYTES} bytes: send several smaller requests")
+        too_large = TooLarge(f"the body is larger than {name}, {limit} bytes: send several smaller requests")
         length = self.request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > MAX_PAYLOAD_BYTES:
+        if length.isdigit() and int(length) > limit:
             raise too_large
         body = bytearray()
         async for chunk in self.request.stream():
             body += chunk
-            if len(body) > MAX_PAYLOAD_BYTES:
+            if len(body) > limit:
                 raise too_large
         return bytes(body)
 

@@ -7,7 +7,8 @@ id. PUT without `members` keeps them: only an explicit empty list empties a grou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -53,21 +54,14 @@ async def get(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     said, shown = await _document(call), selected(call.query())
-    source, context = call.actor.source, call.context
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        id = context.ids()
-        link = said.link(source, id, None)
-        edits = [
-            GroupEdit(id, source, create=True, link=link, why=_why(call)),
-            *_member_edits(conn, call, id, Membership(dict.fromkeys(said.members or (), True))),
-        ]
-        return _write(conn, call, edits, id, None, shown)
+        id = call.context.ids()
+        return _write(conn, call, creation(conn, call, said, id), id, None, shown)
 
-    outcome, stored = await context.database.write(work)
-    outcome.check()
+    stored = await call.write(work, 201)
     assert stored is not None
-    return answer(render.group(stored, context.base_url, shown), stored, _location(call, stored.id), 201)
+    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, stored.id), 201)
 
 
 async def replace_(call: Call) -> Response:
@@ -78,8 +72,7 @@ async def replace_(call: Call) -> Response:
         wanted = _KEPT if said.members is None else Membership(dict.fromkeys(said.members, True), whole=True)
         return _state(conn, call, stored, own, said, wanted, shown)
 
-    outcome, stored = await call.context.database.write(work)
-    outcome.check()
+    stored = await call.write(work, 200)
     assert stored is not None
     return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
 
@@ -98,8 +91,7 @@ async def patch(call: Call) -> Response:
         wanted = membership(_by_id(conn, call, id, member_edits))
         return _state(conn, call, stored, own, said, wanted, silent)
 
-    outcome, stored = await call.context.database.write(work)
-    outcome.check()
+    stored = await call.write(work, 204 if shown.all else 200)
     assert stored is not None
     if shown.all:
         return Response(status_code=204, headers={"ETag": render.etag(stored.version), "Location": _location(call, id)})
@@ -113,12 +105,21 @@ async def delete(call: Call) -> Response:
         stored, _ = _found(conn, call, id)
         return _write(conn, call, [GroupEdit(id, call.actor.source, delete=True, why=_why(call))], id, stored, None)
 
-    outcome, _ = await call.context.database.write(work)
-    outcome.check()
+    await call.write(work, 204)
     return Response(status_code=204)
 
 
 # -- what a request comes to ------------------------------------------------------------------------------------------------
+
+
+def creation(
+    conn: Connection, call: Call, said: Statement, id: str, beside: Mapping[str, str] = MappingProxyType({})
+) -> list[Edit]:
+    """What makes this group with its members. `beside`: id -> "user" or "group" of what is made together with it."""
+    link = said.link(call.actor.source, id, None)
+    wanted = Membership(dict.fromkeys(said.members or (), True))
+    made = GroupEdit(id, call.actor.source, create=True, link=link, why=_why(call))
+    return [made, *_member_edits(conn, call, id, wanted, beside)]
 
 
 async def _document(call: Call) -> Statement:
@@ -172,12 +173,14 @@ def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]
     return found
 
 
-def _member_edits(conn: Connection, call: Call, group: str, wanted: Membership) -> list[Edit]:
+def _member_edits(
+    conn: Connection, call: Call, group: str, wanted: Membership, beside: Mapping[str, str] = MappingProxyType({})
+) -> list[Edit]:
     """Only for those whose membership changes: who is in stays in, who is out stays out."""
     reader, joining = call.reader, wanted.joining
     if not wanted.wanted and not wanted.whole:
         return []
-    kinds = read.kinds_of(conn, reader, joining) if joining else {}
+    kinds = {**(read.kinds_of(conn, reader, joining) if joining else {}), **beside}
     unknown = sorted(joining - kinds.keys())
     if unknown:
         listed = ", ".join(map(readable, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")

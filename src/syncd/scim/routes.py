@@ -1,7 +1,7 @@
 """Every path under /scim, each with its methods and the permission each method needs.
 
-What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. Bulk and `/Me` answer 501 (RFC 7644
-sections 3.7 and 3.11).
+What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. `/Me` answers 501 (RFC 7644 section
+3.11). What writes is in one table, from which the single request, bulk and what is done later all take it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from starlette.routing import Route
 
 from syncd.errors import Forbidden, NotFound
 from syncd.scim import discovery, groups, query, users
+from syncd.scim.bulk import Bulk
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Endpoint, Handler, Method, NotOffered
 from syncd.scim.messages import list_response
+from syncd.scim.writes import Writes
 
 
 def scim_routes(context: Context) -> list[Route]:
@@ -32,22 +34,17 @@ def scim_routes(context: Context) -> list[Route]:
         method = Method(AUTHENTICATED, _not_offered(why))
         return at(path, GET=method, POST=method, PUT=method, PATCH=method, DELETE=method)
 
-    routes = []
+    routes, writes = [], writes_of(context)
     for name, kind, module, list_, search in (
         ("/Users", "users", users, query.users, query.search_users),
         ("/Groups", "groups", groups, query.groups, query.search_groups),
     ):
-        can_read, can_update = f"{kind}:read", f"{kind}:update"
+        can_read = f"{kind}:read"
+        of_list, of_one = writes.endpoints[name]
         routes += [
-            at(name, GET=Method(can_read, list_), POST=Method(f"{kind}:create", module.create)),
+            at(name, GET=Method(can_read, list_), **of_list),
             at(f"{name}/.search", POST=Method(can_read, search)),
-            at(
-                f"{name}/{{id}}",
-                GET=Method(can_read, module.get),
-                PUT=Method(can_update, module.replace_),
-                PATCH=Method(can_update, module.patch),
-                DELETE=Method(f"{kind}:delete", module.delete),
-            ),
+            at(f"{name}/{{id}}", GET=Method(can_read, module.get), **of_one),
         ]
     return [
         *routes,
@@ -57,12 +54,23 @@ def scim_routes(context: Context) -> list[Route]:
         at("/Schemas", **reading(_all(discovery.schemas))),
         at("/Schemas/{id}", **reading(_named(discovery.schema))),
         missing("/Me", "a token belongs to a connection, not to a person: ask for /Users/{id}"),
-        missing("/Bulk", "bulk is not offered, see /ServiceProviderConfig: send single requests"),
+        at("/Bulk", POST=Method(AUTHENTICATED, Bulk(writes).handle)),
         at("", GET=Method(AUTHENTICATED, query.everything)),
         at("/.search", POST=Method(AUTHENTICATED, query.search_everything)),
         Route("/scim", Endpoint(context, "/scim")),
         Route("/scim/{rest:path}", Endpoint(context, "/scim/{rest}")),
     ]
+
+
+def writes_of(context: Context) -> Writes:
+    """Everything that writes."""
+    endpoints = {}
+    for name, kind, module in (("/Users", "users", users), ("/Groups", "groups", groups)):
+        update = f"{kind}:update"
+        of_one = {"PUT": Method(update, module.replace_), "PATCH": Method(update, module.patch)}
+        of_one["DELETE"] = Method(f"{kind}:delete", module.delete)
+        endpoints[name] = ({"POST": Method(f"{kind}:create", module.create)}, of_one)
+    return Writes(context, endpoints)
 
 
 def _one(make: Callable[[str], dict[str, Any]]) -> Handler:

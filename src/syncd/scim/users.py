@@ -47,23 +47,13 @@ async def get(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     said, query = await _document(call), call.query()
-    context, policy = call.context, call.workspace.source(call.actor.source)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        taken = read.user_named(conn, call.workspace.name, fold(str(said.values["userName"])))
-        if taken is not None and policy.adopt != "never":
-            own = _own(read.links(conn, call.workspace.name, "user", taken), call.actor.source)
-            if own is None or own.stage == "deleted" or not own.values:
-                fresh = said.link(call.actor.source, taken, None)
-                return _write(conn, call, _edit(call, taken, fresh, own, adopt=True), None)
-        id = context.ids()
-        link = said.link(call.actor.source, id, None)
-        return _write(conn, call, UserEdit(id, call.actor.source, create=True, link=link, why=_why(call)), None)
+        return _write(conn, call, creation(conn, call, said), None)
 
-    outcome, stored = await context.database.write(work)
-    outcome.check()
+    stored = await call.write(work, 201)
     assert stored is not None
-    return answer(render.user(stored, context.base_url, selected(query)), stored, _location(call, stored), 201)
+    return answer(render.user(stored, call.context.base_url, selected(query)), stored, _location(call, stored), 201)
 
 
 async def replace_(call: Call) -> Response:
@@ -96,12 +86,25 @@ async def delete(call: Call) -> Response:
         stored, links = _found(conn, call, id)
         return _write(conn, call, _deletion(conn, call, id, links), stored, gone=True)
 
-    outcome, _ = await call.context.database.write(work)
-    outcome.check()
+    await call.write(work, 204)
     return Response(status_code=204)
 
 
 # -- what a request comes to ------------------------------------------------------------------------------------------------
+
+
+def creation(conn: Connection, call: Call, said: Statement, id: str | None = None) -> UserEdit:
+    """What makes this user, or adopts the one of her name where the policy lets it. `id`: of a new one, if it is known."""
+    policy = call.workspace.source(call.actor.source)
+    taken = read.user_named(conn, call.workspace.name, fold(str(said.values["userName"])))
+    if taken is not None and policy.adopt != "never":
+        own = _own(read.links(conn, call.workspace.name, "user", taken), call.actor.source)
+        if own is None or own.stage == "deleted" or not own.values:
+            fresh = said.link(call.actor.source, taken, None)
+            return _edit(call, taken, fresh, own, adopt=True)
+    id = id or call.context.ids()
+    link = said.link(call.actor.source, id, None)
+    return UserEdit(id, call.actor.source, create=True, link=link, why=_why(call))
 
 
 async def _document(call: Call) -> Statement:
@@ -162,8 +165,7 @@ def _write(
 
 
 async def _answered(call: Call, work: Any, query: ListQuery) -> Response:
-    outcome, stored = await call.context.database.write(work)
-    outcome.check()
+    stored = await call.write(work, 200)
     assert stored is not None
     body = render.user(stored, call.context.base_url, selected(query))
     return answer(body, stored, _location(call, stored))

@@ -15,7 +15,7 @@ def test_service_provider_config():
         name: part["supported"] for name, part in config.items() if isinstance(part, dict) and "supported" in part
     }
     assert supported == {
-        "patch": True, "bulk": False, "filter": True, "changePassword": False, "sort": True, "etag": True,
+        "patch": True, "bulk": True, "filter": True, "changePassword": False, "sort": True, "etag": True,
     }  # fmt: skip
     assert config["bulk"]["maxOperations"] > 0
     assert config["filter"]["maxResults"] == 1000
