@@ -102,7 +102,7 @@ def test_queries(parameters: list[tuple[str, str]]) -> None:
 
 @given(st.binary(max_size=60) | TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_bodies_of_any_bytes(body: bytes) -> None:
-    for parse in (messages.parse_resource, messages.parse_patch, messages.parse_search_request):
+    for parse in (messages.parse_object, messages.parse_patch, messages.parse_search_request):
         taken_or_refused(parse, body)
 
 
@@ -111,7 +111,7 @@ def test_bodies_of_any_json(value: object) -> None:
     import json
 
     body = json.dumps(value).encode()
-    for parse in (messages.parse_resource, messages.parse_patch, messages.parse_search_request):
+    for parse in (messages.parse_object, messages.parse_patch, messages.parse_search_request):
         taken_or_refused(parse, body)
 
 
@@ -121,4 +121,4 @@ def test_what_is_nested_or_repeated_without_end(times: int, word: str) -> None:
         taken_or_refused(parse_filter, text, USER)
         taken_or_refused(path.parse, text, USER)
     for body in (b"[" * times, b'{"a":' * times, b'{"a":' * times + b"1" + b"}" * times):
-        taken_or_refused(messages.parse_resource, body)
+        taken_or_refused(messages.parse_object, body)

@@ -160,7 +160,7 @@ def test_what_was_added_can_be_removed(document, element):
     | json.map(lambda v: orjson.dumps(v, option=orjson.OPT_NON_STR_KEYS) if not _big(v) else b"")
 )
 def test_any_body_is_read_or_refused(body):
-    for read in (messages.parse_patch, messages.parse_resource, messages.parse_search_request):
+    for read in (messages.parse_patch, messages.parse_object, messages.parse_search_request):
         try:
             read(body)
         except SyncdError as exc:

@@ -79,16 +79,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return _object(body)
 
 
-def parse_resource(body: bytes) -> dict[str, Any]:
-    """The JSON object of a POST or PUT, its `schemas` a well-formed list. Raises InvalidSyntax, InvalidValue.
-
-    Which URNs must be there is `require_schema`.
-    """
-    document = _object(body)
-    _schemas(document)
-    return document
-
-
 def require_schema(document: Mapping[str, Any], urn: str) -> None:
     """Raises InvalidSyntax unless `schemas` holds `urn`, in any case (RFC 7643 section 3)."""
     schemas = _schemas(document)

@@ -425,7 +425,7 @@ def test_entra_creates_a_user():
         "roles": [],
         ENTERPRISE_USER: {"manager": "26118915"},
     }
-    document, used = dialects.document_in_rfc_form(messages.parse_resource(orjson.dumps(body)), USER)
+    document, used = dialects.document_in_rfc_form(messages.parse_object(orjson.dumps(body)), USER)
     assert used == {"boolean_as_text", "bare_value"}
     values = canonical(document, USER)
     assert values["active"] is True
