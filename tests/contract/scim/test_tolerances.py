@@ -17,7 +17,7 @@ from syncd.scim import dialects
 from syncd.store import tokens
 from syncd.store.engine import Database
 
-from .conftest import USER_URN, Service
+from .conftest import PATCH_URN, USER_URN, Service
 
 OKTA = Actor("scim", "okta test", "default", source="okta")
 
@@ -96,3 +96,25 @@ def test_the_policy_is_that_of_the_token_s_source(service: Service, policy: str,
     # A connection that is not configured has the default.
     made = service.ask("POST", "Users", {"schemas": [USER_URN], "userName": "bob", "active": "true"}, token=other)
     assert made.status_code == 201
+
+
+def test_a_bulk_request_s_operations_are_read_by_the_same_policy(service: Service) -> None:
+    ann = service.user("ann@example.org")["id"]
+
+    def bulk() -> dict[str, Any]:
+        operation = {"op": "Replace", "path": "active", "value": "False"}
+        patch = {
+            "method": "PATCH",
+            "path": f"/Users/{ann}",
+            "data": {"schemas": [PATCH_URN], "Operations": [operation]},
+        }
+        body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [patch]}
+        with capture_logs() as lines:
+            (done,) = service.ask("POST", "Bulk", body).json()["Operations"]
+        taken = [line.get("tolerances") for line in lines if line["event"] == "scim_answered"]
+        return {"status": done["status"], "taken": taken}
+
+    assert bulk() == {"status": "200", "taken": [["boolean_as_text", "operation_in_any_case"]]}
+    source = SourcePolicy("okta", dialect="rfc", tolerances=dialects.POLICIES["rfc"])
+    service.workspaces["default"] = Workspace(sources={"okta": source})
+    assert bulk() == {"status": "400", "taken": [None]}
