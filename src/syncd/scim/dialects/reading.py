@@ -6,9 +6,10 @@ further on need know of policies. Operations are seen one after the other, as th
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from syncd.core import filter as filters
 from syncd.core.resource import shown
@@ -21,7 +22,9 @@ from syncd.scim.messages import ABSENT, PATCH_URN, Operation
 from syncd.scim.patch import Patch, at
 
 T = TypeVar("T")
-Names = frozenset[str]
+Names: TypeAlias = frozenset[str]
+Where: TypeAlias = Operation | str  # what an error is about; put into words only if there is one
+_TEXT = (Type.STRING, Type.REFERENCE)  # text is the form they have
 
 
 def message_in_rfc_form(message: Mapping[str, Any], tolerances: Names = table.TOLERANT) -> tuple[dict[str, Any], Names]:
@@ -78,7 +81,7 @@ class _Reading:
         self.tolerances = tolerances
         self.used: set[str] = set()
 
-    def took(self, tolerance: Tolerance, before: T, after: T | None, where: str) -> T:
+    def took(self, tolerance: Tolerance, before: T, after: T | None, where: Where, name: str = "") -> T:
         """`after` if the form was recognised and may be sent; raises the tolerance's error if it may not."""
         if after is None:
             return before
@@ -87,8 +90,9 @@ class _Reading:
             return after
         if tolerance.refused is None:
             return before
+        place = ": ".join(filter(None, (where if isinstance(where, str) else at(where), name)))
         raise tolerance.refused(
-            f"{where}: {tolerance.instead} (or allow {tolerance.name} in the policy of this connection)"
+            f"{place}: {tolerance.instead} (or allow {tolerance.name} in the policy of this connection)"
         )
 
     def body(self, body: Mapping[str, Any], urn: str) -> dict[str, Any]:
@@ -100,22 +104,23 @@ class _Reading:
     # ------------------------------------------------------------ operations
 
     def operation(self, form: Tolerance, operation: Operation, context: Context) -> tuple[Operation, ...]:
-        return self.took(form, (operation,), form.form(operation, context), at(operation))
+        found = form.form(operation, context)
+        return (operation,) if found is None else self.took(form, (operation,), found, operation)
 
     def values(self, operation: Operation, resource_type: ResourceType) -> Operation:
-        where = at(operation)
+        if operation.kind == "remove" or operation.value is ABSENT:
+            return operation
         if operation.path is None:
-            if operation.kind == "remove" or not isinstance(operation.value, Mapping):
+            if not isinstance(operation.value, Mapping):
                 return operation
-            return replace(operation, value=self.members(operation.value, resource_type, where))
+            return replace(operation, value=self.members(operation.value, resource_type, operation))
         try:
             path = paths.parse(operation.path, resource_type)
         except SyncdError:
             return operation  # refused by the patch, which says where
-        if operation.kind == "remove" or operation.value is ABSENT:
-            return operation
-        value = self._value(path.sub or path.attribute, operation.value, where, element=path.where is not None)
-        return replace(operation, value=value)
+        target = path.sub or path.attribute
+        value = self._value(target, operation.value, operation, element=path.where is not None)
+        return operation if value is operation.value else replace(operation, value=value)
 
     def path(self, operation: Operation, resource_type: ResourceType) -> Operation:
         """Its path with the condition in RFC form."""
@@ -135,10 +140,10 @@ class _Reading:
             tree = filters.parse(condition)
         except SyncdError:
             return operation  # refused by the patch
-        formed = self._condition(tree, resolve, at(operation))
+        formed = self._condition(tree, resolve, operation)
         return operation if formed == tree else replace(operation, path=f"{name}[{filters.render(formed)}]{sub}")
 
-    def condition(self, text: str, resolve: Any, where: str) -> str:
+    def condition(self, text: str, resolve: Any, where: Where) -> str:
         """A filter in RFC form; the text as it is, if it took nothing."""
         if not _may_hold_booleans(text):
             return text
@@ -146,7 +151,7 @@ class _Reading:
         formed = self._condition(tree, resolve, where)
         return text if formed == tree else filters.render(formed)
 
-    def _condition(self, tree: filters.Ast, resolve: Any, where: str) -> filters.Ast:
+    def _condition(self, tree: filters.Ast, resolve: Any, where: Where) -> filters.Ast:
         match tree:
             case filters.And():
                 return filters.And(tuple(self._condition(term, resolve, where) for term in tree.terms))
@@ -161,45 +166,53 @@ class _Reading:
                 found = resolve(tree.path)
                 before: filters.Ast = tree
                 after: filters.Ast | None = None if found is None else table.FILTER.form(found, tree)
-                return self.took(table.FILTER, before, after, f"{where}: {shown(tree.path)}")
+                return self.took(table.FILTER, before, after, where, shown(tree.path))
 
     # ------------------------------------------------------------ values
 
-    def members(self, found: Mapping[str, Any], resource_type: ResourceType, where: str) -> dict[str, Any]:
+    def members(self, found: Mapping[str, Any], resource_type: ResourceType, where: Where) -> dict[str, Any]:
         """Each member's value, an extension's members too."""
         resolved = {key: resource_type.resolve(key.strip()) for key in found}
-        current = self._known(found, frozenset(key for key in found if resolved[key] is not None), where)
         result: dict[str, Any] = {}
-        for key, value in current.items():
+        for key, value in self._known(found, resolved, where).items():
             to = resolved[key]
             if to is not None and to.path == to.extension and isinstance(value, Mapping):
                 inner = {name: resource_type.resolve(f"{to.path}:{name}") for name in value}
-                known = self._known(value, frozenset(name for name in value if inner[name] is not None), where)
+                known = self._known(value, inner, where)
                 result[key] = {name: self._member(inner[name], part, where) for name, part in known.items()}
             else:
                 result[key] = self._member(to, value, where)
         return result
 
-    def _known(self, found: Mapping[str, Any], known: frozenset[str], where: str) -> Mapping[str, Any]:
-        unknown = next((key for key in found if key not in known), "")
-        return self.took(table.ATTRIBUTES, found, table.ATTRIBUTES.form(found, known), f"{where}: {shown(unknown)}")
+    def _known(self, found: Mapping[str, Any], resolved: Mapping[str, Any], where: Where) -> Mapping[str, Any]:
+        """Without the keys that resolve to nothing."""
+        if None not in resolved.values():
+            return found
+        unknown = next(key for key in found if resolved[key] is None)
+        known = frozenset(key for key in found if resolved[key] is not None)
+        return self.took(table.ATTRIBUTES, found, table.ATTRIBUTES.form(found, known), where, shown(unknown))
 
-    def _member(self, to: Resolved | None, value: Any, where: str) -> Any:
+    def _member(self, to: Resolved | None, value: Any, where: Where) -> Any:
         return value if to is None or to.path in ("schemas", to.extension) else self._value(to, value, where)
 
-    def _value(self, to: Resolved, value: Any, where: str, *, element: bool = False) -> Any:
+    def _value(self, to: Resolved, value: Any, where: Where, *, element: bool = False) -> Any:
+        """The value in RFC form: the same object if it was."""
         if to.attribute.multi_valued and not element and isinstance(value, list):
-            return [self._value(to, item, where, element=True) for item in value]
+            formed = [self._value(to, item, where, element=True) for item in value]
+            return value if all(map(operator.is_, formed, value)) else formed
         for each in table.VALUES:
-            value = self.took(each, value, each.form(to, value), f"{where}: {to.path}")
+            if (after := each.form(to, value)) is not None:
+                value = self.took(each, value, after, where, to.path)
         if not isinstance(value, Mapping) or to.attribute.type is not Type.COMPLEX:
             return value
         subs = {key: to.attribute.sub(key) for key in value}
-        known = self._known(value, frozenset(key for key in value if subs[key] is not None), where)
-        return {
-            key: part if (sub := subs[key]) is None else self._value(_part(to, sub), part, where)
-            for key, part in known.items()
-        }
+        parts: dict[str, Any] = {}
+        for key, part in self._known(value, subs, where).items():
+            sub = subs[key]
+            plain = sub is None or (isinstance(part, str) and sub.type in _TEXT and not sub.multi_valued)
+            parts[key] = part if plain or sub is None else self._value(_part(to, sub), part, where)
+        same = len(parts) == len(value) and all(parts[key] is value[key] for key in parts)
+        return value if same else parts
 
 
 def _may_hold_booleans(text: str) -> bool:
@@ -223,7 +236,7 @@ def _with_created_elements(
             found = table.CREATION.form(operation, context)
         except SyncdError:
             return (*result, *operations[index:])  # a wrong path: the patch says which operation has it
-        rewritten = reading.took(table.CREATION, (operation,), found, at(operation))
+        rewritten = reading.took(table.CREATION, (operation,), found, operation)
         try:
             for each in rewritten:
                 context.patch.apply(each)
