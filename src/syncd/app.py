@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ from syncd import settings as configuration
 from syncd.core import filter as scim_filter
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core.connection import Access, TrustedIssuer
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
@@ -258,10 +260,28 @@ def _policy(name: str, source: written.Source, directory: Directory | None) -> S
         adopt=source.adopt,
         may_adopt=_condition(source.adopt)[0] if by_filter else None,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
+        access=_access(source) if isinstance(source, written.ScimSource) else Access(),
         dialect=str(policy),
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",
     )
+
+
+def _access(source: written.ScimSource) -> Access:
+    jwt = source.jwt
+    issuer = None
+    if jwt is not None:
+        issuer = TrustedIssuer(
+            issuer=jwt.issuer,
+            audience=jwt.audience,
+            jwks_url=jwt.jwks_url,
+            claims=jwt.claims,
+            algorithms=jwt.algorithms,
+            allow=frozenset(jwt.allow),
+            leeway_s=int(jwt.leeway.total_seconds()),
+            ca_file=None if jwt.ca_file is None else str(jwt.ca_file),
+        )
+    return Access(tuple(map(ip_network, source.networks)), source.rate, issuer)
 
 
 def _limit(limit: written.Limit) -> Limit:

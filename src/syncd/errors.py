@@ -107,6 +107,10 @@ class TooLarge(SyncdError):
     status = 413
 
 
+class TooManyRequests(Retryable):
+    status = 429
+
+
 class HeldByGuard(Retryable):
     status, exit_code = 429, 4
 

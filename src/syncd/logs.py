@@ -31,12 +31,14 @@ _SECRET_KEY: Final = re.compile(
     r"passw|passphrase|secret|authorization|cookie|credential|api_?key|private_?key|bearer|dsn", re.I
 )
 _TOKEN_KEY: Final = re.compile(r"(^|_)token(_value|_text)?$", re.I)  # but not `token_id` or `tokens`
-_SUSPECT: Final = re.compile(r"[\s=:]|syncd_", re.I)  # no shape does without; most values are one plain word
+_SUSPECT: Final = re.compile(r"[\s=:]|syncd_|eyJ", re.I)  # no shape does without; most values are one plain word
 _NAME: Final = r"\b(\w*(?:passw(?:or)?d|pwd|secret|api_?key|access_token|client_assertion))"
 _VALUE: Final = r"""(["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&)}\]]+)"""
 _SHAPES: Final = (
     # The id of a syncd token is public, and tells which one was meant.
     (re.compile(r"(syncd_[0-9a-f]{16})_[0-9a-f]{8,}", re.I), rf"\1_{HIDDEN}"),
+    (re.compile(r"syncd_at_[\w-]+\.[\w-]{8,}", re.I), f"syncd_at_{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"), HIDDEN),  # a signed token of anybody's
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.I), rf"\1 {HIDDEN}"),
     # Up to the last @ before the path, since a password may hold one.
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/]+@", re.I), rf"\1:{HIDDEN}@"),

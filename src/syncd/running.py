@@ -23,6 +23,7 @@ import uvicorn
 
 from syncd import logs
 from syncd.app import App, compose
+from syncd.auth import Policy
 from syncd.errors import SyncdError
 from syncd.metrics import Metrics
 from syncd.store import leases
@@ -145,6 +146,7 @@ def _uvicorn(app: App, database: Database, clock: Clock, sock: socket.socket, al
             open_status=http.bind.loopback and not http.trusted_proxies,
             timetables=app.timetables,
             needs_worker=not alone,
+            authentication=Policy(app.settings.tokens.failures_per_minute, app.settings.tokens.access_lifetime),
         ),
         access_log=False,
         log_config=None,

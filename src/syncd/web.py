@@ -1,8 +1,9 @@
 """The web process: one ASGI application over given parts. It reads no settings and opens nothing by itself.
 
 Observed -> Authenticated -> routes. The outermost layer gives each request its id, one log line, its metrics, and a plain 500
-with that id for what nobody expected. Everything needs a token but `/healthz` and `/readyz`; `/` and `/metrics` do too
-unless the process is bound to loopback (`open_status`). On shutdown the application closes the database it was given.
+with that id for what nobody expected. Everything needs a token but `/healthz`, `/readyz` and `/oauth/token`, where a client
+proves itself otherwise; `/` and `/metrics` do too unless the process is bound to loopback (`open_status`). On shutdown the
+application closes the database it was given.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syncd import status
-from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator
+from syncd import oauth, status
+from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator, Policy
 from syncd.core.actor import Actor
 from syncd.core.permission import METRICS_READ
 from syncd.core.workspace import Workspace
@@ -44,7 +45,7 @@ from syncd.store.standing import Standing
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
-OPEN: Final = frozenset({"/healthz", "/readyz"})
+OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH})
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
 
@@ -59,15 +60,18 @@ def create_web(
     routes: Sequence[BaseRoute] = (),
     timetables: Timetables = MappingProxyType({}),
     needs_worker: bool = False,
+    authentication: Policy = Policy(),
 ) -> Starlette:
     """The application. `workspaces`: by name; `public_url`: how others reach it, such as `https://syncd.example.org`.
 
     `open_status`: `/` and `/metrics` without a token, for a process bound to loopback. `token_cache_s`: how long a
     verified token is not looked up again, and so how long a revoked one may go on. `routes` come after SCIM's and stand
     behind the same authentication. `timetables`: when each source is to be read, for who asks how late it is.
-    `needs_worker`: not ready without a worker's heartbeat, since nobody else would run one.
+    `needs_worker`: not ready without a worker's heartbeat, since nobody else would run one. `authentication`: limits and
+    lifetimes.
     """
-    authenticator = Authenticator(database, workspaces, clock, token_cache_s)
+    authenticator = Authenticator(database, workspaces, clock, token_cache_s, authentication)
+    issuer = public_url.rstrip("/")
     context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
     metrics = Metrics()
     own = _Pages(
@@ -76,6 +80,7 @@ def create_web(
     application = Starlette(
         routes=[
             *scim_routes(context),
+            Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
             Route("/metrics", own.metrics_),

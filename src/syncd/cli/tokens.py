@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.permission import PLAIN
 from syncd.errors import UsageError
+from syncd.jwks import Untrusted, keys_of_file
 from syncd.scim.dialects import TOLERANCES
 from syncd.store import tokens as store
 from syncd.store.tokens import Token, Tolerated
@@ -35,6 +38,13 @@ def create(
         list[str] | None, typer.Option(help=f"{', '.join(PLAIN)}, users:update:active; may be repeated. Default: all.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="90d, or a date. Default: never.")] = None,
+    client: Annotated[
+        bool, typer.Option("--client", help="An OAuth client: what is printed is the client_secret for /oauth/token.")
+    ] = False,
+    public_keys: Annotated[
+        Path | None,
+        typer.Option(help="An OAuth client without a secret, which signs: a JWK Set (JSON). Prints the client_id."),
+    ] = None,
 ) -> None:
     """Make a token and print it, this once."""
     current = session(ctx)
@@ -43,12 +53,26 @@ def create(
         raise UsageError(no_such("connection", source, pushing, f"one of {', '.join(pushing)}, or configure it"))
     now = current.now()
     until = moment(expires, now, ahead=True) if expires else None
+    signing = None if public_keys is None else _keys(public_keys)
     wanted = [each for text in allow or ["*"] for each in text.replace(",", " ").split()]
     made, text = current.database.write_now(
-        lambda conn: store.create(conn, current.actor, name, now, current.app.ids, source, wanted, until)
+        lambda conn: store.create(
+            conn, current.actor, name, now, current.app.ids, source, wanted, until, client, signing
+        )
     )
-    say(f"token {made.name} ({made.id}) of source {made.source}; it is shown this once")
-    print(text)
+    if made.use is None:
+        say(f"token {made.name} ({made.id}) of source {made.source}; it is shown this once")
+    else:
+        proof = "it signs with its own key" if made.signs else "its secret is shown this once"
+        say(f"client {made.name} of source {made.source}: client_id {made.id}, POST to /oauth/token; {proof}")
+    print(text or made.id)
+
+
+def _keys(path: Path) -> dict[str, object]:
+    try:
+        return keys_of_file(json.loads(path.read_bytes()))
+    except (OSError, ValueError, Untrusted) as exc:
+        raise UsageError(f"--public-keys {path}: {exc}") from None
 
 
 def _pushing(current: Session) -> list[str]:
@@ -115,19 +139,20 @@ def _state(each: Token, current: Session) -> str:
 
 
 def _shown(each: Token, current: Session) -> str:
-    """The state; and how long it lasts, once its end was warned of."""
+    """The state; how long it lasts, once its end was warned of; and that it is an OAuth client."""
     state = _state(each, current)
-    if state != "live" or each.expires_at is None or each.expiry_warned_at is None:
+    state = f"{state} client" if each.use else state
+    if state.split()[0] != "live" or each.expires_at is None or each.expiry_warned_at is None:
         return state
     hours = int((each.expires_at - current.now()).total_seconds() // 3600)
-    return f"live, ends in {hours // 24} d" if hours >= 48 else f"live, ends in {hours} h"
+    return f"{state}, ends in {hours // 24} d" if hours >= 48 else f"{state}, ends in {hours} h"
 
 
 def _described(each: Token, state: str) -> dict[str, object]:
     return {
         **{"id": each.id, "name": each.name, "source": each.source, "allow": list(each.allow), "state": state},
         **{"created_at": each.created_at, "expires_at": each.expires_at, "revoked_at": each.revoked_at},
-        "last_used_at": each.last_used_at,
+        **{"last_used_at": each.last_used_at, "use": each.use or "bearer"},
     }
 
 

@@ -19,7 +19,7 @@ from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
 from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
-from syncd.settings.model import Directory, Http, LdapSource, Missing, Policy, Rule, ScimSource, Source, Workspace
+from syncd.settings.model import Directory, Http, Jwt, LdapSource, Missing, Policy, Rule, ScimSource, Source, Workspace
 
 Path: TypeAlias = tuple[str | int, ...]
 Contradiction: TypeAlias = tuple[Path, str]
@@ -69,6 +69,7 @@ def workspace(part: Workspace, known: Known) -> Iterator[Contradiction]:
         for path, what in _source(name, source, known):
             yield ("sources", name, *path), what
     yield from _rules(part, known)
+    yield from _issuers(part)
 
 
 def _missing(what: str, name: str, known: Iterable[str]) -> str:
@@ -125,6 +126,20 @@ def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
         yield from _ldap(source)
     if isinstance(source, ScimSource):
         yield from _switches(source.policy)
+
+
+def _issuers(part: Workspace) -> Iterator[Contradiction]:
+    """A token must mean one source."""
+    seen: list[tuple[str, Jwt]] = []
+    for name, source in part.sources.items():
+        if not isinstance(source, ScimSource) or source.jwt is None:
+            continue
+        for other, jwt in seen:
+            shared = jwt.claims.keys() & source.jwt.claims.keys()
+            same = jwt.issuer == source.jwt.issuer and set(jwt.audience) & set(source.jwt.audience)
+            if same and all(jwt.claims[claim] == source.jwt.claims[claim] for claim in shared):
+                yield ("sources", name, "jwt", "claims"), f"a token may fit source '{other}' as well: tell them apart"
+        seen.append((name, source.jwt))
 
 
 def _switches(policy: Policy) -> Iterator[Contradiction]:

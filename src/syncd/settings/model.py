@@ -11,7 +11,7 @@ from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from syncd.core.secret import Secret
 from syncd.scim import dialects
@@ -20,6 +20,7 @@ from syncd.settings.values import (
     DN,
     Address,
     Adopt,
+    Algorithm,
     Authzid,
     Bind,
     Condition,
@@ -30,10 +31,12 @@ from syncd.settings.values import (
     DurationOrNever,
     DurationOrZero,
     FilePath,
+    KeysUrl,
     LdapFilter,
     LdapUrls,
     Name,
     Network,
+    Permission,
     PolicyName,
     ReadableFile,
     SecretEnv,
@@ -44,6 +47,8 @@ from syncd.settings.values import (
     TimeZone,
     ToleranceName,
     WebUrl,
+    at_most,
+    one_or_list,
     policy_name,
     shown,
 )
@@ -93,6 +98,10 @@ class Worker(Block):
 class Tokens(Block):
     warn_before: tuple[Duration, ...] = (timedelta(days=14), timedelta(days=7), timedelta(days=1))
     """How long before a token expires to warn, each once: in the log, the activity record and an event."""
+    access_lifetime: Annotated[Duration, AfterValidator(at_most(timedelta(days=1)))] = timedelta(hours=1)
+    """How long an access token lasts that an OAuth client got at /oauth/token."""
+    failures_per_minute: Annotated[int, Field(ge=1)] = 600
+    """Wrong tokens from one address (IPv6: one /64) that are looked at; more are answered 429. Known tokens go on."""
 
 
 class Retention(Block):
@@ -367,6 +376,25 @@ def _policy(value: object) -> object:
     return {"base": policy_name(value)} if isinstance(value, str) else value
 
 
+class Jwt(Block):
+    issuer: str
+    """Who issues them: the claim `iss`, letter by letter."""
+    audience: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(one_or_list)]
+    """The claim `aud` must name one of these."""
+    jwks_url: KeysUrl
+    """Where the issuer's public keys are: https://HOST/..., or http:// on this machine."""
+    claims: Annotated[dict[str, str], Field(min_length=1)]
+    """What else a token must say, such as sub or azp: who of those the issuer knows may speak for this source."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
+    """Signatures that are accepted."""
+    allow: Annotated[tuple[Permission, ...], Field(min_length=1)] = ("*",)
+    """What such a token may do, as with syncd token create --allow."""
+    leeway: Annotated[DurationOrZero, AfterValidator(at_most(timedelta(minutes=5)))] = timedelta(seconds=60)
+    """How far the issuer's clock may be off."""
+    ca_file: ReadableFile | None = None
+    """Certificates to trust for jwks_url, PEM. Default: the public ones."""
+
+
 class ScimSource(Connection):
     kind: Literal["scim"]
     """Pushed by an identity provider."""
@@ -374,6 +402,12 @@ class ScimSource(Connection):
     """Which forms are understood that RFC 7644 does not have: a name (rfc, interop-strict, or a provider), or own switches."""
     sees: Literal["all", "own"] = "all"
     """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
+    networks: tuple[Network, ...] = ()
+    """Where its requests may come from. Not given: anywhere. Behind a proxy it needs http.trusted_proxies to be told."""
+    rate: Annotated[int, Field(ge=25)] = 1000
+    """Requests a second that each web process takes from it, twice as many at once; more are answered 429."""
+    jwt: Jwt | None = None
+    """Accept tokens that somebody else issues, beside syncd's own."""
 
 
 class LocalSource(Connection):

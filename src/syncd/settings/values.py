@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
+from syncd.core import permission
+from syncd.core.connection import ALGORITHMS
 from syncd.core.filter import parse_filter
 from syncd.core.schema import RULE_USER
 from syncd.core.secret import Secret
@@ -236,6 +238,33 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _keys_url(value: str) -> str:
+    parts = urlsplit(value)
+    local = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    if not parts.hostname or parts.fragment or parts.username or not (parts.scheme == "https" or local):
+        raise ValueError(
+            f"{shown(value)} is not an address such as https://idp.example.org/keys; http:// is of this machine"
+        )
+    return value
+
+
+def _permission(value: str) -> str:
+    try:
+        return permission.understood(value)
+    except SyncdError as exc:
+        raise ValueError(str(exc)) from None
+
+
+def at_most(most: timedelta) -> Callable[[timedelta], timedelta]:
+    def check(value: timedelta) -> timedelta:
+        if value > most:
+            unit = next(unit for unit in ("d", "h", "m", "s") if not most.total_seconds() % UNITS[unit])
+            raise ValueError(f"is more than {most.total_seconds() / UNITS[unit]:.0f}{unit}, the most that is safe")
+        return value
+
+    return check
+
+
 def _ldap_url(value: object) -> str:
     parts = urlsplit(str(value))
     if parts.scheme == "ldapi":
@@ -321,7 +350,7 @@ def _one_of(known: Iterable[str], listed: bool) -> Callable[[str], str]:
     return check
 
 
-def _one_or_list(value: object) -> object:
+def one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
@@ -367,6 +396,8 @@ SecretEnv = Annotated[
 Database = Annotated[str, PlainValidator(_database), _written("^(sqlite:///|postgresql://)", "sqlite:///var/syncd.db")]
 Address = Annotated[Bind, PlainValidator(parse_bind), _written(":[0-9]+$", "127.0.0.1:8080")]
 Network = Annotated[str, PlainValidator(_network), WithJsonSchema({"type": "string"})]
+KeysUrl = Annotated[str, AfterValidator(_keys_url), _written("^https?://", "https://idp.example.org/keys")]
+Permission = Annotated[str, AfterValidator(_permission)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldap[si]?://", "ldaps://dc1.example.org")]
 Authzid = Annotated[str, AfterValidator(_authzid)]
@@ -376,6 +407,7 @@ Condition = Annotated[str, AfterValidator(_condition)]
 Adopt = Annotated[str, AfterValidator(_adopt)]
 Name = Annotated[str, AfterValidator(_named(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "crm-users"))]
 policy_name = _one_of(dialects.NAMES, listed=True)
+Algorithm = Annotated[str, AfterValidator(_one_of(ALGORITHMS, listed=True)), WithJsonSchema({"enum": list(ALGORITHMS)})]
 PolicyName = Annotated[str, AfterValidator(policy_name), WithJsonSchema({"enum": list(dialects.NAMES)})]
 ToleranceName = Annotated[
     str,
@@ -383,10 +415,10 @@ ToleranceName = Annotated[
     WithJsonSchema({"enum": list(dialects.TOLERANCES)}),
 ]
 DNs = Annotated[
-    tuple[DN, ...], Field(min_length=1), BeforeValidator(_one_or_list, json_schema_input_type=DN | tuple[DN, ...])
+    tuple[DN, ...], Field(min_length=1), BeforeValidator(one_or_list, json_schema_input_type=DN | tuple[DN, ...])
 ]
 LdapUrls = Annotated[
     tuple[LdapUrl, ...],
     Field(min_length=1),
-    BeforeValidator(_one_or_list, json_schema_input_type=LdapUrl | tuple[LdapUrl, ...]),
+    BeforeValidator(one_or_list, json_schema_input_type=LdapUrl | tuple[LdapUrl, ...]),
 ]

@@ -1,4 +1,4 @@
-"""Tokens: `syncd_<id>_<secret>`. The id is public and finds the row; of the secret only its SHA-256 is kept.
+"""Tokens and OAuth clients: `syncd_<id>_<secret>`. The id is public and finds the row; of the secret only its SHA-256 is kept.
 
 256 random bits need no slow hash, so checking one costs a point read and a comparison in constant time. A token belongs to
 one workspace and one source and may do what `allow` lists, no more. Its text is returned once, by `create` and `rotate`.
@@ -29,6 +29,7 @@ from syncd.store.commit import record_one
 from syncd.store.facts import Rows
 
 Ids = Callable[[], str]
+CLIENT = "client"
 GRACE = timedelta(days=7)
 
 _TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
@@ -48,6 +49,12 @@ class Token:
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     expiry_warned_at: datetime | None = None
+    use: str | None = None  # "client", or None: sent with each request
+    public_keys: Mapping[str, Any] | None = None  # a JWK Set
+
+    @property
+    def signs(self) -> bool:
+        return self.public_keys is not None
 
     def live(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
@@ -62,8 +69,11 @@ def create(
     source: str = "scim",
     allow: Iterable[str] = ("*",),
     expires_at: datetime | None = None,
+    client: bool = False,
+    public_keys: Mapping[str, Any] | None = None,
 ) -> tuple[Token, str]:
-    """A new token of the actor's workspace, and its text, shown this once.
+    """A new token of the actor's workspace, and its text, shown this once. `client`: an OAuth client, its text the
+    client_secret; with `public_keys` (a JWK Set of nothing private) the text is "".
 
     Several live tokens may bear one name: that is how they are rotated. Raises InvalidValue for a permission that does
     not exist, an empty name, or an expiry that has passed.
@@ -75,7 +85,17 @@ def create(
         raise InvalidValue("a token needs a name and a source")
     if expires_at is not None and expires_at <= now:
         raise InvalidValue(f"token {shown(name)} would have expired already, at {expires_at.isoformat()}")
-    token = Token(secrets.token_hex(8), actor.workspace, name, source, allowed, now, expires_at)
+    token = Token(
+        secrets.token_hex(8),
+        actor.workspace,
+        name,
+        source,
+        allowed,
+        now,
+        expires_at,
+        use=CLIENT if client or public_keys is not None else None,
+        public_keys=public_keys,
+    )
     return token, _store(conn, actor, token, "token_create", now, ids)
 
 
@@ -88,6 +108,11 @@ def rotate(
     """
     live = _named(conn, actor.workspace, which, now)
     old = live[-1]
+    if old.signs:
+        raise InvalidValue(
+            f"client {shown(old.name)} signs with keys of its own: make another with the new keys, by "
+            "`syncd token create --public-keys`, then revoke this one"
+        )
     lifetime = None if old.expires_at is None else old.expires_at - old.created_at
     token = Token(
         secrets.token_hex(8),
@@ -97,6 +122,7 @@ def rotate(
         old.allow,
         now,
         None if lifetime is None else now + lifetime,
+        use=old.use,
     )
     text = _store(conn, actor, token, "token_rotate", now, ids)
     c = t.tokens.c
@@ -127,6 +153,31 @@ def listed(conn: Connection, workspace: str) -> tuple[Token, ...]:
 
 def authenticate(conn: Connection, text: str, now: datetime, door: str = "scim") -> Actor | None:
     """Who bears this token; None if there is no such live token, without saying why."""
+    token = _proven(conn, text, now)
+    return None if token is None or token.use == CLIENT else _actor(token, door)
+
+
+def client(conn: Connection, client_id: str, secret: str, now: datetime) -> Token | None:
+    """The live client of this id and secret; None, without saying why."""
+    token = _proven(conn, secret, now)
+    return token if token is not None and token.use == CLIENT and token.id == client_id else None
+
+
+def signing_client(conn: Connection, client_id: str, now: datetime) -> Token | None:
+    """The live client of this id that has public keys; whether it is the one who asks, its signature must show."""
+    row = conn.execute(select(t.tokens).where(t.tokens.c.id == client_id)).first()
+    token = None if row is None else _token(row)
+    return token if token is not None and token.signs and token.live(now) else None
+
+
+def bearer_of_access(conn: Connection, client_id: str, now: datetime, door: str = "scim") -> Actor | None:
+    """Who bears an access token of this client; None if the client has ended since."""
+    row = conn.execute(select(t.tokens).where(t.tokens.c.id == client_id)).first()
+    token = None if row is None else _token(row)
+    return _actor(token, door) if token is not None and token.use == CLIENT and token.live(now) else None
+
+
+def _proven(conn: Connection, text: str, now: datetime) -> Token | None:
     match = _TOKEN.fullmatch(text)
     row = None if match is None else conn.execute(select(t.tokens).where(t.tokens.c.id == match[1])).first()
     # Compared even when there is no row, so that the time taken does not tell ids apart.
@@ -134,8 +185,10 @@ def authenticate(conn: Connection, text: str, now: datetime, door: str = "scim")
     if not hmac.compare_digest(known, _hash(match[2] if match else "")) or row is None:
         return None
     token = _token(row)
-    if not token.live(now):
-        return None
+    return token if token.live(now) and not token.signs else None
+
+
+def _actor(token: Token, door: str) -> Actor:
     return Actor(
         door,
         token.name,
@@ -256,11 +309,20 @@ def _store(conn: Connection, actor: Actor, token: Token, action: str, now: datet
             allow=list(token.allow),
             created_at=token.created_at,
             expires_at=token.expires_at,
+            use=token.use,
+            public_keys=token.public_keys,
         )
     )
-    recorded = {"id": token.id, "source": token.source, "allow": token.allow, "expires_at": token.expires_at}
+    recorded: dict[str, Any] = {
+        "id": token.id,
+        "source": token.source,
+        "allow": token.allow,
+        "expires_at": token.expires_at,
+    }
+    if token.use is not None:
+        recorded["use"] = token.use
     record_one(conn, actor, action, token.name, "", recorded, now, ids)
-    return f"syncd_{token.id}_{secret}"
+    return "" if token.signs else f"syncd_{token.id}_{secret}"
 
 
 def _named(conn: Connection, workspace: str, which: str, now: datetime) -> list[Token]:
@@ -286,6 +348,8 @@ def _token(row: Any) -> Token:
         row.revoked_at,
         row.last_used_at,
         row.expiry_warned_at,
+        row.use,
+        row.public_keys,
     )
 
 

@@ -1,0 +1,31 @@
+"""How often: a token bucket for each of many keys, in bounded memory. Pure; the time is handed in.
+
+A key starts with a full bucket of `burst` and gets `per_s` more each second. When there are more keys than `most`, the one
+that was quiet the longest is forgotten, that is, its bucket is full again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from math import ceil
+
+
+class Buckets:
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._full_at: OrderedDict[Hashable, float] = OrderedDict()  # when the bucket will be full again
+
+    def wait_s(self, key: Hashable, now: float, per_s: float, burst: float) -> int:
+        """Whole seconds until there is something in the bucket again; 0: now."""
+        missing = max(0.0, self._full_at.get(key, now) - now) * per_s
+        return max(0, ceil((missing - (burst - 1)) / per_s - 1e-9))
+
+    def take(self, key: Hashable, now: float, per_s: float) -> None:
+        self._full_at[key] = max(now, self._full_at.get(key, now)) + 1 / per_s
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._most:
+            self._full_at.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._full_at)
