@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,6 +14,8 @@ import uvicorn
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 
+from syncd.core.workspace import Workspace
+from syncd.scim import dialects
 from syncd.web import create_web
 
 from .conftest import Service
@@ -38,6 +41,17 @@ def address(service: Service) -> Iterator[str]:
 
 
 def test_no_error_and_nothing_critical(service: Service, address: str) -> None:
+    judged(service, address)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nor_under_the_strict_policy(service: Service, address: str) -> None:
+    own = replace(service.workspaces["default"].source("okta"), tolerances=dialects.POLICIES["rfc"])
+    service.workspaces["default"] = Workspace(sources={"okta": own})
+    judged(service, address)
+
+
+def judged(service: Service, address: str) -> None:
     headers = {"Authorization": f"Bearer {service.token}"}
     with httpx2.Client(base_url=f"{address}/scim/v2", headers=headers, timeout=30) as http:
         client = SyncSCIMClient(http)
