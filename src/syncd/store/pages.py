@@ -25,6 +25,7 @@ from syncd.store.search import Columns, Dialect, compile_filter, sort_key
 
 Key = str | int | float | None
 Row = TypeVar("Row")
+FAR: Final = 1000
 _INSTANT: Final = "\x00t"  # no text holds a NUL
 _DECIMAL: Final = "\x00d"
 
@@ -163,7 +164,12 @@ def _rows(
         return []
     query = query.order_by(None).order_by(*_ordering(key, id, order.descending))
     if not window.keyset:
-        return conn.execute(query.limit(window.count).offset(window.start - 1), bound).all()
+        here = query.limit(window.count).offset(window.start - 1)
+        if window.start > FAR and any(column is id for column in query.selected_columns):
+            # What is selected beside the id, the database would work out for every row that it skips.
+            ids = here.with_only_columns(id).correlate(None)
+            here = query.where(id.in_(ids))
+        return conn.execute(here, bound).all()
     if window.after is not None:
         query = query.where(_behind(key, id, order.descending, window.after))
     return conn.execute(query.limit(window.count + 1), bound).all()
