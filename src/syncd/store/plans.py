@@ -88,7 +88,7 @@ def batch_size(conn: Connection, workspace: str) -> int:
     if conn.dialect.name == "postgresql":
         return 500
     if any(each.kind == "web" and each.alive for each in leases.processes(conn)):
-        return 50
+        return 25
     users = conn.scalar(
         select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
     )
