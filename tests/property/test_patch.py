@@ -101,6 +101,21 @@ def test_no_operation_mutates_the_input_or_raises_anything_but_our_errors(docume
     assert repr(operations) == repr(sent)
 
 
+@given(documents(), st.lists(junk, max_size=4), st.sampled_from(dialects.NAMES))
+def test_what_a_policy_lets_through_is_the_rfc_s_form(document, operations, policy):
+    """Whatever can be applied after one reading is taken as it stands by a reading under `rfc`."""
+    held = dialects.POLICIES[policy]
+    try:
+        formed, used = dialects.patch_in_rfc_form(operations, document, USER, held)
+        apply_patch(document, formed, USER)
+    except SyncdError as exc:
+        assert 400 <= exc.status < 500
+        return
+    assert used <= held
+    again, took = dialects.patch_in_rfc_form(formed, document, USER, dialects.POLICIES["rfc"])
+    assert (again, took - {"pathless_patch"}) == (formed, frozenset())
+
+
 @given(documents(), st.lists(junk, max_size=3))
 def test_without_tolerances_too(document, operations):
     try:
