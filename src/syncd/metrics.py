@@ -44,6 +44,7 @@ def _operations() -> Iterator[tuple[tuple[str, str], str]]:
         for method, verb in (("GET", "get"), ("PUT", "replace"), ("PATCH", "patch"), ("DELETE", "delete")):
             yield (method, f"{path}/{{id}}"), f"{verb}_{one}"
     yield ("POST", "/scim/v2/Bulk"), "bulk"
+    yield ("GET", "/scim/v2/Events/{id}"), "get_event"
     for name in ("ServiceProviderConfig", "ResourceTypes", "ResourceTypes/{id}", "Schemas", "Schemas/{id}"):
         yield ("GET", f"/scim/v2/{name}"), "discover"
     for name, path in (("healthz", "/healthz"), ("readyz", "/readyz"), ("metrics", "/metrics"), ("status", "/")):

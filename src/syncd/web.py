@@ -37,8 +37,9 @@ from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
 from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, Context, error
+from syncd.scim.later import Later
 from syncd.scim.messages import error_body
-from syncd.scim.routes import scim_routes
+from syncd.scim.routes import scim_routes, writes_of
 from syncd.store import leases, migrate, standing
 from syncd.store.engine import Database
 from syncd.store.standing import Standing
@@ -73,13 +74,14 @@ def create_web(
     authenticator = Authenticator(database, workspaces, clock, token_cache_s, authentication)
     issuer = public_url.rstrip("/")
     context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
+    later = Later(writes_of(context))
     metrics = Metrics()
     own = _Pages(
         database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker
     )
     application = Starlette(
         routes=[
-            *scim_routes(context),
+            *scim_routes(context, later),
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
@@ -97,8 +99,9 @@ def create_web(
             ),
         ],
         exception_handlers={SyncdError: _refused},
-        lifespan=lambda _: _running(authenticator, database, metrics),
+        lifespan=lambda _: _running(authenticator, database, metrics, later),
     )
+    application.state.later = later
     application.router.redirect_slashes = False  # a path has one spelling, made in front
     return application
 
@@ -109,18 +112,25 @@ async def _refused(_: Request, exc: Exception) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def _running(authenticator: Authenticator, database: Database, metrics: Metrics) -> AsyncIterator[None]:
+async def _running(
+    authenticator: Authenticator, database: Database, metrics: Metrics, later: Later
+) -> AsyncIterator[None]:
     async def note() -> None:
         while True:
             await asyncio.sleep(NOTE_USED_EVERY_S)
             await _note_used(authenticator)
 
-    tasks = [asyncio.create_task(note()), asyncio.create_task(metrics.watch(database))]
+    tasks = [
+        asyncio.create_task(note()),
+        asyncio.create_task(metrics.watch(database)),
+        asyncio.create_task(later.run()),
+    ]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await _note_used(authenticator)
         await database.aclose()
 

@@ -45,10 +45,13 @@ class Record(Protocol):
 
     def actor(self, index: int) -> Actor: ...
 
-    def note(self, index: int) -> Note:
+    def note(self, index: int, method: str, endpoint: str, bulk_id: str | None) -> Note:
         """Keeps a success, in its transaction."""
 
-    async def failed(self, index: int, result: Result) -> None: ...
+    async def failed(self, index: int, endpoint: str, result: Result) -> None: ...
+
+    async def alive(self) -> None:
+        """Raises Conflict once another process is at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,10 @@ class Bulk:
         results = await job.run()
         if job.tolerated:
             call.request.scope[TOLERANCES] = job.tolerated | call.request.scope.get(TOLERANCES, frozenset())
+        return self.response(results)
+
+    @staticmethod
+    def response(results: Sequence[Result]) -> Response:
         body = {"schemas": [RESPONSE_URN], "Operations": [each.to_scim() for each in results]}
         return Response(orjson.dumps(body), media_type=MEDIA_TYPE)
 
@@ -98,14 +105,18 @@ class Job:
             todo = [operations[index] for index in step if index not in self._results]
             if not todo:
                 continue
+            if self.record is not None:
+                await self.record.alive()
             circle = len(step) > 1 or todo[0].bulk_id in todo[0].refers
             found = await (self._circle(todo) if circle else self._single(todo[0]))
+            if self.record is not None and self._away is not None:
+                raise self._away  # nothing is known of it: it is tried again later
             for each in todo:
                 result = found[each.index]
                 self._keep(each, result)
                 errors += not result.done
                 if self.record is not None and not result.done:
-                    await self.record.failed(each.index, self._results[each.index])
+                    await self.record.failed(each.index, each.endpoint, self._results[each.index])
         return [self._results[index] for index in sorted(self._results)]
 
     def _keep(self, operation: BulkOperation, result: Result) -> None:
@@ -161,7 +172,9 @@ class Job:
         return self.actor if self.record is None else self.record.actor(operation.index)
 
     def _note(self, operation: BulkOperation) -> Note | None:
-        return None if self.record is None else self.record.note(operation.index)
+        if self.record is None:
+            return None
+        return self.record.note(operation.index, operation.method, operation.endpoint, operation.bulk_id)
 
     # -- in a circle ---------------------------------------------------------------------------------------------------
 

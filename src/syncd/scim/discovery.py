@@ -20,9 +20,18 @@ MAX_BULK_BYTES: Final = 4_194_304
 RESOURCE_TYPES: Final = (USER, GROUP)
 
 
-def service_provider_config(base_url: str) -> dict[str, Any]:
-    """The body of `/ServiceProviderConfig`."""
-    return {
+# RFC 9967 section 4. What else happens is kept as events too, but nobody can have those sent yet.
+SECURITY_EVENTS: Final = {"asyncRequest": "request", "eventUris": ["urn:ietf:params:scim:event:misc:asyncresp"]}
+
+
+def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The body of `/ServiceProviderConfig`. `asked`: attributes named by the request, in lower case.
+
+    `securityEvents` is OPTIONAL, and shown to who asks for it: scim2-client 0.13 breaks off at attributes that are younger
+    than itself, before its first request.
+    """
+    events = {"securityEvents": SECURITY_EVENTS} if "securityevents" in asked else {}
+    return events | {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": True},
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},

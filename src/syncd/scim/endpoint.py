@@ -331,7 +331,8 @@ class Endpoint:
         if method.permission != AUTHENTICATED and not actor.may(method.permission):
             raise Forbidden(f"this token lacks the permission {named(method.permission)}")
         workspace = self.context.workspaces[actor.workspace]
-        return await method.handle(Call(self.context, request, actor, workspace, method.permission, dry_run))
+        asking = replace(actor, method=request.method)
+        return await method.handle(Call(self.context, request, asking, workspace, method.permission, dry_run))
 
 
 def _dry_run(request: Request) -> bool:

@@ -6,7 +6,8 @@ What is not listed does not exist: a path gives 404, a method 405, both as SCIM 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,12 +18,16 @@ from syncd.errors import Forbidden, NotFound
 from syncd.scim import discovery, groups, query, users
 from syncd.scim.bulk import Bulk
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Endpoint, Handler, Method, NotOffered
+from syncd.scim.later import Later
 from syncd.scim.messages import list_response
 from syncd.scim.writes import Writes
 
 
-def scim_routes(context: Context) -> list[Route]:
+def scim_routes(context: Context, later: Later) -> list[Route]:
     """The routes, for an application that has authenticated the request before (auth.Authenticated)."""
+
+    def or_later(path: str, methods: Mapping[str, Method]) -> dict[str, Method]:
+        return {name: replace(each, handle=later.or_now(path, each.handle)) for name, each in methods.items()}
 
     def at(path: str, **methods: Method) -> Route:
         return Route(PREFIX + path, Endpoint(context, PREFIX + path, **methods))
@@ -34,7 +39,7 @@ def scim_routes(context: Context) -> list[Route]:
         method = Method(AUTHENTICATED, _not_offered(why))
         return at(path, GET=method, POST=method, PUT=method, PATCH=method, DELETE=method)
 
-    routes, writes = [], writes_of(context)
+    routes, writes = [], later.writes
     for name, kind, module, list_, search in (
         ("/Users", "users", users, query.users, query.search_users),
         ("/Groups", "groups", groups, query.groups, query.search_groups),
@@ -42,19 +47,20 @@ def scim_routes(context: Context) -> list[Route]:
         can_read = f"{kind}:read"
         of_list, of_one = writes.endpoints[name]
         routes += [
-            at(name, GET=Method(can_read, list_), **of_list),
+            at(name, GET=Method(can_read, list_), **or_later(name, of_list)),
             at(f"{name}/.search", POST=Method(can_read, search)),
-            at(f"{name}/{{id}}", GET=Method(can_read, module.get), **of_one),
+            at(f"{name}/{{id}}", GET=Method(can_read, module.get), **or_later(name, of_one)),
         ]
     return [
         *routes,
-        at("/ServiceProviderConfig", **reading(_one(discovery.service_provider_config))),
+        at("/ServiceProviderConfig", **reading(_config)),
         at("/ResourceTypes", **reading(_all(discovery.resource_types))),
         at("/ResourceTypes/{id}", **reading(_named(discovery.resource_type))),
         at("/Schemas", **reading(_all(discovery.schemas))),
         at("/Schemas/{id}", **reading(_named(discovery.schema))),
         missing("/Me", "a token belongs to a connection, not to a person: ask for /Users/{id}"),
-        at("/Bulk", POST=Method(AUTHENTICATED, Bulk(writes).handle)),
+        at("/Bulk", **or_later("/Bulk", {"POST": Method(AUTHENTICATED, Bulk(writes).handle)})),
+        at("/Events/{id}", **reading(later.event)),
         at("", GET=Method(AUTHENTICATED, query.everything)),
         at("/.search", POST=Method(AUTHENTICATED, query.search_everything)),
         Route("/scim", Endpoint(context, "/scim")),
@@ -73,12 +79,11 @@ def writes_of(context: Context) -> Writes:
     return Writes(context, endpoints)
 
 
-def _one(make: Callable[[str], dict[str, Any]]) -> Handler:
-    async def handle(call: Call) -> Response:
-        _refuse_filter(call)
-        return Response(orjson.dumps(make(call.context.base_url)), media_type=MEDIA_TYPE)
-
-    return handle
+async def _config(call: Call) -> Response:
+    _refuse_filter(call)
+    asked = frozenset(name.lower() for name in call.query().attributes)
+    config = discovery.service_provider_config(call.context.base_url, asked)
+    return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 
 
 def _all(make: Callable[[str], list[dict[str, Any]]]) -> Handler:

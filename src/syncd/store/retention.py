@@ -32,7 +32,7 @@ class Retention:
     run_details: timedelta | None = timedelta(days=7)  # set-aside entries and items of finished runs
     runs: timedelta | None = timedelta(days=400)
     activity: timedelta | None = None
-    delivered: timedelta | None = timedelta(days=7)  # events that were delivered
+    delivered: timedelta | None = timedelta(days=7)  # events that were delivered; asynchronous requests that are done
     undelivered: timedelta | None = timedelta(days=30)  # events nobody fetched
     tokens: timedelta | None = timedelta(days=90)  # after they expired or were revoked
     losses: timedelta = timedelta(hours=48)  # not less than the longest rolling window of any source
@@ -143,6 +143,7 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
         lambda policy: policy.undelivered,
         lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date),
     ),
+    "requests": (t.requests, lambda policy: policy.delivered, lambda _, date: t.requests.c.done_at < date),
     "losses": (t.losses, lambda policy: policy.losses, lambda _, date: t.losses.c.at < date),
     "tokens": (
         t.tokens,

@@ -482,6 +482,27 @@ outbox = Table(
     Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
 )
 
+requests = Table(
+    "requests",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),  # its `txn` (RFC 9967); what came of it is in the outbox under that id
+    Column("source", Text, nullable=False),
+    Column("actor", JsonText, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),  # "/Users", "/Groups" or "/Bulk"
+    Column("resource_id", Text),
+    Column("query", Text, nullable=False),
+    Column("if_match", Text),
+    Column("body", LargeBinary),  # until it is done
+    Column("operations", Integer),  # of a bulk request
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("at", Instant, nullable=False),
+    Column("done_at", Instant),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("requests_waiting", "done_at", "workspace", "source", "id"),
+)
+
 totals = Table(
     "totals",
     metadata,

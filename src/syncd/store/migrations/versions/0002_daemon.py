@@ -1,5 +1,5 @@
 """The daemon: heartbeats of its processes, and when a token's expiry was warned of. What SCIM searches and sorts by:
-e-mail addresses by value, names in the order of code points; and the key that seals cursors.
+e-mail addresses by value, names in the order of code points; and the key that seals cursors. Requests to be done later.
 
 Only adds, so the old release still runs; but what it writes meanwhile is not found by e-mail.
 
@@ -63,6 +63,25 @@ def upgrade() -> None:
         sa.Column("created_at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "requests",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("actor", types.JsonText(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("resource_id", sa.Text(), nullable=True),
+        sa.Column("query", sa.Text(), nullable=False),
+        sa.Column("if_match", sa.Text(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.Column("operations", sa.Integer(), nullable=True),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("at", types.Instant(), nullable=False),
+        sa.Column("done_at", types.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    op.create_index("requests_waiting", "requests", ["done_at", "workspace", "source", "id"])
     op.create_table(
         "emails",
         sa.Column("workspace", sa.Text(), nullable=False),
