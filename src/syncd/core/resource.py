@@ -164,14 +164,27 @@ def canonical(
         if resolved.path in seen:
             raise InvalidValue(f"{resolved.path} is given twice; names do not differ by case.")
         seen.add(resolved.path)
-        if Mutability.READ_ONLY in (resolved.attribute.mutability, resolved.parent and resolved.parent.mutability):
+        if resolved.read_only:
             continue
         _spread(values, resolved, canonical_value(resolved, value, unknown))
     if not partial:
         for attribute in resource_type.attributes:
             if attribute.required and attribute.name != "schemas" and not str(values.get(attribute.name, "")).strip():
                 raise InvalidValue(f"{attribute.name} is required.")
+        _check_extensions(values, resource_type)
     return values
+
+
+def _check_extensions(values: Values, resource_type: ResourceType) -> None:
+    """An extension is there if it holds something; then, or if it has to be there, so must what it requires."""
+    for schema, needed in resource_type.extensions:
+        used = any(path.startswith(f"{schema.id}:") for path in values)
+        if needed and not used:
+            raise InvalidValue(f"{schema.id} is required: the resource needs attributes of this extension.")
+        for attribute in schema.attributes if used else ():
+            path = f"{schema.id}:{attribute.name}"
+            if attribute.required and not any(each == path or each.startswith(f"{path}.") for each in values):
+                raise InvalidValue(f"{path} is required.")
 
 
 def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore") -> JSON:

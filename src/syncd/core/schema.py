@@ -155,6 +155,12 @@ class Resolved:
         object.__setattr__(self, "search_keys", keys)
 
     @property
+    def read_only(self) -> bool:
+        """Itself, or what it is a part of."""
+        own = self.attribute.mutability is Mutability.READ_ONLY
+        return own or (self.parent is not None and self.parent.mutability is Mutability.READ_ONLY)
+
+    @property
     def top(self) -> str:
         """Canonical path of the top-level attribute: `name` for `name.givenName`."""
         return self.path if self.parent is None else self.path[: -len(self.attribute.name) - 1]
@@ -170,6 +176,8 @@ class ResourceType:
     schema: Schema
     extensions: tuple[tuple[Schema, bool], ...] = ()
     _paths: dict[str, Resolved] = field(init=False, repr=False, default_factory=dict)
+    set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
+    hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
 
     def __post_init__(self) -> None:
         for attribute in self.attributes:
@@ -182,6 +190,16 @@ class ResourceType:
             for attribute in schema.attributes:
                 for at, resolved in _spellings(attribute, f"{schema.id}:", schema.id):
                     self._paths[at] = self._paths[at.lower()] = resolved
+        every = {resolved.path: resolved for resolved in self._paths.values()}.values()
+        set_once = {
+            each.path
+            for each in every
+            if each.attribute.mutability is Mutability.IMMUTABLE and not (each.parent and each.parent.multi_valued)
+        }
+        object.__setattr__(self, "set_once", frozenset(set_once))
+        stored = (each for each in every if not each.read_only)
+        hidden = any(each.attribute.returned in (Returned.NEVER, Returned.REQUEST) for each in stored)
+        object.__setattr__(self, "hides", hidden)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:

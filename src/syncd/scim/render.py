@@ -107,7 +107,7 @@ def _finished(
         "version": etag(stored.version),
     }
     whole = document[:-1] + b"," + orjson.dumps(spliced)[1:]
-    return whole if shown.all else projected(orjson.loads(whole), shown, resource_type)
+    return whole if shown.all and not resource_type.hides else projected(orjson.loads(whole), shown, resource_type)
 
 
 def projected(document: dict[str, Any], shown: Shown, resource_type: ResourceType) -> bytes:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from syncd.core.resource import canonical, flatten
-from syncd.core.schema import Mutability, ResourceType
+from syncd.core.schema import ResourceType
 from syncd.core.state import Link
-from syncd.errors import InvalidValue
+from syncd.errors import InvalidValue, Mutability
 from syncd.scim.members import MemberEdit
 from syncd.scim.messages import Operation
 
@@ -31,15 +31,24 @@ class Statement:
     external_id: str | None = None
     active: bool | None = None
     members: tuple[str, ...] | None = None  # of a group; () empties it
+    set_once: frozenset[str] = frozenset()  # paths of immutable values
 
     def link(self, source: str, id: str, own: Link | None) -> Link:
-        """This connection's link after a whole document was stated."""
+        """This connection's link after a whole document was stated.
+
+        Raises Mutability if an immutable value is there and another one was sent; one that was not sent stays
+        (RFC 7644 section 3.5.1).
+        """
         start = own or Link(source, id)
         key = self.external_id or start.key
+        there = {path: start.values[path] for path in self.set_once if path in start.values}
+        for path, value in there.items():
+            if self.values.get(path, value) != value:
+                raise Mutability(f"{path} is immutable: it is set once, leave it as it is")
         return replace(
             start,
             key=key,
-            values=dict(self.values),
+            values={**self.values, **there},
             enabled=start.enabled if self.active is None else self.active,
         )
 
@@ -55,6 +64,7 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
         _external_id(values.get("externalId")),
         values.get("active"),
         None if members is None else tuple(dict.fromkeys(_member_id(each) for each in members)),
+        resource_type.set_once,
     )
 
 
@@ -114,9 +124,7 @@ def _values(values: Mapping[str, Any], resource_type: ResourceType) -> dict[str,
     kept: dict[str, Any] = {}
     for path, value in values.items():
         at = resource_type.resolve(path)
-        if at is None or at.top in _OF_THE_LINK:
-            continue
-        if Mutability.READ_ONLY in (at.attribute.mutability, at.parent and at.parent.mutability):
+        if at is None or at.top in _OF_THE_LINK or at.read_only:
             continue
         if path in _INDEXED:
             _short(path, value)
