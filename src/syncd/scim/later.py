@@ -41,6 +41,9 @@ MAX_WAIT_S: Final = 20
 ATTEMPTS: Final = 10  # of a request whose process ends each time
 TURN: Final = 50  # requests of one connection before another has its turn
 RENEW_S: Final = 15.0
+_KEPT: Final = tuple(  # of an actor, beside its permissions; the rest is of the request or of no use
+    sorted({*Actor.__slots__} - {"door", "workspace", "source", "allow", "method", "txn", "run_id", "expires_at"})
+)
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.ASCII)
 log = structlog.get_logger()
 
@@ -89,7 +92,7 @@ class Later:
             actor.workspace,
             context.ids(),
             actor.source,
-            {"name": actor.name, "allow": sorted(actor.allow), "token_id": actor.token_id},
+            {name: getattr(actor, name) for name in _KEPT} | {"allow": sorted(actor.allow)},
             write.method,
             write.endpoint,
             context.clock(),
@@ -344,16 +347,15 @@ class _Record:
         return self._known
 
     def actor(self, index: int) -> Actor:
-        said = self.accepted.actor
+        accepted = self.accepted
+        kept = {**accepted.actor, "allow": frozenset(accepted.actor["allow"])}
         return Actor(
-            "scim",
-            said["name"],
-            self.accepted.workspace,
-            self.accepted.source,
-            frozenset(said["allow"]),
-            said["token_id"],
-            method=self.accepted.method,
+            door="scim",
+            workspace=accepted.workspace,
+            source=accepted.source,
+            method=accepted.method,
             txn=self.txn(index),
+            **kept,
         )
 
     def note(self, index: int, method: str = "", endpoint: str = "", bulk_id: str | None = None) -> Note:
