@@ -19,7 +19,13 @@ class Role:
 
     @property
     def privileged(self) -> bool:
-        return any(allows(self.permissions, wanted) for wanted in ("users.manage", "permissions.manage"))
+        return privileged(self.permissions)
+
+
+def privileged(permissions: Iterable[str]) -> bool:
+    """Whether they let one manage users or permissions."""
+    held = tuple(permissions)
+    return any(allows(held, wanted) for wanted in ("users.manage", "permissions.manage"))
 
 
 def allows(permissions: Iterable[str], wanted: str) -> bool:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, distinct, func, select
 
-from syncd.core.access import OWNER
+from syncd.core.access import OWNER, privileged
 from syncd.core.guards import Held
 from syncd.core.resource import fold
 from syncd.core.rules import view
-from syncd.core.state import Group
+from syncd.core.state import Grant, Group
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
@@ -168,8 +168,8 @@ def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
     if edit is None or draft.before is None:
         return None
     name = draft.before.name
-    if any(grant.kind == "role" and _privileged(decision, grant.value) for grant in draft.before.grants):
-        return Refused(f"{name} holds a privileged role: no source may adopt that account")
+    if any(_privileged(decision, grant) for grant in draft.before.grants):
+        return Refused(f"{name} holds a privileged role or permission: no source may adopt that account")
     if decision.policy.adopt == "never":
         return Uniqueness(
             f"userName {name!r} exists and is not linked to source {decision.source}; its `adopt` is `never`"
@@ -183,5 +183,8 @@ def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
     return None
 
 
-def _privileged(decision: Decision, role: str) -> bool:
-    return role in decision.workspace.roles and decision.workspace.roles[role].privileged
+def _privileged(decision: Decision, grant: Grant) -> bool:
+    if grant.kind == "permission":
+        return privileged([grant.value])
+    role = decision.workspace.roles.get(grant.value) if grant.kind == "role" else None
+    return role is not None and role.privileged
