@@ -19,6 +19,8 @@ from syncd.errors import UsageError
 from syncd.jwks import Untrusted, keys_of_file
 from syncd.scim.dialects import TOLERANCES
 from syncd.store import tokens as store
+from syncd.store.describe import find_user
+from syncd.store.read import Connection
 from syncd.store.tokens import Token, Tolerated
 
 token = typer.Typer(help="Tokens: create, list, show, rotate, revoke.", no_args_is_help=True)
@@ -45,6 +47,7 @@ def create(
         Path | None,
         typer.Option(help="An OAuth client without a secret, which signs: a JWK Set (JSON). Prints the client_id."),
     ] = None,
+    user: Annotated[str | None, typer.Option(help="The person who bears it, by userName or id: SCIM's /Me.")] = None,
 ) -> None:
     """Make a token and print it, this once."""
     current = session(ctx)
@@ -55,11 +58,14 @@ def create(
     until = moment(expires, now, ahead=True) if expires else None
     signing = None if public_keys is None else _keys(public_keys)
     wanted = [each for text in allow or ["*"] for each in text.replace(",", " ").split()]
-    made, text = current.database.write_now(
-        lambda conn: store.create(
-            conn, current.actor, name, now, current.app.ids, source, wanted, until, client, signing
+
+    def make(conn: Connection) -> tuple[Token, str]:
+        whose = None if user is None else find_user(conn, current.workspace.name, user)
+        return store.create(
+            conn, current.actor, name, now, current.app.ids, source, wanted, until, client, signing, whose
         )
-    )
+
+    made, text = current.database.write_now(make)
     if made.use is None:
         say(f"token {made.name} ({made.id}) of source {made.source}; it is shown this once")
     else:
@@ -152,7 +158,7 @@ def _described(each: Token, state: str) -> dict[str, object]:
     return {
         **{"id": each.id, "name": each.name, "source": each.source, "allow": list(each.allow), "state": state},
         **{"created_at": each.created_at, "expires_at": each.expires_at, "revoked_at": each.revoked_at},
-        **{"last_used_at": each.last_used_at, "use": each.use or "bearer"},
+        **{"last_used_at": each.last_used_at, "use": each.use or "bearer", "user": each.user},
     }
 
 

@@ -22,6 +22,7 @@ class Actor:
     token_id: str | None = None
     run_id: str | None = None
     expires_at: datetime | None = None
+    user: str | None = None  # the id of the user who bears the token: SCIM's /Me
     method: str = ""  # of the request it makes
     txn: str | None = None  # of that request, if it is asynchronous (RFC 9967)
 

@@ -1,7 +1,8 @@
 """Every path under /scim, each with its methods and the permission each method needs.
 
-What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. `/Me` answers 501 (RFC 7644 section
-3.11). What writes is in one table, from which the single request, bulk and what is done later all take it.
+What is not listed does not exist: a path gives 404, a method 405, both as SCIM errors. `/Me` is the user who bears the token,
+and 501 for a token of a connection (RFC 7644 section 3.11). What writes is in one table, from which the single request, bulk
+and what is done later all take it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
+from syncd.core.permission import named
 from syncd.errors import Forbidden, NotFound
 from syncd.scim import discovery, groups, query, users
 from syncd.scim.bulk import Bulk
@@ -35,9 +37,9 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
     def reading(handle: Handler) -> dict[str, Method]:
         return {"GET": Method(AUTHENTICATED, handle)}
 
-    def missing(path: str, why: str) -> Route:
-        method = Method(AUTHENTICATED, _not_offered(why))
-        return at(path, GET=method, POST=method, PUT=method, PATCH=method, DELETE=method)
+    def me(methods: Mapping[str, Method]) -> dict[str, Method]:
+        create = Method(AUTHENTICATED, _not_offered("users are made at /Users"))
+        return {"POST": create} | {name: Method(AUTHENTICATED, _as_me(each)) for name, each in methods.items()}
 
     routes, writes = [], later.writes
     for name, kind, module, list_, search in (
@@ -58,7 +60,7 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
         at("/ResourceTypes/{id}", **reading(_named(discovery.resource_type))),
         at("/Schemas", **reading(_all(discovery.schemas))),
         at("/Schemas/{id}", **reading(_named(discovery.schema))),
-        missing("/Me", "a token belongs to a connection, not to a person: ask for /Users/{id}"),
+        at("/Me", **me({"GET": Method("users:read", users.get), **or_later("/Users", writes.endpoints["/Users"][1])})),
         at("/Bulk", **or_later("/Bulk", {"POST": Method(AUTHENTICATED, Bulk(writes).handle)})),
         at("/Events/{id}", **reading(later.event)),
         at("", GET=Method(AUTHENTICATED, query.everything)),
@@ -109,6 +111,20 @@ def _refuse_filter(call: Call) -> None:
     """RFC 7644 section 4: a filter on discovery is answered 403; sorting and paging are ignored."""
     if any(name.lower() == "filter" for name in call.request.query_params):
         raise Forbidden("filter is not possible here: the whole list is short")
+
+
+def _as_me(method: Method) -> Handler:
+    """The same request of the user who bears the token (RFC 7644 section 3.11); 501 if it is a connection's."""
+
+    async def handle(call: Call) -> Response:
+        if call.actor.user is None:
+            raise NotOffered("this token belongs to a connection, not to a person: ask for /Users/{id}")
+        if not call.actor.may(method.permission):
+            raise Forbidden(f"this token lacks the permission {named(method.permission)}")
+        call.request.scope["path_params"] = {"id": call.actor.user}
+        return await method.handle(replace(call, permission=method.permission))
+
+    return handle
 
 
 def _not_offered(why: str) -> Handler:

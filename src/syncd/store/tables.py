@@ -407,6 +407,7 @@ tokens = Table(
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
     Column("expiry_warned_at", Instant),
+    Column("user_id", Text),  # the person who bears it: SCIM's /Me
     Column("use", Text),  # "client": only to ask /oauth/token for access tokens; NULL: sent with each request
     Column("public_keys", JsonText),  # of a client that signs instead of sending a secret: a JWK Set (RFC 7517)
     Index("tokens_workspace", "workspace", "name"),

@@ -51,6 +51,7 @@ class Token:
     expiry_warned_at: datetime | None = None
     use: str | None = None  # "client", or None: sent with each request
     public_keys: Mapping[str, Any] | None = None  # a JWK Set
+    user: str | None = None  # the id of who bears it
 
     @property
     def signs(self) -> bool:
@@ -71,9 +72,10 @@ def create(
     expires_at: datetime | None = None,
     client: bool = False,
     public_keys: Mapping[str, Any] | None = None,
+    user: str | None = None,
 ) -> tuple[Token, str]:
     """A new token of the actor's workspace, and its text, shown this once. `client`: an OAuth client, its text the
-    client_secret; with `public_keys` (a JWK Set of nothing private) the text is "".
+    client_secret; with `public_keys` (a JWK Set of nothing private) the text is "". `user`: the id of who bears it.
 
     Several live tokens may bear one name: that is how they are rotated. Raises InvalidValue for a permission that does
     not exist, an empty name, or an expiry that has passed.
@@ -95,6 +97,7 @@ def create(
         expires_at,
         use=CLIENT if client or public_keys is not None else None,
         public_keys=public_keys,
+        user=user,
     )
     return token, _store(conn, actor, token, "token_create", now, ids)
 
@@ -123,6 +126,7 @@ def rotate(
         now,
         None if lifetime is None else now + lifetime,
         use=old.use,
+        user=old.user,
     )
     text = _store(conn, actor, token, "token_rotate", now, ids)
     c = t.tokens.c
@@ -197,6 +201,7 @@ def _actor(token: Token, door: str) -> Actor:
         allow=frozenset(token.allow),
         token_id=token.id,
         expires_at=token.expires_at,
+        user=token.user,
     )
 
 
@@ -311,6 +316,7 @@ def _store(conn: Connection, actor: Actor, token: Token, action: str, now: datet
             expires_at=token.expires_at,
             use=token.use,
             public_keys=token.public_keys,
+            user_id=token.user,
         )
     )
     recorded: dict[str, Any] = {
@@ -321,6 +327,8 @@ def _store(conn: Connection, actor: Actor, token: Token, action: str, now: datet
     }
     if token.use is not None:
         recorded["use"] = token.use
+    if token.user is not None:
+        recorded["user"] = token.user
     record_one(conn, actor, action, token.name, "", recorded, now, ids)
     return "" if token.signs else f"syncd_{token.id}_{secret}"
 
@@ -350,6 +358,7 @@ def _token(row: Any) -> Token:
         row.expiry_warned_at,
         row.use,
         row.public_keys,
+        row.user_id,
     )
 
 

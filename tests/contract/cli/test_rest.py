@@ -26,6 +26,13 @@ def test_a_token_stands_alone_on_stdout_and_nowhere_else(cli: Cli) -> None:
     assert secret not in ran.err + shown.out + cli("token", "list").out + cli("activity", "--format", "jsonl").out
 
 
+def test_a_token_may_be_a_person_s(cli: Cli) -> None:
+    ann = cli("user", "create", "ann", "--json").json["id"]
+    cli("token", "create", "--name", "hers", "--user", "ANN")
+    assert [each["user"] for each in cli("token", "list", "--json").json] == [ann]
+    assert "nobody" in cli("token", "create", "--name", "x", "--user", "nobody", code=1).err
+
+
 def test_a_token_is_rotated_and_revoked(cli: Cli) -> None:
     cli("token", "create", "--name", "okta", "--expires", "90d")
     cli("token", "rotate", "okta", "--grace", "1d")

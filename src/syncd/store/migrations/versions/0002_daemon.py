@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "source", "name"),
     )
     op.add_column("tokens", sa.Column("expiry_warned_at", types.Instant(), nullable=True))
+    op.add_column("tokens", sa.Column("user_id", sa.Text(), nullable=True))
     op.add_column("tokens", sa.Column("use", sa.Text(), nullable=True))
     op.add_column("tokens", sa.Column("public_keys", types.JsonText(), nullable=True))
     op.create_index("users_status", "users", ["workspace", "status"])
