@@ -32,6 +32,7 @@ Ids = Callable[[], str]
 CLIENT = "client"
 GRACE = timedelta(days=7)
 
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 
 
@@ -169,6 +170,8 @@ def client(conn: Connection, client_id: str, secret: str, now: datetime) -> Toke
 
 def signing_client(conn: Connection, client_id: str, now: datetime) -> Token | None:
     """The live client of this id that has public keys; whether it is the one who asks, its signature must show."""
+    if not _ID.fullmatch(client_id):  # what no database can look for
+        return None
     row = conn.execute(select(t.tokens).where(t.tokens.c.id == client_id)).first()
     token = None if row is None else _token(row)
     return token if token is not None and token.signs and token.live(now) else None

@@ -13,15 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from joserfc import jwk, jwt
 
 from syncd import jwks
+from syncd.auth import Authenticator, Policy
 from syncd.core.connection import Access, TrustedIssuer
 from syncd.core.workspace import SourcePolicy
+from syncd.errors import Unauthorized
 
 from .conftest import USER_URN, Service
 
 ISSUER, AUDIENCE = "https://idp.example.org/", "syncd"
+NAMES = ("alg", "kid", "iss", "aud", "sub", "exp", "nbf", "iat", "crit", "b64", "zip", "typ")
 KEY = jwk.RSAKey.generate_key(2048, {"kid": "k1", "use": "sig", "alg": "RS256"})
 SECOND = jwk.ECKey.generate_key("P-256", {"kid": "k2"})
 THIEF = jwk.RSAKey.generate_key(2048, {"kid": "k1"})
@@ -170,6 +175,27 @@ def test_our_own_tokens_never_ask_the_issuer(service: Service, idp: Keys) -> Non
     assert status(service, service.token) == 200
     assert status(service, "syncd_" + "0" * 16 + "_" + "0" * 64) == 401
     assert idp.fetched == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(ISSUER) | st.just("RS256"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=8,
+)
+PARTS = JSON.map(lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")) | st.text(
+    max_size=9
+)
+TOKENS = st.lists(PARTS, min_size=1, max_size=4).map(".".join) | st.builds("syncd_{}_{}".format, PARTS, PARTS)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(token=TOKENS | TOKENS.map("syncd_at_{}".format))
+def test_whatever_is_sent_for_a_token_is_refused_and_no_mistake_of_ours(
+    service: Service, idp: Keys, token: str
+) -> None:
+    asked = Authenticator(service.database, service.workspaces, lambda: service.now, policy=Policy(10**9))
+    with pytest.raises(Unauthorized):
+        service.run(asked.actor(f"Bearer {token}", "192.0.2.1"))
 
 
 # -- fetching -----------------------------------------------------------------------------------------------------------------

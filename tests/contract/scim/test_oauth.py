@@ -250,6 +250,11 @@ def test_a_proof_is_good_once_and_for_one_client(service: Service) -> None:
     assert post(service, GRANT | {"client_id": id, "client_secret": f"syncd_{id}_{'0' * 64}"}).status_code == 401
 
 
+def test_a_subject_that_is_no_id_is_nobody(service: Service) -> None:
+    for subject in ("a\0b", "' OR 1=1 --", "", "x" * 5000):
+        assert prove(service, assertion(service, subject)).status_code == 401
+
+
 def test_failures_at_the_endpoint_count_like_wrong_tokens(service: Service) -> None:
     service.web = service.application(authentication=Policy(failures_per_minute=3))
     id, secret = client(service)
