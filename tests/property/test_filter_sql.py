@@ -30,7 +30,7 @@ from syncd.core.filter import (
 from syncd.core.resource import canonical, fold, search_view
 from syncd.core.schema import ENTERPRISE_USER, RULE_USER, Attribute, ResourceType, Schema, Type
 from syncd.errors import InvalidFilter
-from syncd.store.search import Rows, compile_filter
+from syncd.store.search import Rows, compile_filter, sort_key
 
 DEPARTMENT, MANAGER = f"{ENTERPRISE_USER}:department", f"{ENTERPRISE_USER}:manager"
 # Numbers and lists of scalars inside elements occur in no built-in schema, but the language has them.
@@ -254,6 +254,49 @@ def test_sql_equals_memory(connection: sa.Connection, tree: Ast, people: list[di
     views = [_view(user) for user in people]
     _fill(connection, views)
     _assert_equal(connection, views, tree)
+
+
+def _sorted_by(view: dict[str, Any], path: str) -> Any:
+    """RFC 7644 section 3.4.2.3, over what memory compares: of several values the primary one, or else the first."""
+    found = ODD.resolve(path)
+    assert found is not None
+    outer, *inner = found.search_keys
+    value = view.get(outer)
+    if isinstance(value, list):
+        value = next((each for each in value if isinstance(each, dict) and each.get("primary") is True), value[0])
+    return value.get(inner[0]) if inner and value is not None else value
+
+
+SORTED = ["userName", "displayName", "name.givenName", "emails.value", "emails.type", "emails.primary", "photos.value"]
+SORTED += [
+    "level",
+    "score",
+    "since",
+    "active",
+    "source",
+    f"{MANAGER}.value",
+    "meta.lastModified",
+    "schemas",
+    "jobs.value",
+]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(people=st.lists(users, min_size=2, max_size=6), descending=st.booleans())
+def test_sql_sorts_as_memory_does(connection: sa.Connection, people: list[dict[str, Any]], descending: bool) -> None:
+    views = [_view(user) for user in people]
+    _fill(connection, views)
+    for path in SORTED:
+        resolved = ODD.resolve(path)
+        assert resolved is not None
+        keys = [_sorted_by(view, path) for view in views]
+        there = sorted((n for n, key in enumerate(keys) if key is not None), key=lambda n: (keys[n], n))
+        absent = [n for n, key in enumerate(keys) if key is None]
+        expected = [*there, *absent] if not descending else [*reversed(absent), *reversed(there)]
+        for special in ({}, SPECIAL):
+            by = sort_key(resolved, connection.dialect.name, USERS.c.search, special)  # type: ignore[arg-type]
+            order = (by.desc().nulls_first(), USERS.c.n.desc()) if descending else (by.asc().nulls_last(), USERS.c.n)
+            assert list(connection.execute(sa.select(USERS.c.n).order_by(*order)).scalars()) == expected, path
 
 
 FIXED: list[dict[str, Any]] = [
