@@ -42,7 +42,7 @@ class Access:
     """`networks` (): from anywhere. `rate_per_s`: requests of one connection to one web process."""
 
     networks: tuple[Network, ...] = ()
-    rate_per_s: int = 1000
+    rate_per_s: float = 1000
     issuer: TrustedIssuer | None = field(default=None)
 
     def admits(self, address: Address | None) -> bool:
