@@ -37,6 +37,7 @@ from syncd.store.tokens import Token
 from syncd.throttle import Buckets
 
 ACTOR: Final = "syncd.actor"  # where a request's scope says who asks
+OPERATIONS: Final = "syncd.operations"  # and how many it was, if more than one
 TOLERANCES: Final = "syncd.tolerances"  # and which forms it took that the standard does not have
 CACHE_S: Final = 5.0
 ACCESS_KEY: Final = "access_token"
@@ -130,6 +131,12 @@ class Authenticator:
         if wait_s:
             raise TooManyRequests(f"source {source} sends more than {access.rate_per_s:g} requests a second", wait_s)
         self._requests.take(key, now, access.rate_per_s)
+
+    def weigh(self, actor: Actor, operations: int) -> None:
+        """A request that was admitted turned out to be many."""
+        configured = self.workspaces[actor.workspace].sources.get(actor.source)
+        access = configured.access if configured is not None else _ANY
+        self._requests.take((actor.workspace, actor.source), self._monotonic(), access.rate_per_s, operations - 1)
 
     # -- kinds of tokens -------------------------------------------------------------------------------------------------
 
@@ -261,6 +268,8 @@ class Authenticated:
                 return
             scope[ACTOR] = replace(actor, door="scim" if path == "/scim" or path.startswith("/scim/") else "api")
         await self._app(scope, receive, send)
+        if scope.get(OPERATIONS, 1) > 1:
+            self._authenticator.weigh(scope[ACTOR], scope[OPERATIONS])
         if scope.get(TOLERANCES):
             self._authenticator.tolerated(scope[ACTOR], scope[TOLERANCES])
 

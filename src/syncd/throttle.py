@@ -21,8 +21,9 @@ class Buckets:
         missing = max(0.0, self._full_at.get(key, now) - now) * per_s
         return max(0, ceil((missing - (burst - 1)) / per_s - 1e-9))
 
-    def take(self, key: Hashable, now: float, per_s: float) -> None:
-        self._full_at[key] = max(now, self._full_at.get(key, now)) + 1 / per_s
+    def take(self, key: Hashable, now: float, per_s: float, n: int = 1) -> None:
+        """Also more than there is: then nothing is left for that much longer."""
+        self._full_at[key] = max(now, self._full_at.get(key, now)) + n / per_s
         self._full_at.move_to_end(key)
         if len(self._full_at) > self._most:
             self._full_at.popitem(last=False)

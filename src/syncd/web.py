@@ -74,7 +74,7 @@ def create_web(
     authenticator = Authenticator(database, workspaces, clock, token_cache_s, authentication)
     issuer = public_url.rstrip("/")
     context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
-    later = Later(writes_of(context))
+    later = Later(writes_of(context), authenticator.tolerated)
     metrics = Metrics()
     own = _Pages(
         database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker

@@ -15,7 +15,7 @@ import orjson
 import structlog
 from starlette.responses import Response
 
-from syncd.auth import TOLERANCES
+from syncd.auth import OPERATIONS, TOLERANCES
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
 from syncd.core.resource import shown
@@ -60,6 +60,7 @@ class Bulk:
 
     async def handle(self, call: Call) -> Response:
         request = parse_bulk(await call.body(MAX_BULK_BYTES, "maxPayloadSize"))
+        call.request.scope[OPERATIONS] = len(request.operations)
         if call.dry_run and any(each.refers for each in request.operations):
             raise InvalidValue(
                 "in a dry run nothing is made, so that nothing can refer to it: leave out bulkId references"

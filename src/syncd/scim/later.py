@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,7 @@ import orjson
 import structlog
 from starlette.responses import Response
 
-from syncd.auth import TOLERANCES
+from syncd.auth import OPERATIONS, TOLERANCES
 from syncd.core.actor import Actor
 from syncd.errors import Conflict, DatabaseUnavailable, NotFound, SyncdError, Unauthorized
 from syncd.scim.bulk import Bulk, Job
@@ -59,9 +59,10 @@ def preferred(headers: Sequence[str]) -> int | None:
 
 @dataclass(slots=True)
 class Later:
-    """What this process accepts and does."""
+    """What this process accepts and does. `tolerated`: told which forms a request took that the standard does not have."""
 
     writes: Writes
+    tolerated: Callable[[Actor, Iterable[str]], None]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _expected: dict[str, asyncio.Future[Response]] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ class Later:
         if request.method != "DELETE":
             body = await (call.body(MAX_BULK_BYTES, "maxPayloadSize") if bulk else call.body())
         operations = len(parse_bulk(body).operations) if bulk else None
+        request.scope[OPERATIONS] = operations or 1
         id = None if bulk or request.method == "POST" else call.id
         query = request.url.query.encode()
         write = Write(request.method, endpoint, id, body, request.headers.get("if-match"), query)
@@ -234,7 +236,9 @@ class Later:
         actor = record.actor(0)
         try:
             call, method = self.writes.call(write, actor, record.note(0))
-            return await method.handle(call)
+            response = await method.handle(call)
+            self.tolerated(actor, call.request.scope.get(TOLERANCES, ()))
+            return response
         except (AlreadyDone, DatabaseUnavailable) as exc:
             if isinstance(exc, DatabaseUnavailable):
                 raise
@@ -252,7 +256,9 @@ class Later:
     async def _bulk(self, accepted: Accepted, record: _Record) -> Response:
         request = parse_bulk(accepted.body or b"")
         await record.remember(len(request.operations))
-        results = await Job(self.writes, request, record.actor(0), record).run()
+        job = Job(self.writes, request, record.actor(0), record)
+        results = await job.run()
+        self.tolerated(job.actor, job.tolerated)
         skipped = Conflict("not tried: failOnErrors was reached before")
         for each in request.operations:  # each operation has its event
             if not record.has(each.index):

@@ -156,6 +156,17 @@ def test_a_bulk_request_has_an_event_for_each_operation(service: Service) -> Non
     assert service.names() == ["taken", "u"]
 
 
+def test_what_was_tolerated_is_counted(service: Service) -> None:
+    ann = service.user("ann")
+    flawed = {"schemas": [PATCH_URN], "Operations": [{"op": "Replace", "path": "title", "value": "chair"}]}
+    told: list[set[str]] = []
+    later(service).tolerated = lambda actor, names: told.append({actor.source, *names})
+    ask(service, "PATCH", f"Users/{ann['id']}", flawed)
+    send(service, {"method": "PATCH", "path": f"/Users/{ann['id']}", "data": flawed})
+    work(service)
+    assert told == [{"okta", "operation_in_any_case"}] * 2
+
+
 def test_only_the_connection_that_asked_may_look(service: Service) -> None:
     txn = ask(service, "POST", "Users", new("x"))
     work(service)

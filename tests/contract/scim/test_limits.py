@@ -112,6 +112,20 @@ def test_too_many_requests_are_told_when_to_come_again(service: Service) -> None
     assert 900 < int(answers[1].headers["retry-after"]) <= 1000 and answers[1].json()["status"] == "429"
 
 
+def test_a_bulk_request_counts_as_what_it_is(service: Service) -> None:
+    limited(service, rate_per_s=2)
+    body = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": [{"method": "DELETE", "path": f"/Users/{n}"} for n in range(200)],
+    }
+    for prefer in ({}, {"Prefer": "respond-async"}):
+        service.web = service.application()  # with full buckets
+        service.ask("POST", "Bulk", body, headers=prefer)
+        answer = service.ask("GET", "Users")
+        assert answer.status_code == 429
+        assert 90 < int(answer.headers["retry-after"]) <= 100
+
+
 def test_wrong_tokens_of_one_address_are_counted(service: Service) -> None:
     time = Time()
     policy = Policy(failures_per_minute=6)
