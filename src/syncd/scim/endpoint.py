@@ -184,7 +184,8 @@ class Call:
         def noted(conn: Connection) -> tuple[Outcome, Stored | None]:
             outcome, stored = work(conn)
             if self.note is not None and outcome.error is None:
-                self.note(conn, status, self.id if stored is None else stored.id, stored and stored.version)
+                id, version = (self.id, None) if stored is None else (stored.id, stored.version)
+                self.note(conn, status, id, version)
             return outcome, stored
 
         outcome, stored = await self.context.database.write(noted)

@@ -81,7 +81,7 @@ class Result:
         return self.status < 400
 
     def to_scim(self) -> dict[str, Any]:
-        said = {"location": self.location, "method": self.method or None, "bulkId": self.bulk_id}
+        said: dict[str, Any] = {"location": self.location, "method": self.method or None, "bulkId": self.bulk_id}
         said |= {"version": self.version, "status": str(self.status), "response": self.error}
         return {name: value for name, value in said.items() if value is not None}
 
