@@ -116,7 +116,10 @@ class Authenticator:
             raise TooManyRequests("too many wrong tokens came from this address", wait_s)
 
     def failed(self, host: str | None) -> None:
-        self._failures.take(_sender(host), self._monotonic(), self._policy.failures_per_minute / 60)
+        now, most = self._monotonic(), self._policy.failures_per_minute
+        self._failures.take(_sender(host), now, most / 60)
+        if self._failures.wait_s(_sender(host), now, most / 60, most):
+            log.warning("wrong_tokens_limited", address=str(address_of(host)), per_minute=most)
 
     def admit(self, workspace: str, source: str, host: str | None) -> None:
         """Where a connection may come from, and how often. Raises Forbidden, TooManyRequests."""

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from syncd.auth import Authenticator, Policy
@@ -132,9 +133,11 @@ def test_wrong_tokens_of_one_address_are_counted(service: Service) -> None:
     asked = Authenticator(service.database, service.workspaces, lambda: service.now, 5, policy, time)
     wrong, right = f"Bearer syncd_{'0' * 16}_{'0' * 64}", f"Bearer {service.token}"
     service.run(asked.actor(right, "192.0.2.1"))
-    for _ in range(6):
-        with pytest.raises(Unauthorized):
-            service.run(asked.actor(wrong, "192.0.2.1"))
+    with capture_logs() as logged:
+        for _ in range(6):
+            with pytest.raises(Unauthorized):
+                service.run(asked.actor(wrong, "192.0.2.1"))
+    assert [(each["event"], each["address"]) for each in logged] == [("wrong_tokens_limited", "192.0.2.1")]
     for unknown in (wrong, f"Bearer {service.make_token()}"):
         with pytest.raises(TooManyRequests) as limit:
             service.run(asked.actor(unknown, "192.0.2.1"))

@@ -15,6 +15,7 @@ from joserfc import jwk, jwt
 
 from syncd.auth import Policy
 from syncd.core.actor import Actor
+from syncd.logs import redact
 from syncd.store import tokens
 
 from .conftest import BASE, USER_URN, Service
@@ -253,6 +254,16 @@ def test_a_proof_is_good_once_and_for_one_client(service: Service) -> None:
 def test_a_subject_that_is_no_id_is_nobody(service: Service) -> None:
     for subject in ("a\0b", "' OR 1=1 --", "", "x" * 5000):
         assert prove(service, assertion(service, subject)).status_code == 401
+
+
+def test_what_clients_send_and_get_is_hidden_in_logs(service: Service) -> None:
+    id, secret = client(service)
+    access = post(service, GRANT, basic(id, secret)).json()["access_token"]
+    signed = assertion(service, id)
+    hide = redact()
+    for text in (secret, access, signed):
+        line = str(hide(None, "info", {"event": "x", "why": f"got {text} from them", "text": text}))
+        assert text not in line and text.rpartition("_")[2][-20:] not in line
 
 
 def test_failures_at_the_endpoint_count_like_wrong_tokens(service: Service) -> None:

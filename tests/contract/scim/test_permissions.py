@@ -11,7 +11,7 @@ from syncd.core.permission import understood
 from syncd.errors import InvalidValue
 from syncd.store import tables as t
 
-from .conftest import GROUP_URN, USER_URN, Service
+from .conftest import GROUP_URN, PATCH_URN, USER_URN, Service
 
 
 def replace_(path: str, value: Any) -> dict[str, Any]:
@@ -80,6 +80,27 @@ def test_one_attribute_may_be_written_and_no_other(service: Service) -> None:
     with service.database.reading() as conn:
         reasons = conn.execute(t.activity.select().where(t.activity.c.action == "refused")).all()
     assert len(reasons) == 5 and "users:update:title" in reasons[0].why
+
+
+def test_each_operation_of_a_bulk_is_judged_for_itself(service: Service) -> None:
+    token = service.make_token(allow=["users:update:active"])
+    ann, bob = service.user("ann")["id"], service.user("bob", title="clerk")["id"]
+
+    def change(id: str, path: str, value: Any) -> dict[str, Any]:
+        data = {"schemas": [PATCH_URN], "Operations": [replace_(path, value)]}
+        return {"method": "PATCH", "path": f"/Users/{id}", "data": data}
+
+    operations = [
+        change(ann, "active", False),
+        change(bob, "title", "boss"),
+        {"method": "DELETE", "path": f"/Users/{bob}"},
+        {"method": "POST", "path": "/Users", "bulkId": "x", "data": {"schemas": [USER_URN], "userName": "eve"}},
+    ]
+    bulk = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations}
+    answer = service.ask("POST", "Bulk", bulk, token=token)
+    assert [each["status"] for each in answer.json()["Operations"]] == ["200", "403", "403", "403"]
+    assert service.ask("GET", f"Users/{bob}").json()["title"] == "clerk"
+    assert sorted(service.names()) == ["ann", "bob"]
 
 
 def test_saying_again_what_is_so_needs_no_permission_of_its_own(service: Service) -> None:
