@@ -154,15 +154,10 @@ class Stage:
             return sorted(conn.scalars(select(s.user_id).where(s.pool == pool, s.held.is_(True))))
 
     def rows(self, table: Any, **where: Any) -> list[Any]:
+        """In the order of the primary key, whose ids grow with time."""
+        mine = (table.c.workspace == self.workspace.name, *(table.c[name] == each for name, each in where.items()))
         with self.database.reading() as conn:
-            return list(
-                conn.execute(
-                    select(table).where(
-                        table.c.workspace == self.workspace.name,
-                        *(table.c[name] == each for name, each in where.items()),
-                    )
-                )
-            )
+            return list(conn.execute(select(table).where(*mine).order_by(*table.primary_key)))
 
     def activity(self, *actions: str) -> list[tuple[str, str, str]]:
         """(action, subject, why), the oldest first."""

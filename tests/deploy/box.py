@@ -131,7 +131,11 @@ class Box:
 
     def _mounts(self, root: Path) -> str:
         """A shell script that lays the root file system and then becomes its arguments."""
-        lines = [f"mount -t tmpfs -o mode=755 root {root}"]
+        lines = [
+            f"mount -t tmpfs -o mode=755 root {root}",
+            f"mkdir -p {root}/proc {root}/tmp {root}/dev/shm {root}/var/tmp",
+            f"mount -t tmpfs -o mode=1777 tmp {root}/tmp",  # first: what is bound from this machine may lie below it
+        ]
 
         def bind(source: Path, inside: str, *, writable: bool = False) -> None:
             at = shlex.quote(f"{root}{inside}")
@@ -174,9 +178,7 @@ class Box:
             source.chmod(0o444)
             lines.append(f"mkdir -p $(dirname {root}{inside}) && cp -p {source} {root}{inside}")
         lines += [
-            f"mkdir -p {root}/proc {root}/tmp {root}/dev/shm {root}/var/tmp",
             f"mount -t proc proc {root}/proc",
-            f"mount -t tmpfs -o mode=1777 tmp {root}/tmp",
             f"mount -t tmpfs -o mode=1777 shm {root}/dev/shm",
             f"mount -o remount,ro {root}",
             'exec "$@"',

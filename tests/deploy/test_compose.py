@@ -59,7 +59,7 @@ def test_our_services_are_real_commands_and_end_in_time() -> None:
         service = compose()["services"][name]
         parses(service["command"])
         assert int(service["stop_grace_period"].removesuffix("s")) > max(30, GRACE_S)
-        assert service["image"] == "syncd:0.1.0" and service["healthcheck" if name != "web" else "image"]
+        assert service["image"] == "syncd:0.2.0" and service["healthcheck" if name != "web" else "image"]
 
 
 def test_secrets_are_files_that_the_script_makes_and_git_never_sees(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.invariants import check
 
-SEEDS = range(10, 16)  # on each engine; with 15 it is killed while it stores its plan
+SEEDS = (10, 11, 12, 13, 15)  # on each engine; with 15 it is killed while it stores its plan
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

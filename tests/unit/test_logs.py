@@ -21,6 +21,9 @@ TOKEN = "syncd_0123456789abcdef_" + "9e" * 32
 def written() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # a server that another test ran here sets its own
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     out = io.StringIO()
     logs.configure(
         stream=out, form="json", secrets=[Secret("correct horse"), Secret("correct horse battery"), Secret("it")]

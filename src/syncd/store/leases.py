@@ -91,9 +91,8 @@ def release_when_back(database: Database, workspace: str, name: str, fence: int)
     """Give a lease back that could not be given back now, because the database is away; else the next run waits a minute."""
 
     def work() -> None:
-        until = time.monotonic() + LEASE.total_seconds()
-        while time.monotonic() < until:
-            time.sleep(2)
+        for pause_s in (2, 4, 8, 16, 30):
+            time.sleep(pause_s)
             with suppress(SyncdError), database.writing() as conn:
                 release(conn, workspace, name, fence)
                 return
