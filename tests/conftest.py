@@ -78,24 +78,12 @@ def migrated(postgres: Postgres) -> str:
     return url.rpartition("/")[2]
 
 
-@pytest.fixture(scope="session")
-def emptied_databases() -> list[str]:
-    """Of tests that are over, ready for the next."""
-    return []
-
-
 @pytest.fixture
-def postgres_url(
-    postgres: Postgres, migrated: str, emptied_databases: list[str], request: pytest.FixtureRequest
-) -> Iterator[str]:
+def postgres_url(postgres: Postgres, migrated: str) -> Iterator[str]:
     """A database of this test alone with every table and no row, as `postgresql://user@127.0.0.1:PORT/name`."""
-    ill_treated = "servers" in request.node.path.parts  # restarted, cut off, filled up: such a one is not used again
-    url = emptied_databases.pop() if emptied_databases and not ill_treated else postgres.fresh(migrated)
+    url = postgres.fresh(migrated)
     yield url
-    if not ill_treated and postgres.emptied(url, migrated):
-        emptied_databases.append(url)
-    else:
-        postgres.drop(url)
+    postgres.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
