@@ -159,7 +159,7 @@ class Metrics:
         """What was counted, by all processes that share their counts, and `facts`, in the text format 0.0.4."""
         shown = CollectorRegistry()
         if self._shared:
-            MultiProcessCollector(shown, self._shared)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(shown, self._shared)
         else:
             shown.register(self.registry)
         shown.register(_Facts(facts))

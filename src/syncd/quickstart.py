@@ -11,7 +11,7 @@ import sys
 from contextlib import closing, suppress
 from functools import partial
 
-from syncd import logs, supervise
+from syncd import logs, running, supervise
 from syncd.cli import explaining
 from syncd.cli.runs import reconcile
 from syncd.cli.session import Session, say, show
@@ -47,7 +47,7 @@ def _run() -> int:
         _explain_one(current, report)
         token = _new_token(current)
         current.close()
-        supervise.serve(app, listening=sock, answering=partial(_invite, supervise.url(app, sock), token))
+        supervise.serve(app, listening=sock, answering=partial(_invite, running.url(app, sock), token))
     return 0
 
 

@@ -104,11 +104,6 @@ def listen(app: App) -> socket.socket:
     return sock
 
 
-def url(app: App, sock: socket.socket) -> str:
-    """How to reach what listens on `sock`; with port 0 the machine chose one."""
-    return running.url(app, sock)
-
-
 # -- the processes -----------------------------------------------------------------------------------------------------------
 
 
@@ -141,11 +136,11 @@ class _Child:
         steady = time.monotonic() - self.started > STEADY_S
         self.deaths = 1 if steady else self.deaths + 1
         with suppress(OSError, KeyError):
-            mark_process_dead(self.process.pid)  # type: ignore[no-untyped-call]
+            mark_process_dead(self.process.pid)
         self.line.close()
         self.process.close()
         self.process = self.line = None
-        pause_s: float = min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.deaths - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
+        pause_s: float = min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.deaths - 1)) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         self.start_at = time.monotonic() + pause_s
         return pause_s
 
@@ -163,7 +158,7 @@ class _Supervisor:
     def run(self) -> None:
         with _caught(self._signals) as woken:
             if self.sock is not None:
-                log.info("serving", url=url(self.app, self.sock))
+                log.info("serving", url=running.url(self.app, self.sock))
             try:
                 while not self._ending():
                     self._start_who_is_due()

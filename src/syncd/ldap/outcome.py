@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from syncd.ldap import ber
 
-PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105
+PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - a control, no password
 _EXPIRED_CONTROL, _EXPIRING_CONTROL = "2.16.840.1.113730.3.4.4", "2.16.840.1.113730.3.4.5"
 LATER = frozenset({51, 52})  # busy, unavailable: another server or another time may do
 UNJUDGED = LATER | {1, 2, 3, 11, 80}  # of a bind: the server failed, and has not looked at the password

@@ -121,7 +121,7 @@ def _outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
         verdict.changes,
         error,
         {after.id: after for _, after in verdict.users},
-        {(after or before).id: after for before, after in verdict.groups if after or before},  # type: ignore[union-attr]
+        {known.id: after for before, after in verdict.groups if (known := after or before)},
     )
 
 

@@ -304,7 +304,7 @@ def _begun(connection: sqlite3.Connection, by: float) -> bool:
         except sqlite3.OperationalError as exc:
             if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= by:
                 return False
-        time.sleep(_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311
+        time.sleep(_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
 
 # A server that is gone without a word is noticed within 30 s, by the kernel.

@@ -23,7 +23,7 @@ def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden |
     if ALL in actor.allow:
         return None
     users = {after.id: before for before, after in verdict.users}
-    groups = {(before or after).id: before for before, after in verdict.groups if before or after}  # type: ignore[union-attr]
+    groups = {known.id: before for before, after in verdict.groups if (known := before or after)}
     fresh = frozenset(edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.create)
     for edit in edits:
         asked = (

@@ -148,4 +148,4 @@ async def _forget(connection: asyncpg.Connection) -> None:
     """What was done long ago; whoever connects sweeps."""
     names = DBSettings(prefix=PREFIX).qualified
     for table in (names.queue_table_log, names.statistics_table):
-        await connection.execute(f"DELETE FROM {table} WHERE created < now() - $1::interval", _KEPT)  # noqa: S608
+        await connection.execute(f"DELETE FROM {table} WHERE created < now() - $1::interval", _KEPT)  # noqa: S608 - its own names

@@ -181,4 +181,4 @@ def unfinished(
             .order_by(i.ordinal)
         ).all()
     left = [(row.ordinal, Item(EDITS.validate_json(row.edits), row.expected, (), row.batch)) for row in rows]
-    return run.id, left, run._mapping  # type: ignore[return-value]
+    return run.id, left, run._asdict()
