@@ -52,7 +52,7 @@ def test_every_pip_install_is_of_hashed_wheels_or_of_our_own_wheel() -> None:
     ]
     assert len(installs) == 3
     for line in installs:
-        assert "--require-hashes --only-binary :all:" in line or "--no-deps --no-index" in line
+        assert "--no-deps --require-hashes --only-binary :all:" in line or "--no-deps --no-index" in line
 
 
 def locked(name: str) -> dict[str, str]:
