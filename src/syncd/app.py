@@ -18,7 +18,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
 
 import orjson
 
@@ -206,7 +205,8 @@ class TimeOrderedIds:
             self._last = fresh if fresh > self._last else self._last + 1 + (chance >> 80)
             value = self._last
         milliseconds, high, low = value >> 74, value >> 62 & 0xFFF, value & ((1 << 62) - 1)
-        return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+        text = f"{milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 # -- settings to core values ------------------------------------------------------------------------------------------------

@@ -269,7 +269,10 @@ class Authenticated:
             except SyncdError as exc:
                 await self._refuse(exc)(scope, receive, send)
                 return
-            scope[ACTOR] = replace(actor, door="scim" if path == "/scim" or path.startswith("/scim/") else "api")
+            by_scim = path == "/scim" or path.startswith("/scim/")
+            scope[ACTOR] = (
+                actor if by_scim and actor.door == "scim" else replace(actor, door="scim" if by_scim else "api")
+            )
         await self._app(scope, receive, send)
         if scope.get(OPERATIONS, 1) > 1:
             self._authenticator.weigh(scope[ACTOR], scope[OPERATIONS])

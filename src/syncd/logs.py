@@ -108,6 +108,11 @@ def redact(secrets: Iterable[Secret] = ()) -> Processor:
         return value
 
     def clean(value: Any) -> Any:
+        kind = type(value)  # of what stands in nearly every line, first
+        if kind is str:
+            return text(value)
+        if kind is int or kind is float:
+            return value
         match value:
             case str():
                 return text(value)

@@ -65,6 +65,7 @@ class Metrics:
         self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._kind = kind
         self._connections: set[tuple[str, str]] = set()
+        self._answered: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}  # found by their labels once
         asked = ("workspace", "connection", "operation")
         self._requests = Counter(
             "syncd_requests", "Requests answered, by HTTP status.", (*asked, "status"), registry=self.registry
@@ -117,9 +118,18 @@ class Metrics:
 
     def answered(self, workspace: str, connection: str, operation: str, status: int, took_s: float) -> None:
         """`workspace` and `connection` are empty for who showed no valid token."""
-        connection = self._label(workspace, connection)
-        self._requests.labels(workspace, connection, operation, status).inc()
-        self._seconds.labels(workspace, connection, operation).observe(took_s)
+        key = (workspace, connection, operation, status)
+        found = self._answered.get(key)
+        if found is None:
+            connection = self._label(workspace, connection)
+            found = (
+                self._requests.labels(workspace, connection, operation, status),
+                self._seconds.labels(workspace, connection, operation),
+            )
+            if connection == key[1]:  # and so is bounded
+                self._answered[key] = found
+        found[0].inc()
+        found[1].observe(took_s)
 
     def tolerated(self, workspace: str, connection: str, names: Iterable[str]) -> None:
         """A request took these tolerances."""

@@ -1,9 +1,9 @@
 """The web process: one ASGI application over given parts. It reads no settings and opens nothing by itself.
 
-Observed -> Authenticated -> routes. The outermost layer gives each request its id, one log line, its metrics, and a plain 500
-with that id for what nobody expected. Everything needs a token but `/healthz`, `/readyz` and `/oauth/token`, where a client
-proves itself otherwise; `/` and `/metrics` do too unless the process is bound to loopback (`open_status`). On shutdown the
-application closes the database it was given.
+Observed -> Authenticated -> Direct -> routes. The outermost layer gives each request its id, one log line, its metrics, and
+a plain 500 with that id for what nobody expected. Everything needs a token but `/healthz`, `/readyz` and `/oauth/token`,
+where a client proves itself otherwise; `/` and `/metrics` do too unless the process is bound to loopback (`open_status`).
+On shutdown the application closes the database it was given.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
 from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
+from syncd.scim.direct import Direct
 from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, Context, error
 from syncd.scim.later import Later
 from syncd.scim.messages import error_body
@@ -79,9 +80,10 @@ def create_web(
     own = _Pages(
         database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker
     )
+    scim = scim_routes(context, later)
     application = Starlette(
         routes=[
-            *scim_routes(context, later),
+            *scim,
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
@@ -97,6 +99,7 @@ def create_web(
                 open_paths=OPEN | OPEN_ON_LOOPBACK if open_status else OPEN,
                 refuse=error,
             ),
+            Middleware(Direct, routes=scim),
         ],
         exception_handlers={SyncdError: _refused},
         lifespan=lambda _: _running(authenticator, database, metrics, later),
@@ -164,8 +167,13 @@ class Observed:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope) or self._ids()
-        with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.in_flight.track_inprogress():
+        before = structlog.contextvars.bind_contextvars(request_id=request_id)
+        self._metrics.in_flight.inc()
+        try:
             await self._answer(request_id, scope, receive, send)
+        finally:
+            self._metrics.in_flight.dec()
+            structlog.contextvars.reset_contextvars(**before)
 
     async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         started, answered = time.perf_counter(), 0

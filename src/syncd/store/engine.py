@@ -35,6 +35,9 @@ _WEB_WRITE_S = 20  # the same for a request, its place in the queue of the write
 _POLL_S = 0.0015  # SQLite's own waiting sleeps up to 100 ms at a time, and so misses the pauses between a run's batches
 _GIVE_WAY_S = 0.01
 _LONG_S = 0.1
+_READ_CACHE_KIB = (
+    64 * 1024
+)  # of the web's held connection: SQLite's own 2 MiB holds no level of an index over 100,000 users
 _BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
 _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
@@ -152,6 +155,7 @@ class Database:
         with self._available():
             if self._held is None:
                 self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._held.exec_driver_sql(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")
             try:
                 return work(self._held)
             except DBAPIError:  # the file may have been repaired or replaced: the next one opens it anew
