@@ -14,7 +14,6 @@ from syncd.app import App, Directory
 from syncd.core.access import Role
 from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse_filter
 from syncd.core.rules import Rule
-from syncd.core.schema import RULE_USER
 from syncd.core.workspace import Workspace
 from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
 from syncd.ldap.config import is_loopback
@@ -82,7 +81,7 @@ def _database(url: str) -> Finding:
 def _rule(prefix: str, rule: Rule, workspace: Workspace) -> Iterator[Finding]:
     privileged = [role for role in rule.roles if workspace.roles[role].privileged]
     privileged += [each for each in rule.permissions if Role("", frozenset({each})).privileged]
-    if privileged and named_only(parse_filter(rule.when, RULE_USER).bound):
+    if privileged and named_only(parse_filter(rule.when, workspace.types.rule_user).bound):
         yield Finding(
             f"{prefix}rule {rule.name}",
             f"gives {', '.join(privileged)} by a group's name alone: any source with a group of that name would; "

@@ -28,7 +28,6 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import Actor
 from syncd.core.filter import parse_filter
 from syncd.core.plan import Report
-from syncd.core.schema import USER
 from syncd.errors import SourceUnreachable
 from syncd.reconcile import render, run
 from syncd.store import held as held_store
@@ -73,7 +72,7 @@ def _run(
     current: Session, source: str, dry_run: bool, digest: str | None, only: str | None, as_json: bool, rows: int
 ) -> None:
     if only is not None:
-        parse_filter(only, USER)  # refused before anything is read
+        parse_filter(only, current.workspace.types.user)  # refused before anything is read
     try:
         report = reconcile(current, source, dry_run, digest, only)
     except SourceUnreachable as exc:

@@ -32,7 +32,7 @@ from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import parse_filter
 from syncd.core.resource import canonical_value
-from syncd.core.schema import USER, Resolved
+from syncd.core.schema import Resolved, ResourceType
 from syncd.core.state import Grant, Link, User
 from syncd.errors import Conflict, InvalidValue, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
@@ -83,8 +83,8 @@ def list_(
     """Users by name."""
     if status is not None and status not in STATES:
         raise UsageError(no_such("status", status, STATES, f"one of {', '.join(STATES)}"))
-    condition = parse_filter(where, USER) if where else None
     current = session(ctx)
+    condition = parse_filter(where, current.workspace.types.user) if where else None
     with current.database.reading() as conn:
         found = listing.list_users(conn, current.workspace.name, condition, status, limit)
         if as_json:
@@ -117,7 +117,9 @@ def create(
         "emails": [{"value": email, "type": "work", "primary": True}] if email else None,
         **dict(_assignment(each) for each in attribute or ()),
     }
-    values = dict(_value(path, value) for path, value in named.items() if value is not None)
+    values = dict(
+        _value(path, value, current.workspace.types.user) for path, value in named.items() if value is not None
+    )
     id = current.app.ids()
     why = reason or "created at the command line"
     grants = [grant(current, "role", each, reason) for each in role or ()]
@@ -263,10 +265,10 @@ def _assignment(text: str) -> tuple[str, str]:
     return path.strip(), value
 
 
-def _value(path: str, value: Any) -> tuple[str, Any]:
-    resolved = USER.resolve(path)
+def _value(path: str, value: Any, type: ResourceType) -> tuple[str, Any]:
+    resolved = type.resolve(path)
     if resolved is None or (resolved.parent is not None and resolved.parent.multi_valued):
-        raise UsageError(no_such("attribute", path, USER.paths, "names are those of SCIM, such as name.givenName"))
+        raise UsageError(no_such("attribute", path, type.paths, "names are those of SCIM, such as name.givenName"))
     try:
         return resolved.path, canonical_value(resolved, _meant(resolved, value))
     except InvalidValue as exc:

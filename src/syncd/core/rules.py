@@ -16,7 +16,7 @@ from syncd.core.access import Role
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.groups import Graph, GroupName
 from syncd.core.resource import search_part, search_view
-from syncd.core.schema import RULE_USER
+from syncd.core.schema import RULE_USER, ResourceType
 from syncd.core.state import Grant, User
 
 
@@ -71,9 +71,11 @@ class Refusal:
     sources: tuple[str, ...]
 
 
-def view(user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph) -> dict[str, Any]:
+def view(
+    user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph, type: ResourceType = RULE_USER
+) -> dict[str, Any]:
     """What conditions read: attributes, effective groups (direct and indirect), the sources that state the user."""
-    seen = search_view(user.values, RULE_USER, source=sorted({link.source for link in user.links}))
+    seen = search_view(user.values, type, source=sorted({link.source for link in user.links}))
     return _with_groups(seen, user, sorted(paths), graph)
 
 
@@ -99,13 +101,21 @@ def _element(group: GroupName, direct: bool) -> dict[str, Any]:
 
 
 def evaluate(
-    rules: Iterable[Rule], user: User, owners: Mapping[str, str], graph: Graph, may: MayGrant
+    rules: Iterable[Rule],
+    user: User,
+    owners: Mapping[str, str],
+    graph: Graph,
+    may: MayGrant,
+    type: ResourceType = RULE_USER,
 ) -> tuple[dict[tuple[str, str, str, str], Grant], list[Refusal]]:
-    """The grants the rules give this user, keyed by Grant.id, and those refused by `may_grant`."""
+    """The grants the rules give this user, keyed by Grant.id, and those refused by `may_grant`.
+
+    `type`: a user as the rules' conditions were bound to see it.
+    """
     grants: dict[tuple[str, str, str, str], Grant] = {}
     refusals: list[Refusal] = []
     paths = graph.closure(membership.group for membership in user.memberships)
-    whole = view(user, paths, graph)
+    whole = view(user, paths, graph, type)
     narrowed: dict[frozenset[str], dict[str, Any] | None] = {}
     sources = {link.source for link in user.links} | {each.origin for each in user.memberships} | graph.stating(paths)
     for rule in rules:
@@ -116,7 +126,7 @@ def evaluate(
             barred = frozenset(source for source in sources if not may.allowed(kind, value, source))
             if barred:
                 if barred not in narrowed:
-                    narrowed[barred] = _without(user, owners, graph, barred)
+                    narrowed[barred] = _without(user, owners, graph, barred, type)
                 seen = narrowed[barred]
                 if seen is None or not rule.matches(seen):
                     refusals.append(Refusal(rule.name, kind, value, tuple(sorted(barred))))
@@ -126,7 +136,9 @@ def evaluate(
     return grants, refusals
 
 
-def _without(user: User, owners: Mapping[str, str], graph: Graph, barred: frozenset[str]) -> dict[str, Any] | None:
+def _without(
+    user: User, owners: Mapping[str, str], graph: Graph, barred: frozenset[str], type: ResourceType
+) -> dict[str, Any] | None:
     """The user as only the other sources state her: their attributes, and memberships of their origin in their groups.
 
     None if they state nothing: `not (title pr)` is no reason to grant anything to somebody unknown.
@@ -138,7 +150,7 @@ def _without(user: User, owners: Mapping[str, str], graph: Graph, barred: frozen
     shown = {path: value for path, value in user.values.items() if owners.get(path) not in barred}
     outranked = {path: value for link in links for path, value in link.values.items()}  # by what is not counted here
     kept = User(user.id, links=links, memberships=memberships, values={**outranked, **shown})
-    return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph)
+    return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph, type)
 
 
 def _why(rule: Rule, user: User, whole: dict[str, Any], paths: Mapping[str, tuple[str, ...]], graph: Graph) -> str:

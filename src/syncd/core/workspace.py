@@ -16,6 +16,7 @@ from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
 from syncd.core.rules import MayGrant, Rule
 from syncd.core.seats import Pool, in_order
+from syncd.core.types import STANDARD, Types
 
 Condition = Callable[[Mapping[str, Any]], bool]
 
@@ -50,6 +51,7 @@ class Workspace:
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
     precedence: Precedence = field(default_factory=Precedence)
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
+    types: Types = field(default=STANDARD, compare=False)
     may_grant: MayGrant = field(init=False, compare=False)
     pool_order: tuple[Pool, ...] = field(init=False, compare=False)
     rules_digest: str = field(init=False, compare=False)  # what rules grant and to whom; a change is a plan of its own

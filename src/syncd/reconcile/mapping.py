@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 
 from syncd.core.resource import canonical_value
-from syncd.core.schema import GROUP, USER, Resolved, ResourceType, Type
+from syncd.core.schema import Resolved, ResourceType, Type
 from syncd.core.snapshot import Entry
+from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
 from syncd.ldap.values import account_state
 
@@ -81,7 +82,10 @@ class DirectoryMapping:
 
 
 def compile_mapping(
-    attributes: Mapping[str, Any], groups: Mapping[str, Any] | None = None, nested: bool = True
+    attributes: Mapping[str, Any],
+    groups: Mapping[str, Any] | None = None,
+    nested: bool = True,
+    types: Types = STANDARD,
 ) -> DirectoryMapping:
     """Raises ConfigError for a path that is no attribute, or a template that cannot be read."""
     wanted: set[str] = {*_STATE, *MEMBERS, MEMBER_UIDS, "uid", "objectClass"}
@@ -91,9 +95,10 @@ def compile_mapping(
         if path.lower() in ("manager", MANAGER.lower(), f"{_ENTERPRISE}manager".lower()):
             manager = _reader(template, wanted)
         else:
-            users.append(_target(path, _reader(template, wanted), USER))
+            users.append(_target(path, _reader(template, wanted), types.user))
     named = [
-        _target(path, _reader(template, wanted), GROUP) for path, template in (groups or {"displayName": "cn"}).items()
+        _target(path, _reader(template, wanted), types.group)
+        for path, template in (groups or {"displayName": "cn"}).items()
     ]
     text = orjson.dumps([attributes, groups, nested], option=orjson.OPT_SORT_KEYS, default=str)
     return DirectoryMapping(

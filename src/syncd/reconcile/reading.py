@@ -18,7 +18,6 @@ from syncd.core.filter import parse_filter
 from syncd.core.groups import cycles
 from syncd.core.plan import Plan
 from syncd.core.resource import fold, search_view
-from syncd.core.schema import USER
 from syncd.core.snapshot import Certificate, Entry, SetAside, Source
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
@@ -337,15 +336,16 @@ class Reader:
     def _chooser(self) -> Callable[[UserEdit], bool]:
         if self.only is None:
             return lambda edit: True
-        matches = compile_filter(parse_filter(self.only, USER))
+        type = self.workspace.types.user
+        matches = compile_filter(parse_filter(self.only, type))
         database, workspace = self.database, self.workspace
 
         def chosen(edit: UserEdit) -> bool:
-            if edit.link is not None and matches(search_view(edit.link.values, USER)):
+            if edit.link is not None and matches(search_view(edit.link.values, type)):
                 return True
             with database.reading() as conn:
                 values = run_records.user_values(conn, workspace, edit.id)
-            return values is not None and matches(search_view(values, USER))
+            return values is not None and matches(search_view(values, type))
 
         return chosen
 

@@ -19,7 +19,6 @@ from syncd.auth import OPERATIONS, TOLERANCES
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
 from syncd.core.resource import shown
-from syncd.core.schema import GROUP, USER
 from syncd.errors import Conflict, DatabaseUnavailable, InvalidValue, SyncdError
 from syncd.scim import groups, users
 from syncd.scim.discovery import MAX_BULK_BYTES
@@ -227,7 +226,8 @@ class Job:
         for each in operations:
             with _blamed(each.index):
                 call, data = calls[each.index], orjson.dumps(each.data)
-                said = stated(call.document(data, USER), USER) if each.endpoint == "/Users" else None
+                type = call.types.user
+                said = stated(call.document(data, type), type) if each.endpoint == "/Users" else None
                 ids[str(each.bulk_id)] = users.creation(conn, call, said).id if said else call.context.ids()
         beside = {ids[str(each.bulk_id)]: _KINDS[each.endpoint] for each in operations}
         edits: list[Edit] = []
@@ -259,7 +259,7 @@ def _write(operation: BulkOperation, ids: Mapping[str, str] | None) -> Write:
 
 
 def _stated(call: Call, operation: BulkOperation, ids: Mapping[str, str]) -> Statement:
-    resource_type = USER if operation.endpoint == "/Users" else GROUP
+    resource_type = call.types.user if operation.endpoint == "/Users" else call.types.group
     return stated(call.document(orjson.dumps(resolved(operation.data, ids)), resource_type), resource_type)
 
 

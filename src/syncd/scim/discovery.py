@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from syncd.core.schema import GROUP, USER, ResourceType, Schema
+from syncd.core.schema import ResourceType, Schema
+from syncd.core.types import Types
 from syncd.scim.cursor import TIMEOUT_S
 from syncd.scim.references import MAX_OPERATIONS
 
@@ -17,8 +18,6 @@ MAX_RESULTS: Final = 1000
 DEFAULT_RESULTS: Final = 100  # of a list whose request has no count
 MAX_PAYLOAD_BYTES: Final = 1_048_576
 MAX_BULK_BYTES: Final = 4_194_304
-RESOURCE_TYPES: Final = (USER, GROUP)
-
 
 # RFC 9967 section 4. What else happens is kept as events too, but nobody can have those sent yet.
 SECURITY_EVENTS: Final = {"asyncRequest": "request", "eventUris": ["urn:ietf:params:scim:event:misc:asyncresp"]}
@@ -61,29 +60,30 @@ def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) 
     }
 
 
-def resource_types(base_url: str) -> list[dict[str, Any]]:
+def resource_types(types: Types, base_url: str) -> list[dict[str, Any]]:
     """The resources of `/ResourceTypes`, for a ListResponse."""
-    return [_resource_type(each, base_url) for each in RESOURCE_TYPES]
+    return [_resource_type(each, base_url) for each in types.all]
 
 
-def resource_type(name: str, base_url: str) -> dict[str, Any] | None:
+def resource_type(types: Types, name: str, base_url: str) -> dict[str, Any] | None:
     """The body of `/ResourceTypes/{name}`; None: there is none (404)."""
-    return next((_resource_type(each, base_url) for each in RESOURCE_TYPES if each.name == name), None)
+    return next((_resource_type(each, base_url) for each in types.all if each.name == name), None)
 
 
-def schemas(base_url: str) -> list[dict[str, Any]]:
+def schemas(types: Types, base_url: str) -> list[dict[str, Any]]:
     """The resources of `/Schemas`: core schemas and extensions, each once, for a ListResponse."""
-    return [_schema(each, base_url) for each in _all_schemas()]
+    return [_schema(each, base_url) for each in _all_schemas(types)]
 
 
-def schema(urn: str, base_url: str) -> dict[str, Any] | None:
+def schema(types: Types, urn: str, base_url: str) -> dict[str, Any] | None:
     """The body of `/Schemas/{urn}`, the URN in any case; None: there is none (404)."""
-    return next((_schema(each, base_url) for each in _all_schemas() if each.id.lower() == urn.lower()), None)
+    found = (_schema(each, base_url) for each in _all_schemas(types) if each.id.lower() == urn.lower())
+    return next(found, None)
 
 
-def _all_schemas() -> tuple[Schema, ...]:
+def _all_schemas(types: Types) -> tuple[Schema, ...]:
     found: dict[str, Schema] = {}
-    for each in RESOURCE_TYPES:
+    for each in types.all:
         for item in (each.schema, *(extension for extension, _ in each.extensions)):
             found.setdefault(item.id, item)
     return tuple(found.values())

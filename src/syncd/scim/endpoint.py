@@ -24,8 +24,9 @@ from starlette.types import Receive, Scope, Send
 from syncd.auth import ACTOR, TOLERANCES
 from syncd.core.actor import Actor
 from syncd.core.filter import Filter, names, parse_filter
-from syncd.core.permission import TYPES, named, outside
+from syncd.core.permission import named, outside
 from syncd.core.schema import ResourceType
+from syncd.core.types import Types
 from syncd.core.workspace import Workspace
 from syncd.errors import (
     Forbidden,
@@ -134,6 +135,10 @@ class Call:
     note: Note | None = None
 
     @property
+    def types(self) -> Types:
+        return self.workspace.types
+
+    @property
     def id(self) -> str:
         """The id in the path. Raises NotFound for what no id can be and no database can look for."""
         id = str(self.request.path_params["id"])
@@ -159,9 +164,10 @@ class Call:
         resource, limits = self._limits
         if limits is None:
             return query
-        if query.sort_by is not None and (found := TYPES[resource].resolve(query.sort_by)) is not None:
+        type = self.types.of(resource)
+        if query.sort_by is not None and (found := type.resolve(query.sort_by)) is not None:
             self._may_ask(resource, limits, [found.path])
-        wanted = [found.path for name in query.attributes if (found := TYPES[resource].resolve(name)) is not None]
+        wanted = [found.path for name in query.attributes if (found := type.resolve(name)) is not None]
         inside = set(wanted) - set(outside(limits, wanted)) if query.attributes else set(limits)
         inside |= {each for each in limits if outside(wanted, [each]) == []} if wanted else set()
         return replace(query, attributes=tuple(sorted(inside)) or ("id",))

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from syncd.core import filter as filters
 from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.resource import shown as readable
-from syncd.core.schema import GROUP
 from syncd.core.state import Link
 from syncd.errors import InvalidValue, NotFound, Refused
 from syncd.scim import render
@@ -35,7 +34,7 @@ _KEPT = Membership({})
 
 async def get(call: Call) -> Response:
     shown = selected(call.query())
-    members = shown.wants("members", GROUP)
+    members = shown.wants("members", call.types.group)
     id, reader, base = call.id, call.reader, call.context.base_url
 
     def work(conn: Connection) -> tuple[Stored, bytes]:
@@ -43,7 +42,7 @@ async def get(call: Call) -> Response:
         if stored is None:
             raise _no_such(id)
         call.must_match(stored)
-        return stored, b"" if call.unchanged(stored) else render.group(stored, base, shown)
+        return stored, b"" if call.unchanged(stored) else render.group(stored, base, call.types.group, shown)
 
     # Nobody knows how many members there are.
     stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
@@ -61,7 +60,8 @@ async def create(call: Call) -> Response:
 
     stored = await call.write(work, 201)
     assert stored is not None
-    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, stored.id), 201)
+    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    return answer(body, stored, _location(call, stored.id), 201)
 
 
 async def replace_(call: Call) -> Response:
@@ -74,7 +74,8 @@ async def replace_(call: Call) -> Response:
 
     stored = await call.write(work, 200)
     assert stored is not None
-    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
+    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    return answer(body, stored, _location(call, id))
 
 
 async def patch(call: Call) -> Response:
@@ -84,10 +85,11 @@ async def patch(call: Call) -> Response:
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, own = _found(conn, call, id)
-        document = orjson.loads(render.group(stored, call.context.base_url))
-        formed = call.in_rfc_form(operations, document, GROUP)
+        type = call.types.group
+        document = orjson.loads(render.group(stored, call.context.base_url, type))
+        formed = call.in_rfc_form(operations, document, type)
         others, member_edits = split_members(formed)
-        said = difference(document, apply_patch(document, others, GROUP), others, GROUP)
+        said = difference(document, apply_patch(document, others, type), others, type)
         wanted = membership(_by_id(conn, call, id, member_edits))
         return _state(conn, call, stored, own, said, wanted, silent)
 
@@ -95,7 +97,8 @@ async def patch(call: Call) -> Response:
     assert stored is not None
     if shown.all:
         return Response(status_code=204, headers={"ETag": render.etag(stored.version), "Location": _location(call, id)})
-    return answer(render.group(stored, call.context.base_url, shown), stored, _location(call, id))
+    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    return answer(body, stored, _location(call, id))
 
 
 async def delete(call: Call) -> Response:
@@ -123,7 +126,7 @@ def creation(
 
 
 async def _document(call: Call) -> Statement:
-    return stated(call.document(await call.body(), GROUP), GROUP)
+    return stated(call.document(await call.body(), call.types.group), call.types.group)
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Link | None]:
@@ -214,7 +217,7 @@ def _write(
         outcome = commit(conn, call.workspace, call.actor, edits, context.clock(), context.ids, expect=expect)
     if outcome.error is not None or shown is None:
         return outcome, None
-    return outcome, read.get_group(conn, call.reader, id, members=shown.wants("members", GROUP))
+    return outcome, read.get_group(conn, call.reader, id, members=shown.wants("members", call.types.group))
 
 
 def _why(call: Call) -> str:

@@ -7,7 +7,7 @@ it may read. A cursor gives no access: every page is asked for, and permitted, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from syncd.core.filter import Filter
 from syncd.core.resource import shown as readable
-from syncd.core.schema import GROUP, USER, Attribute, Resolved, ResourceType, Returned, Type
+from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
+from syncd.core.types import Types
 from syncd.errors import Forbidden, InvalidValue
 from syncd.scim import cursor as cursors
 from syncd.scim import render
@@ -35,13 +36,16 @@ FAR: Final = 5000  # a page that starts beyond this number is a walk over many r
 class Kind:
     """A resource type that can be listed, and the permission that takes."""
 
-    type: ResourceType
+    resource: str
     permission: str
     listed: Callable[[Reader], Listed]
 
+    def type(self, types: Types) -> ResourceType:
+        return types.of(self.resource)
 
-USERS: Final = Kind(USER, "users:read", pages.users)
-GROUPS: Final = Kind(GROUP, "groups:read", pages.groups)
+
+USERS: Final = Kind("user", "users:read", pages.users)
+GROUPS: Final = Kind("group", "groups:read", pages.groups)
 
 
 async def users(call: Call) -> Response:
@@ -81,9 +85,9 @@ def _readable(call: Call) -> tuple[Kind, ...]:
 async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
     query = call.narrowed(query)
     shown, reader = selected(query), call.reader
-    types = [kind.type for kind in kinds]
-    filters = [call.filter(query, kind, *(other for other in types if other is not kind)) for kind in types]
-    orders = _orders(query, kinds)
+    types = [kind.type(call.types) for kind in kinds]
+    filters = [call.filter(query, type, *(other for other in types if other is not type)) for type in types]
+    orders = _orders(query, types)
     window, binding, key = await _window(call, query, kinds)
     lists = [kind.listed(reader) for kind in kinds]
 
@@ -101,7 +105,9 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
             sealed = cursors.seal(Cursor(more.key, more.id, window.count, known, expires), binding, key)
         return list_response(total, None, rows, sealed)
 
-    members = any(kind is GROUPS and shown.wants("members", GROUP) for kind in kinds)  # nobody knows how many
+    members = any(
+        kind is GROUPS and shown.wants("members", call.types.group) for kind in kinds
+    )  # nobody knows how many
     near = not members and all(
         pages.is_near(listed, reader, filter, order, window, FAR)
         for listed, filter, order in zip(lists, filters, orders, strict=True)
@@ -115,11 +121,11 @@ def _page(
 ) -> tuple[int, list[bytes], Position | None]:
     base = call.context.base_url
     if kind is USERS:
-        groups, derived = shown.wants("groups", USER), shown.derived
+        groups, derived = shown.wants("groups", call.types.user), shown.derived
         page = read.list_users(conn, call.reader, filter, window, order, groups=groups, derived=derived)
-        return page.total, [render.user(row, base, shown) for row in page.rows], page.more
-    page = read.list_groups(conn, call.reader, filter, window, order, members=shown.wants("members", GROUP))
-    return page.total, [render.group(row, base, shown) for row in page.rows], page.more
+        return page.total, [render.user(row, base, call.types.user, shown) for row in page.rows], page.more
+    page = read.list_groups(conn, call.reader, filter, window, order, members=shown.wants("members", call.types.group))
+    return page.total, [render.group(row, base, call.types.group, shown) for row in page.rows], page.more
 
 
 def _page_of_all(
@@ -128,27 +134,27 @@ def _page_of_all(
     base, reader = call.context.base_url, call.reader
     page = pages.page_of_all(conn, reader, lists, window)
     ids = {kind: [id for resource, id in page.rows if resource == kind] for kind in ("user", "group")}
-    groups, derived = shown.wants("groups", USER), shown.derived
+    groups, derived = shown.wants("groups", call.types.user), shown.derived
     found = {
-        row.id: render.user(row, base, shown)
+        row.id: render.user(row, base, call.types.user, shown)
         for row in read.users_by_id(conn, reader, ids["user"], groups=groups, derived=derived).values()
     }
-    for row in read.groups_by_id(conn, reader, ids["group"], members=shown.wants("members", GROUP)).values():
-        found[row.id] = render.group(row, base, shown)
+    for row in read.groups_by_id(conn, reader, ids["group"], members=shown.wants("members", call.types.group)).values():
+        found[row.id] = render.group(row, base, call.types.group, shown)
     return page.total, [found[id] for _, id in page.rows if id in found], page.more
 
 
 # -- what a query asks for ---------------------------------------------------------------------------------------------------
 
 
-def _orders(query: ListQuery, kinds: tuple[Kind, ...]) -> list[Order]:
-    """For each kind. Raises InvalidValue unless one of them has what is to be sorted by."""
+def _orders(query: ListQuery, types: Sequence[ResourceType]) -> list[Order]:
+    """For each type. Raises InvalidValue unless one of them has what is to be sorted by."""
     descending = query.sort_order == "descending"
     if query.sort_by is None:
-        return [Order(None, descending) for _ in kinds]
-    found = [_sortable(query.sort_by, kind.type) for kind in kinds]
+        return [Order(None, descending) for _ in types]
+    found = [_sortable(query.sort_by, type) for type in types]
     if not any(found):
-        raise InvalidValue(f"sortBy: {readable(query.sort_by)} is not an attribute of {kinds[0].type.name}")
+        raise InvalidValue(f"sortBy: {readable(query.sort_by)} is not an attribute of {types[0].name}")
     return [Order(each, descending) for each in found]
 
 
@@ -179,7 +185,7 @@ async def _window(call: Call, query: ListQuery, kinds: tuple[Kind, ...]) -> tupl
         raise InvalidCursor("startIndex and cursor are two ways to page: give only one")
     names = (query.attributes, query.excluded)
     binding = cursors.digest(
-        *(call.actor.workspace, call.actor.source, [kind.type.name for kind in kinds], query.filter),
+        *(call.actor.workspace, call.actor.source, [kind.type(call.types).name for kind in kinds], query.filter),
         *(query.sort_by and query.sort_by.lower(), query.sort_order, [sorted(map(str.lower, each)) for each in names]),
     )
     key = await call.context.cursor_key()

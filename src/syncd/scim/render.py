@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from syncd.core.schema import GROUP, SYNCD_USER, USER, ResourceType
+from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim.projection import project
 from syncd.store.read import Stored
 
@@ -48,8 +48,8 @@ def etag(version: int) -> str:
     return f'W/"{version}"'
 
 
-def user(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
-    """A User. `base_url` is that of the SCIM endpoint."""
+def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:
+    """A User, of the workspace's `type`. `base_url` is that of the SCIM endpoint."""
     document = stored.document
     if stored.manager is not None:
         value = b'"manager":{"value":' + orjson.dumps(stored.manager)
@@ -69,7 +69,7 @@ def user(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
         ]
     if stored.derived is not None:
         document = _with_extension(document, stored.derived)
-    return _finished(document, spliced, stored, USER, f"{base_url}/Users/{stored.id}", shown)
+    return _finished(document, spliced, stored, type, f"{base_url}/Users/{stored.id}", shown)
 
 
 def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
@@ -80,7 +80,7 @@ def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
     return orjson.dumps(whole | {"schemas": schemas, SYNCD_USER: own})
 
 
-def group(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
+def group(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:
     """A Group, with the members that were read."""
     spliced: dict[str, Any] = {}
     if stored.external_id is not None:
@@ -93,7 +93,7 @@ def group(stored: Stored, base_url: str, shown: Shown = Shown()) -> bytes:
             | ({} if shown.all else {"display": member.display})
             for member in stored.members
         ]
-    return _finished(stored.document, spliced, stored, GROUP, f"{base_url}/Groups/{stored.id}", shown)
+    return _finished(stored.document, spliced, stored, type, f"{base_url}/Groups/{stored.id}", shown)
 
 
 def _finished(

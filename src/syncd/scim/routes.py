@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from syncd.core.permission import named
+from syncd.core.types import Types
 from syncd.errors import Forbidden, NotFound
 from syncd.scim import discovery, groups, query, users
 from syncd.scim.bulk import Bulk
@@ -88,18 +89,18 @@ async def _config(call: Call) -> Response:
     return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 
 
-def _all(make: Callable[[str], list[dict[str, Any]]]) -> Handler:
+def _all(make: Callable[[Types, str], list[dict[str, Any]]]) -> Handler:
     async def handle(call: Call) -> Response:
         _refuse_filter(call)
-        found = [orjson.dumps(each) for each in make(call.context.base_url)]
+        found = [orjson.dumps(each) for each in make(call.types, call.context.base_url)]
         return Response(list_response(len(found), 1, found), media_type=MEDIA_TYPE)
 
     return handle
 
 
-def _named(make: Callable[[str, str], dict[str, Any] | None]) -> Handler:
+def _named(make: Callable[[Types, str, str], dict[str, Any] | None]) -> Handler:
     async def handle(call: Call) -> Response:
-        found = make(call.id, call.context.base_url)
+        found = make(call.types, call.id, call.context.base_url)
         if found is None:
             raise NotFound(f"there is no {call.id[:100]} here")
         return Response(orjson.dumps(found), media_type=MEDIA_TYPE)

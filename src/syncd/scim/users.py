@@ -17,7 +17,6 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
 from syncd.core.resource import fold
-from syncd.core.schema import USER
 from syncd.core.state import Link
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import render
@@ -32,7 +31,7 @@ from syncd.store.read import Connection, Stored
 
 async def get(call: Call) -> Response:
     shown = selected(call.query())
-    groups = shown.wants("groups", USER)
+    groups = shown.wants("groups", call.types.user)
     id, reader = call.id, call.reader
     stored = await call.context.database.read(
         lambda conn: read.get_user(conn, reader, id, groups=groups, derived=shown.derived)
@@ -42,7 +41,7 @@ async def get(call: Call) -> Response:
     call.must_match(stored)
     if call.unchanged(stored):
         return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
-    return answer(render.user(stored, call.context.base_url, shown), stored, _location(call, stored))
+    return answer(render.user(stored, call.context.base_url, call.types.user, shown), stored, _location(call, stored))
 
 
 async def create(call: Call) -> Response:
@@ -53,7 +52,8 @@ async def create(call: Call) -> Response:
 
     stored = await call.write(work, 201)
     assert stored is not None
-    return answer(render.user(stored, call.context.base_url, selected(query)), stored, _location(call, stored), 201)
+    body = render.user(stored, call.context.base_url, call.types.user, selected(query))
+    return answer(body, stored, _location(call, stored), 201)
 
 
 async def replace_(call: Call) -> Response:
@@ -71,10 +71,11 @@ async def patch(call: Call) -> Response:
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, links = _found(conn, call, id)
-        document = orjson.loads(render.user(stored, call.context.base_url))
-        formed = call.in_rfc_form(operations, document, USER)
-        after = apply_patch(document, formed, USER)
-        return _state(conn, call, stored, links, difference(document, after, formed, USER))
+        type = call.types.user
+        document = orjson.loads(render.user(stored, call.context.base_url, type))
+        formed = call.in_rfc_form(operations, document, type)
+        after = apply_patch(document, formed, type)
+        return _state(conn, call, stored, links, difference(document, after, formed, type))
 
     return await _answered(call, work, query)
 
@@ -108,7 +109,7 @@ def creation(conn: Connection, call: Call, said: Statement, id: str | None = Non
 
 
 async def _document(call: Call) -> Statement:
-    return stated(call.document(await call.body(), USER), USER)
+    return stated(call.document(await call.body(), call.types.user), call.types.user)
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, tuple[Link, ...]]:
@@ -167,7 +168,7 @@ def _write(
 async def _answered(call: Call, work: Any, query: ListQuery) -> Response:
     stored = await call.write(work, 200)
     assert stored is not None
-    body = render.user(stored, call.context.base_url, selected(query))
+    body = render.user(stored, call.context.base_url, call.types.user, selected(query))
     return answer(body, stored, _location(call, stored))
 
 

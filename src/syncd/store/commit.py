@@ -332,11 +332,11 @@ def apply(
             assert known is not None
             versioned.add(known.id)
             bumped |= _parents(old) ^ _parents(new)
-            facts.write_group(rows, old, new, now, known.id in observable or old is None)
+            facts.write_group(rows, workspace.types, old, new, now, known.id in observable or old is None)
             totals["group"] += (new is not None) - (old is not None)
         for before, after in verdict.users:
             active = may_sign_in(after, workspace.authoritative, now)
-            facts.write_user(rows, before, after, now, active, after.id in observable)
+            facts.write_user(rows, workspace.types, before, after, now, active, after.id in observable)
             totals["user"] += after.present - (before is not None and before.present)
             for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
                 for seat in seats:

@@ -304,7 +304,12 @@ class Decision:
 
     def _grants(self, draft: Draft, before: User, after: User, losing: set[str] | frozenset[str]) -> User:
         ruled, draft.refusals = evaluate(
-            self.workspace.rules, after, draft.owners, self.graph, self.workspace.may_grant
+            self.workspace.rules,
+            after,
+            draft.owners,
+            self.graph,
+            self.workspace.may_grant,
+            self.workspace.types.rule_user,
         )
         grants = []
         for grant in after.grants:

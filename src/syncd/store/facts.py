@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, insert, selec
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
 from syncd.core.resource import flatten, fold, search_view, unflatten
-from syncd.core.schema import GROUP, SYNCD_USER, USER
+from syncd.core.schema import GROUP, SYNCD_USER
 from syncd.core.state import Grant, Group, Link, Membership, Seat, User
+from syncd.core.types import Types
 from syncd.store import tables as t
 
 BATCH = 500  # ids in one IN (...)
@@ -255,7 +256,7 @@ def groups_inside(conn: Connection, workspace: str, group_ids: Iterable[str]) ->
 # -- documents -------------------------------------------------------------------------------------------------------
 
 
-def user_document(user: User, active: bool) -> tuple[bytes, dict[str, Any]]:
+def user_document(user: User, active: bool, types: Types) -> tuple[bytes, dict[str, Any]]:
     """The bytes that are sent by default (without meta, externalId and groups), and the comparable values beside them.
 
     `active` is left out where nobody ever said it, or whoever did took it back: unassigned, and so not false.
@@ -263,20 +264,21 @@ def user_document(user: User, active: bool) -> tuple[bytes, dict[str, Any]]:
     shown: dict[str, Any] = dict(user.values)
     if not active or any(link.enabled is not None for link in user.links):
         shown["active"] = active
-    document = unflatten(shown, USER)
+    document = unflatten(shown, types.user)
     document = {"schemas": document.pop("schemas"), "id": user.id, **document}
     derived = {
         "status": user.status,
         "seats": [seat.pool for seat in user.seats if seat.held],
         "waiting": [seat.pool for seat in user.seats if not seat.held],
     }
-    return orjson.dumps(document), search_view(shown | {f"{SYNCD_USER}:{k}": v for k, v in derived.items()}, USER)
+    compared = shown | {f"{SYNCD_USER}:{k}": v for k, v in derived.items()}
+    return orjson.dumps(document), search_view(compared, types.user)
 
 
-def group_document(group: Group) -> tuple[bytes, dict[str, Any]]:
-    document = unflatten(group.values, GROUP)
+def group_document(group: Group, types: Types) -> tuple[bytes, dict[str, Any]]:
+    document = unflatten(group.values, types.group)
     document = {"schemas": document.pop("schemas"), "id": group.id, **document}
-    return orjson.dumps(document), search_view(group.values, GROUP)
+    return orjson.dumps(document), search_view(group.values, types.group)
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -348,9 +350,11 @@ def link_row(resource: str, resource_id: str, link: Link) -> dict[str, Any]:
     }
 
 
-def write_user(rows: Rows, before: User | None, after: User, now: datetime, active: bool, observable: bool) -> None:
+def write_user(
+    rows: Rows, types: Types, before: User | None, after: User, now: datetime, active: bool, observable: bool
+) -> None:
     """Row changes that turn `before` into `after`. `observable`: something a reader can see changed."""
-    document, search = user_document(after, active)
+    document, search = user_document(after, active, types)
     row = {
         "id": after.id,
         "user_name": after.name,
@@ -463,14 +467,16 @@ def _write_seats(rows: Rows, id: str, before: Sequence[Seat], after: Sequence[Se
             rows.update(t.seats, **row)
 
 
-def write_group(rows: Rows, before: Group | None, after: Group | None, now: datetime, observable: bool) -> None:
+def write_group(
+    rows: Rows, types: Types, before: Group | None, after: Group | None, now: datetime, observable: bool
+) -> None:
     known = after or before
     assert known is not None
     if after is None:
         rows.delete(t.groups, id=known.id)
         rows.delete(t.unresolved_members, group_id=known.id)
     else:
-        document, search = group_document(after)
+        document, search = group_document(after, types)
         row = {
             **{"id": after.id, "source": after.source, "display_name": after.name, "display_key": fold(after.name)},
             **{"document": document, "search": search, "version": after.version},

@@ -4,7 +4,7 @@ adoption that the policy does not allow. Judged on the result, in plan order; ea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, distinct, func, select
 
@@ -12,7 +12,7 @@ from syncd.core.access import OWNER, privileged
 from syncd.core.guards import Held
 from syncd.core.resource import fold
 from syncd.core.rules import view
-from syncd.core.state import Grant, Group
+from syncd.core.state import Grant, Group, User
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
@@ -131,7 +131,7 @@ def _protected(decision: Decision, draft: Draft) -> Held | None:
     lost = guarded_loss(draft.before, draft.after)
     if lost is None or not decision.workspace.protected:
         return None
-    seen = view(draft.before, decision.graph.closure(each.group for each in draft.before.memberships), decision.graph)
+    seen = _seen(decision, draft.before)
     for text, matches in decision.workspace.protected:
         if matches(seen):
             why = f"{draft.before.name} is protected ({text}): {lost} refused"
@@ -176,11 +176,15 @@ def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
         )
     if decision.policy.adopt == "ask" and (draft.id, "adopt") not in decision.approved:
         return Refused(f"{name} exists already: source {decision.source} asks before it adopts (`adopt: ask`)")
-    if decision.policy.may_adopt is not None and not decision.policy.may_adopt(
-        view(draft.before, decision.graph.closure(each.group for each in draft.before.memberships), decision.graph)
-    ):
+    if decision.policy.may_adopt is not None and not decision.policy.may_adopt(_seen(decision, draft.before)):
         return Uniqueness(f"userName {name!r} exists and does not match `adopt` of source {decision.source}")
     return None
+
+
+def _seen(decision: Decision, user: User) -> dict[str, Any]:
+    """The user as conditions see her."""
+    paths = decision.graph.closure(each.group for each in user.memberships)
+    return view(user, paths, decision.graph, decision.workspace.types.rule_user)
 
 
 def _privileged(decision: Decision, grant: Grant) -> bool:

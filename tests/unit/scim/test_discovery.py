@@ -4,6 +4,7 @@ import pytest
 from scim2_models import ResourceType, Schema, ServiceProviderConfig
 
 from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, SYNCD_USER
+from syncd.core.types import STANDARD
 from syncd.scim import discovery
 
 BASE = "https://syncd.example.com/scim/v2"
@@ -24,17 +25,17 @@ def test_service_provider_config():
 
 
 def test_schemas():
-    found = discovery.schemas(BASE)
+    found = discovery.schemas(STANDARD, BASE)
     assert [each["id"] for each in found] == [CORE_USER, ENTERPRISE_USER, SYNCD_USER, CORE_GROUP]
     for each in found:
         assert Schema.model_validate(each).id == each["id"]
         assert each["meta"] == {"resourceType": "Schema", "location": f"{BASE}/Schemas/{each['id']}"}
-        assert discovery.schema(each["id"].upper(), BASE) == each
-    assert discovery.schema("urn:nosuch", BASE) is None
+        assert discovery.schema(STANDARD, each["id"].upper(), BASE) == each
+    assert discovery.schema(STANDARD, "urn:nosuch", BASE) is None
 
 
 def test_resource_types():
-    found = discovery.resource_types(BASE)
+    found = discovery.resource_types(STANDARD, BASE)
     assert [(each["id"], each["endpoint"], each["schema"]) for each in found] == [
         ("User", "/Users", CORE_USER),
         ("Group", "/Groups", CORE_GROUP),
@@ -42,8 +43,8 @@ def test_resource_types():
     for each in found:
         ResourceType.model_validate(each)
         assert each["meta"]["location"] == f"{BASE}/ResourceTypes/{each['name']}"
-        assert discovery.resource_type(each["name"], BASE) == each
-    assert discovery.resource_type("Nosuch", BASE) is None
+        assert discovery.resource_type(STANDARD, each["name"], BASE) == each
+    assert discovery.resource_type(STANDARD, "Nosuch", BASE) is None
 
 
 def _values(value):
@@ -53,6 +54,6 @@ def _values(value):
             yield from _values(part)
 
 
-@pytest.mark.parametrize("document", [discovery.schemas(BASE), discovery.resource_types(BASE)])
+@pytest.mark.parametrize("document", [discovery.schemas(STANDARD, BASE), discovery.resource_types(STANDARD, BASE)])
 def test_no_null_anywhere(document):
     assert None not in list(_values(document))

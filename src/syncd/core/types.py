@@ -1,0 +1,57 @@
+"""The resource types of one workspace, as a value: the standard's and what its configuration extends them by.
+
+Everything that reads, validates, filters, shows or announces a resource takes them from `Workspace.types`, so that
+discovery tells exactly what is enforced. Paths of the core schemas mean the same in every workspace; whatever asks for
+such a path only (a name, the members of a group) may use the standard's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from syncd.core.schema import GROUP, RULE_USER, USER, ResourceType, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A schema that a workspace adds to a resource type. `required`: whatever is stated of such a resource has it."""
+
+    schema: Schema
+    of: str = "User"  # name of a resource type
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Types:
+    """`rule_user` is a user as the conditions of rules, protections and adoptions see it."""
+
+    user: ResourceType = USER
+    group: ResourceType = GROUP
+    rule_user: ResourceType = RULE_USER
+
+    @property
+    def all(self) -> tuple[ResourceType, ...]:
+        """Those that have an endpoint."""
+        return self.user, self.group
+
+    def of(self, resource: str) -> ResourceType:
+        """By the word of permissions and tables: `users` and `user`, `groups` and `group`."""
+        return self.user if resource in ("user", "users") else self.group
+
+
+STANDARD: Final = Types()
+
+
+def extended(extensions: Iterable[Extension]) -> Types:
+    """The standard's types with these extensions, in their order."""
+    given = tuple(extensions)
+    if not given:
+        return STANDARD
+    return Types(*(_with(each, given) for each in (USER, GROUP, RULE_USER)))
+
+
+def _with(type: ResourceType, extensions: Iterable[Extension]) -> ResourceType:
+    own = tuple((each.schema, each.required) for each in extensions if each.of == type.name)
+    return replace(type, extensions=(*type.extensions, *own)) if own else type
