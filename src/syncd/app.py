@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import orjson
@@ -37,7 +38,6 @@ from syncd.core.workspace import Condition, SourcePolicy, Workspace
 from syncd.errors import ConfigError, UsageError
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.ldif_source import LdifConfig, LdifSource
-from syncd.ldap.source import LdapSource
 from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
 from syncd.settings import Settings
 from syncd.settings import model as written
@@ -48,6 +48,9 @@ from syncd.store.retention import Retention
 from syncd.timers import Timers, TimerSettings
 from syncd.timetable import Timetable
 
+if TYPE_CHECKING:
+    from syncd.ldap.source import LdapSource
+
 Clock: TypeAlias = Callable[[], datetime]
 Ids: TypeAlias = Callable[[], str]
 DEFAULT_CONFIG = Path("config/syncd.yaml")
@@ -56,13 +59,22 @@ SCIM = "scim"  # the connection that exists without being configured
 _ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Directory:
     """A source that is read whole, ready to be reconciled."""
 
-    source: LdapSource | LdifSource
+    config: LdapConfig | LdifConfig
     mapping: DirectoryMapping
     schedule: written.Schedule
+
+    @cached_property
+    def source(self) -> LdapSource | LdifSource:
+        """One for the life of the process: it remembers its servers. Most commands read none and do without ldap3."""
+        if isinstance(self.config, LdifConfig):
+            return LdifSource(self.config)
+        from syncd.ldap.source import LdapSource  # noqa: PLC0415 - loads ldap3
+
+        return LdapSource(self.config, self.mapping.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +371,7 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Di
             key_attribute=source.key_attribute,
             canaries=tuple(source.canaries),
         )
-        return Directory(LdifSource(file), mapping, source.schedule)
+        return Directory(file, mapping, source.schedule)
     mapping = compile_mapping(
         source.attributes, source.group_attributes, nested=source.groups.nested if source.groups else True
     )
@@ -388,7 +400,7 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Di
     problems = config.problems()
     if problems:
         raise ConfigError("; ".join(problems))
-    return Directory(LdapSource(config, mapping.wanted), mapping, source.schedule)
+    return Directory(config, mapping, source.schedule)
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:

@@ -1,6 +1,9 @@
 """The command line: `syncd COMMAND`. One main, one place where an error becomes a line and an exit code.
 
-    main -> hoist global options -> typer -> a command -> session.py (configuration, database, the door) -> tables or JSON
+    main -> hoist global options -> typer -> commands.py -> a command -> session.py (configuration, database, the door)
+         -> tables or JSON
+
+What a command works with is loaded when it is called, not before: `syncd --help` needs no database library.
 
 Exit codes (people script against them): 78 wrong configuration, 75 source unreachable, 4 held by a guard, 5 incomplete
 read, 3 changes pending, 2 wrong usage, 1 anything else, 0 clean or applied; 130 after Ctrl-C.
@@ -11,17 +14,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from syncd import logs
-from syncd.cli import access, admin, database, runs, service, standing, tokens, users
-from syncd.cli.session import Session
+from syncd.cli.commands import Commands
 from syncd.errors import SyncdError
-from syncd.reconcile.render import plain
 
 __all__ = ["cli", "main"]
 
@@ -31,6 +30,7 @@ SYNCD_BIND come before the file."
 
 cli = typer.Typer(
     name="syncd",
+    cls=Commands,
     help="Keeps an application's users, groups, roles and seats in step with its customers' directories.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -38,12 +38,12 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local values, and those may be secrets
     rich_markup_mode=None,
 )
-for part in (service, standing, runs, users, access, tokens, database, admin):
-    part.register(cli)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - takes longer than all of --help
+
         print(f"syncd {installed('syncd')}")
         raise typer.Exit
 
@@ -55,6 +55,9 @@ def opening(
     workspace: Annotated[str, typer.Option(help="One customer's users, groups, tokens and runs.")] = "default",
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version)] = False,
 ) -> None:
+    from syncd import logs  # noqa: PLC0415 - not for --help
+    from syncd.cli.session import Session  # noqa: PLC0415 - the same
+
     logs.configure(level="error")  # a command prints its own results
     current = Session(config, workspace, os.environ)
     ctx.obj = current
@@ -112,5 +115,7 @@ def _nobody_reads() -> int:
 
 
 def _tell(message: str) -> None:
+    from syncd.reconcile.render import plain  # noqa: PLC0415 - only where something went wrong
+
     lines = [plain(line) for line in message.splitlines()] or [""]
     print(f"syncd: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from syncd.app import App, Directory
@@ -18,10 +19,12 @@ from syncd.core.workspace import Workspace
 from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
 from syncd.ldap.config import is_loopback
 from syncd.ldap.ldif_source import LdifSource
-from syncd.ldap.probe import Probe
-from syncd.ldap.source import LdapSource
 from syncd.store.engine import Database
 from syncd.store.migrate import revision
+
+if TYPE_CHECKING:  # they load ldap3, which a configuration without LDAP does not need
+    from syncd.ldap.probe import Probe
+    from syncd.ldap.source import LdapSource
 
 WORST_FIRST = (78, 75, 1, 4, 5, 3, 0)
 _RENEW_BEFORE = timedelta(days=14)
@@ -133,10 +136,10 @@ def _pinned(term: Bound) -> bool:
 def _directory(about: str, directory: Directory, now: datetime) -> Iterator[Finding]:
     source = directory.source
     try:
-        if isinstance(source, LdapSource):
-            yield from _ldap(about, source, now)
-        else:
+        if isinstance(source, LdifSource):
             yield from _ldif(about, source, now)
+        else:
+            yield from _ldap(about, source, now)
     except SyncdError as exc:
         yield Finding(about, str(exc), "problem", exc.exit_code)
 

@@ -16,7 +16,6 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.permission import PLAIN
 from syncd.errors import UsageError
-from syncd.jwks import Untrusted, keys_of_file
 from syncd.scim.dialects import TOLERANCES
 from syncd.store import tokens as store
 from syncd.store.describe import find_user
@@ -75,6 +74,8 @@ def create(
 
 
 def _keys(path: Path) -> dict[str, object]:
+    from syncd.jwks import Untrusted, keys_of_file  # noqa: PLC0415 - loads cryptography, for this option alone
+
     try:
         return keys_of_file(json.loads(path.read_bytes()))
     except (OSError, ValueError, Untrusted) as exc:

@@ -9,7 +9,8 @@ app and cli import this package; they hand on core values.
 
 from __future__ import annotations
 
-from syncd.settings.load import json_schema, load
+from syncd.settings.load import load
 from syncd.settings.model import Settings, Workspace
+from syncd.settings.schema import json_schema
 
 __all__ = ["Settings", "Workspace", "json_schema", "load"]

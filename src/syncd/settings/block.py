@@ -15,7 +15,9 @@ from syncd.settings.tree import Mapping
 
 
 class Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Every command loads this. Only the file as a whole is ever validated, so its blocks get no validators of their own
+    # (defaults are constructed without one), and the text under a key is looked up when the JSON Schema is asked for.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     _where: str = PrivateAttr("")
 

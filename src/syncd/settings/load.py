@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core.core_schema import WithDefaultSchema
 
 from syncd.errors import ConfigError
 from syncd.settings import checks, tree
@@ -55,22 +53,6 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
         retention=file.retention,
         timezone=file.timezone,
         workspaces={DEFAULT: flat, **file.workspaces},
-    )
-
-
-class _AsWritten(GenerateJsonSchema):
-    """Without the defaults that would not be written as pydantic writes them: P1D for a day, 0.05 for 5%."""
-
-    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
-        if isinstance(schema.get("default"), str | int):
-            return super().default_schema(schema)
-        return self.generate_inner(schema["schema"])
-
-
-def json_schema() -> dict[str, Any]:
-    """The file as JSON Schema, for editors: `syncd check --schema`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | File.model_json_schema(
-        schema_generator=_AsWritten
     )
 
 

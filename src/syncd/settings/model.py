@@ -168,7 +168,7 @@ class Seat(Block):
                 ]
             }
         ),
-    ] = WhenFull()
+    ] = WhenFull.model_construct()
     """A full pool refuses the seat, keeps a waiting list (default), or lets this many more in."""
     requires: Names = ()
     """Pools in which one must hold a seat to hold one here."""
@@ -208,19 +208,19 @@ class Limit(Block):
 
 
 class Limits(Block):
-    deactivate: Limit = Limit()
+    deactivate: Limit = Limit.model_construct()
     """Users deactivated."""
-    suspend: Limit = Limit()
+    suspend: Limit = Limit.model_construct()
     """Users suspended."""
-    delete: Limit = Limit()
+    delete: Limit = Limit.model_construct()
     """Users deleted."""
-    role: Limit = Limit()
+    role: Limit = Limit.model_construct()
     """Users who lose a role, permission or data scope."""
-    seat: Limit = Limit()
+    seat: Limit = Limit.model_construct()
     """Users who lose a seat."""
-    membership: Limit = Limit()
+    membership: Limit = Limit.model_construct()
     """Users who leave a group."""
-    blank: Limit = Limit()
+    blank: Limit = Limit.model_construct()
     """Users an attribute of whom becomes empty."""
 
 
@@ -277,7 +277,7 @@ class Connection(Block):
     """Users that exist already: never take them over, ask an admin, or those who match this filter."""
     on_conflict: Literal["yield", "refuse"] = "yield"
     """A value that another source owns: keep it aside, or answer an error."""
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     """How much may be taken away within `window` before the rest is held."""
     window: Duration = timedelta(hours=24)
     """The rolling window of `limits`."""
@@ -292,9 +292,9 @@ class Directory(Connection):
     """The same for groups."""
     canaries: tuple[DN, ...] = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Schedule.model_construct()
     """When to read. Not given: only `syncd sync`."""
-    missing: Missing = Missing()
+    missing: Missing = Missing.model_construct()
     """What happens to a user whose entry is gone, by time."""
 
 
@@ -398,7 +398,9 @@ class Jwt(Block):
 class ScimSource(Connection):
     kind: Literal["scim"]
     """Pushed by an identity provider."""
-    policy: Annotated[Policy, BeforeValidator(_policy, json_schema_input_type=PolicyName | Policy)] = Policy()
+    policy: Annotated[Policy, BeforeValidator(_policy, json_schema_input_type=PolicyName | Policy)] = (
+        Policy.model_construct()
+    )
     """Which forms are understood that RFC 7644 does not have: a name (rfc, interop-strict, or a provider), or own switches."""
     sees: Literal["all", "own"] = "all"
     """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
@@ -440,15 +442,15 @@ class File(Workspace):
     """sqlite:///PATH, or postgresql://USER@HOST/NAME."""
     database_password_file: SecretFile | None = None
     """A file with PostgreSQL's password, if `database` holds none. SQLite has none."""
-    http: Http = Http()
+    http: Http = Http.model_construct()
     """How syncd is reached."""
-    worker: Worker = Worker()
+    worker: Worker = Worker.model_construct()
     """The process that reads the sources and keeps the times."""
-    tokens: Tokens = Tokens()
+    tokens: Tokens = Tokens.model_construct()
     """What connections and programs authenticate with."""
-    retention: Retention = Retention()
+    retention: Retention = Retention.model_construct()
     """What is kept how long, after it is of no use any more."""
-    log: Log = Log()
+    log: Log = Log.model_construct()
     """What `syncd serve` says on stderr."""
     timezone: TimeZone = UTC
     """Of the schedules."""

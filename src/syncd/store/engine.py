@@ -16,17 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from syncd.errors import DatabaseUnavailable
 from syncd.store.unavailable import unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -206,6 +208,9 @@ class Database:
 
     def _pool(self) -> AsyncEngine:
         if self._async is None:
+            # It loads all of the object mapper, and only the web on PostgreSQL needs it.
+            from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - as said
+
             self._async = create_async_engine(
                 self._async_url,
                 pool_size=self._pool_size,

@@ -1,6 +1,7 @@
 """Migrations: forward only, from the package itself, under one lock, by `syncd db upgrade` and `syncd serve`.
 
-`pre` revisions add (old code still runs), `post` revisions remove in a later release.
+`pre` revisions add (old code still runs), `post` revisions remove in a later release. A migration's file is called by its
+revision, so that every command can compare the database with this release without loading what runs migrations.
 """
 
 from __future__ import annotations
@@ -8,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from syncd.errors import DatabaseUnavailable
 from syncd.store.engine import Database
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +28,27 @@ class Revision:
         return self.current == self.head
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
+def revisions() -> tuple[str, ...]:
+    """Of this release, oldest first."""
+    return tuple(sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")))
 
 
 def revision(database: Database) -> Revision:
-    scripts = ScriptDirectory.from_config(_config())
+    known = revisions()
     with database.reading() as conn:
-        current = MigrationContext.configure(conn).get_current_revision()
-    known = current in {script.revision for script in scripts.walk_revisions()}
-    return Revision(current, str(scripts.get_current_head()), known)
+        current = None
+        if inspect(conn).has_table("alembic_version"):
+            current = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return Revision(current, known[-1], current in known)
 
 
 def upgrade(database: Database) -> Revision:
     """Bring the database to this release's schema; safe to run from several processes at once."""
-    config = _config()
+    from alembic import command  # noqa: PLC0415 - loads much that only this function needs
+    from alembic.config import Config  # noqa: PLC0415 - the same
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     with database.writing() as conn:
         if database.dialect == "postgresql":
             conn.execute(text("SELECT pg_advisory_xact_lock(7305809)"))
