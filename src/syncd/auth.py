@@ -245,7 +245,7 @@ def _sender(host: str | None) -> str:
     return str(int(address) >> 64) if isinstance(address, IPv6Address) else str(address)
 
 
-Refuse = Callable[[SyncdError], Response]
+Refuse = Callable[[SyncdError, Scope], Response]
 
 
 class Authenticated:
@@ -267,7 +267,7 @@ class Authenticated:
                 host = scope["client"][0] if scope.get("client") else None
                 actor = await self._authenticator.actor(given[0].decode("latin-1") if given else None, host)
             except SyncdError as exc:
-                await self._refuse(exc)(scope, receive, send)
+                await self._refuse(exc, scope)(scope, receive, send)
                 return
             by_scim = path == "/scim" or path.startswith("/scim/")
             scope[ACTOR] = (

@@ -99,6 +99,18 @@ class PoolFull(SyncdError):
     status = 403
 
 
+class MethodNotAllowed(SyncdError):
+    status = 405
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class UnsupportedMedia(SyncdError):
+    status = 415
+
+
 class StaleVersion(SyncdError):
     status = 412
 

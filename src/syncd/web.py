@@ -13,7 +13,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,6 +28,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncd import oauth, status
+from syncd.api.operation import PREFIX as API
+from syncd.api.problem import refusal, unexpected
+from syncd.api.routes import api_routes
 from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator, Policy
 from syncd.core.actor import Actor
 from syncd.core.permission import METRICS_READ
@@ -37,10 +40,11 @@ from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
 from syncd.scim.direct import Direct
-from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, ROUTE, Context, error
+from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, error
 from syncd.scim.later import Later
 from syncd.scim.messages import error_body
 from syncd.scim.routes import scim_routes, writes_of
+from syncd.serving import REQUEST_ID, ROUTE, Context
 from syncd.store import leases, migrate, standing
 from syncd.store.engine import Database
 from syncd.store.standing import Standing
@@ -76,6 +80,7 @@ def create_web(
     issuer = public_url.rstrip("/")
     context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
     later = Later(writes_of(context), authenticator.tolerated)
+    api = replace(context, base_url=issuer + API)
     metrics = Metrics()
     own = _Pages(
         database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker
@@ -84,6 +89,7 @@ def create_web(
     application = Starlette(
         routes=[
             *scim,
+            *api_routes(api),
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
@@ -97,7 +103,7 @@ def create_web(
                 Authenticated,
                 authenticator=authenticator,
                 open_paths=OPEN | OPEN_ON_LOOPBACK if open_status else OPEN,
-                refuse=error,
+                refuse=_refusal,
             ),
             Middleware(Direct, routes=scim),
         ],
@@ -109,9 +115,19 @@ def create_web(
     return application
 
 
-async def _refused(_: Request, exc: Exception) -> Response:
+async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, SyncdError)
-    return error(exc)
+    return _refusal(exc, request.scope)
+
+
+def _refusal(exc: SyncdError, scope: Scope) -> Response:
+    """In the form of the edge it was asked at."""
+    return refusal(exc, scope.get(REQUEST_ID)) if _of_api(scope) else error(exc)
+
+
+def _of_api(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == "/api" or path.startswith("/api/")
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +182,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope) or self._ids()
+        request_id = scope[REQUEST_ID] = _request_id(scope) or self._ids()
         before = structlog.contextvars.bind_contextvars(request_id=request_id)
         self._metrics.in_flight.inc()
         try:
@@ -190,22 +206,24 @@ class Observed:
         except Exception:
             log.exception("request_failed", method=_method(scope), route=_route(scope))
             if not answered:
-                body = error_body(500, f"something unexpected happened; the log has it under request {request_id}")
-                await Response(body, 500, media_type=MEDIA_TYPE)(scope, receive, sending)
+                said = f"something unexpected happened; the log has it under request {request_id}"
+                scim = Response(error_body(500, said), 500, media_type=MEDIA_TYPE)
+                await (unexpected(request_id) if _of_api(scope) else scim)(scope, receive, sending)
         self._observe(scope, answered, time.perf_counter() - started)
 
     def _observe(self, scope: Scope, answered: int, took_s: float) -> None:
         method, route, actor = _method(scope), _route(scope), scope.get(ACTOR)
         workspace, connection = (actor.workspace, actor.name) if isinstance(actor, Actor) else ("", "")
         self._metrics.answered(workspace, connection, operation(method, route), answered, took_s)
-        if not scope["path"].startswith("/scim"):
+        event = "api_answered" if _of_api(scope) else "scim_answered"
+        if not (_of_api(scope) or scope["path"].startswith("/scim")):
             return
         more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
         if scope.get(TOLERANCES):
             more["tolerances"] = sorted(scope[TOLERANCES])
             self._metrics.tolerated(workspace, connection, scope[TOLERANCES])
         took_ms = round(took_s * 1000, 2)
-        log.info("scim_answered", method=method, route=route, status=answered, took_ms=took_ms, **more)
+        log.info(event, method=method, route=route, status=answered, took_ms=took_ms, **more)
 
 
 def _request_id(scope: Scope) -> str | None:

@@ -21,12 +21,24 @@ VERBS = ("read", "write", *WRITES)
 NARROWED = ("read", "update")  # verbs that an attribute may narrow
 TYPES: Mapping[str, ResourceType] = {"users": USER, "groups": GROUP}
 METRICS_READ = "metrics:read"  # of all workspaces
-PLAIN = tuple(f"{resource}:{verb}" for resource in TYPES for verb in VERBS)
+# What the JSON API has beside users and groups; nothing of these can be narrowed to an attribute.
+OTHERS: Mapping[str, tuple[str, ...]] = {
+    "roles": ("read", "write"),  # write: give and take back roles, permissions and data scopes
+    "seats": ("read", "write"),
+    "activity": ("read",),
+    "runs": ("read", "write"),  # write: approve and discard what a guard held
+    "sources": ("read",),
+    "tokens": ("read", "write"),
+}
+PLAIN = (
+    *(f"{resource}:{verb}" for resource in TYPES for verb in VERBS),
+    *(f"{resource}:{verb}" for resource, verbs in OTHERS.items() for verb in verbs),
+)
 
 
 def understood(text: str) -> str:
     """A permission in its canonical spelling. Raises InvalidValue, saying what can be chosen."""
-    if text in (ALL, METRICS_READ, *PLAIN) or text in {f"{resource}:*" for resource in TYPES}:
+    if text in (ALL, METRICS_READ, *PLAIN) or text in {f"{resource}:*" for resource in (*TYPES, *OTHERS)}:
         return text
     resource, verb, attribute = _split(text)
     if attribute is None or resource not in TYPES or verb not in VERBS:
@@ -72,6 +84,12 @@ def limited_to(allow: frozenset[str], resource: str, *verbs: str) -> frozenset[s
                 return None
             found.add(only)
     return frozenset(found)
+
+
+def limited(allow: frozenset[str], asked: str) -> bool:
+    """Whether what is asked is allowed for some attributes only."""
+    resource, verb, _ = _split(asked)
+    return limited_to(allow, resource, verb) is not None
 
 
 def outside(attributes: Collection[str] | None, paths: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from syncd.auth import OPERATIONS, TOLERANCES
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
+from syncd.core.etag import etag
 from syncd.core.resource import shown
 from syncd.errors import Conflict, DatabaseUnavailable, InvalidValue, SyncdError
 from syncd.scim import groups, users
@@ -25,7 +26,6 @@ from syncd.scim.discovery import MAX_BULK_BYTES
 from syncd.scim.endpoint import MEDIA_TYPE, Call, Note, tell_if_held
 from syncd.scim.messages import ABSENT
 from syncd.scim.references import BulkOperation, BulkRequest, parse_bulk, resolved, steps
-from syncd.scim.render import etag
 from syncd.scim.statements import Statement, stated
 from syncd.scim.writes import Result, Write, Writes, failure
 from syncd.store.commit import Outcome, commit

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from syncd.core.cursor import TIMEOUT_S
 from syncd.core.schema import ResourceType, Schema
 from syncd.core.types import Types
-from syncd.scim.cursor import TIMEOUT_S
 from syncd.scim.references import MAX_OPERATIONS
 
 MAX_RESULTS: Final = 1000

@@ -8,12 +8,9 @@ would be, and everything it wrote is rolled back.
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -23,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from syncd.auth import ACTOR, TOLERANCES
 from syncd.core.actor import Actor
+from syncd.core.etag import etag
+from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
 from syncd.core.permission import named, outside
 from syncd.core.schema import ResourceType
@@ -31,13 +30,14 @@ from syncd.core.workspace import Workspace
 from syncd.errors import (
     Forbidden,
     HeldByGuard,
-    InvalidValue,
+    MethodNotAllowed,
     NotFound,
     Retryable,
     StaleVersion,
     SyncdError,
     TooLarge,
     Unauthorized,
+    UnsupportedMedia,
 )
 from syncd.scim import dialects
 from syncd.scim.discovery import MAX_PAYLOAD_BYTES
@@ -50,70 +50,22 @@ from syncd.scim.messages import (
     patch_operations,
     require_schema,
 )
-from syncd.scim.render import Shown, etag
-from syncd.store import keys
+from syncd.scim.render import Shown
+from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run
 from syncd.store.commit import Outcome
-from syncd.store.engine import Database, rehearsal
+from syncd.store.engine import rehearsal
 from syncd.store.read import Connection, Reader, Stored
 
 T = TypeVar("T")
 log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/scim+json"
 PREFIX: Final = "/scim/v2"
-CURSOR_KEY: Final = "cursor"
-ROUTE: Final = "syncd.route"  # and where an endpoint leaves its template, for the log
-DRY_RUN: Final = "x-dry-run"
-
-
-class MethodNotAllowed(SyncdError):
-    status = 405
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
-
-
-class UnsupportedMedia(SyncdError):
-    status = 415
 
 
 class NotOffered(SyncdError):
     """Part of the standard that this server does not have, and says so in its configuration."""
 
     status = 501
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the endpoints are given. `base_url` is the public URL of the SCIM endpoint, without a trailing slash."""
-
-    database: Database
-    workspaces: Mapping[str, Workspace]
-    clock: Callable[[], datetime]
-    ids: Callable[[], str]
-    base_url: str
-    _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
-
-    async def cursor_key(self) -> bytes:
-        """What cursors are sealed with, the same in all processes of this database."""
-        key = self._keys.get(CURSOR_KEY)
-        if key is None:
-            key = await self.database.read(lambda conn: keys.find(conn, CURSOR_KEY))
-            if key is None:
-                key = await self.database.write(lambda conn: keys.make(conn, CURSOR_KEY, self.clock()))
-            self._keys[CURSOR_KEY] = key
-        return key
-
-    async def scan(self, work: Callable[[Connection], T]) -> T:
-        """A read that may walk over many rows: beside the loop on SQLite, so that others need not wait for it."""
-        if self.database.dialect != "sqlite":
-            return await self.database.read(work)
-
-        def beside() -> T:
-            with self.database.reading() as conn:
-                return work(conn)
-
-        return await asyncio.to_thread(beside)
 
 
 Note = Callable[[Connection, int, str, int | None], None]  # status, id, version unless it is gone
@@ -261,29 +213,19 @@ class Call:
         """If-Match (RFC 7644 section 3.14), and for a write If-None-Match (RFC 7232 section 3.2). Raises StaleVersion."""
         wanted, known = self._tags("if-match"), self._tags("if-none-match")
         writes = self.request.method not in ("GET", "HEAD")
-        if (wanted is not None and not _name(wanted, stored.version)) or (
-            writes and known is not None and _name(known, stored.version)
+        if (wanted is not None and not names_version(wanted, stored.version)) or (
+            writes and known is not None and names_version(known, stored.version)
         ):
             raise StaleVersion(f"the resource is at version {etag(stored.version)}: read it again, then change it")
 
     def unchanged(self, stored: Stored) -> bool:
         """If-None-Match: the client has this version already."""
         known = self._tags("if-none-match")
-        return known is not None and _name(known, stored.version)
+        return known is not None and names_version(known, stored.version)
 
     def _tags(self, header: str) -> str | None:
         given = self.request.headers.getlist(header)  # one list may come in several lines
         return ",".join(given) if given else None
-
-
-_TAG: Final = re.compile(r'\s*(?:(?:W/)?"([^"]*)"|(\*)|([^",\s]+))\s*(?:,|$)')
-
-
-def _name(header: str, version: int) -> bool:
-    """Whether a list of entity tags names the version. Weak and strong are the same here: SCIM's own example has a weak one
-    in If-Match (RFC 7644 section 3.5.2.1), which RFC 7232 would never let match. A tag without quotes is taken as it is."""
-    tags = {quoted or any_ or bare for quoted, any_, bare in _TAG.findall(header)}
-    return "*" in tags or str(version) in tags
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -310,7 +252,7 @@ class Endpoint:
         request = Request(scope, receive)
         dry_run = False
         try:
-            dry_run = _dry_run(request)
+            dry_run = asks_for_dry_run(request)
             with rehearsal() if dry_run else nullcontext():
                 response = await self._handle(request, dry_run)
         except SyncdError as exc:
@@ -340,15 +282,6 @@ class Endpoint:
         workspace = self.context.workspaces[actor.workspace]
         asking = replace(actor, method=request.method)
         return await method.handle(Call(self.context, request, asking, workspace, method.permission, dry_run))
-
-
-def _dry_run(request: Request) -> bool:
-    """Reading is what it is. Raises InvalidValue: whoever asks for a dry run in other words must not get a wet one."""
-    said = request.headers.get(DRY_RUN, "false").strip().lower()
-    if said not in ("true", "false"):
-        raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
-    reads = request.method in ("GET", "HEAD") or request.url.path.endswith("/.search")
-    return said == "true" and not reads
 
 
 def tell_if_held(exc: SyncdError, actor: object) -> None:

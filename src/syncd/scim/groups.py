@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from syncd.core import filter as filters
 from syncd.core.change import Edit, GroupEdit, UserEdit
+from syncd.core.etag import etag
 from syncd.core.resource import shown as readable
 from syncd.core.state import Link
 from syncd.errors import InvalidValue, NotFound, Refused
@@ -47,7 +48,7 @@ async def get(call: Call) -> Response:
     # Nobody knows how many members there are.
     stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
     if call.unchanged(stored):
-        return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
+        return Response(status_code=304, headers={"ETag": etag(stored.version)})
     return answer(body, stored, _location(call, id))
 
 
@@ -96,7 +97,7 @@ async def patch(call: Call) -> Response:
     stored = await call.write(work, 204 if shown.all else 200)
     assert stored is not None
     if shown.all:
-        return Response(status_code=204, headers={"ETag": render.etag(stored.version), "Location": _location(call, id)})
+        return Response(status_code=204, headers={"ETag": etag(stored.version), "Location": _location(call, id)})
     body = render.group(stored, call.context.base_url, call.types.group, shown)
     return answer(body, stored, _location(call, id))
 

@@ -23,13 +23,13 @@ from starlette.responses import Response
 
 from syncd.auth import OPERATIONS, TOLERANCES
 from syncd.core.actor import Actor
+from syncd.core.etag import etag
 from syncd.errors import Conflict, DatabaseUnavailable, NotFound, SyncdError, Unauthorized
 from syncd.scim.bulk import Bulk, Job
 from syncd.scim.discovery import MAX_BULK_BYTES
 from syncd.scim.endpoint import MEDIA_TYPE, Call, Handler, Note, error, tell_if_held
 from syncd.scim.messages import list_response
 from syncd.scim.references import parse_bulk
-from syncd.scim.render import etag
 from syncd.scim.writes import Result, Write, Writes, failure
 from syncd.store import leases, requests
 from syncd.store.read import Connection

@@ -13,14 +13,14 @@ from typing import Final
 
 from starlette.responses import Response
 
+from syncd.core import cursor as cursors
+from syncd.core.cursor import Cursor, InvalidCount, InvalidCursor
 from syncd.core.filter import Filter
 from syncd.core.resource import shown as readable
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
 from syncd.core.types import Types
 from syncd.errors import Forbidden, InvalidValue
-from syncd.scim import cursor as cursors
 from syncd.scim import render
-from syncd.scim.cursor import Cursor, InvalidCount, InvalidCursor
 from syncd.scim.discovery import DEFAULT_RESULTS, MAX_RESULTS
 from syncd.scim.endpoint import MEDIA_TYPE, Call, selected
 from syncd.scim.messages import ListQuery, list_response, parse_search_request

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from syncd.core.etag import etag
 from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim.projection import project
 from syncd.store.read import Stored
@@ -42,10 +43,6 @@ class Shown:
     def derived(self) -> bool:
         """Whether status or seats were asked for by name."""
         return any(each.lower().startswith(SYNCD_USER.lower()) for each in self.attributes)
-
-
-def etag(version: int) -> str:
-    return f'W/"{version}"'
 
 
 def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:

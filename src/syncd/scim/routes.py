@@ -20,10 +20,11 @@ from syncd.core.types import Types
 from syncd.errors import Forbidden, NotFound
 from syncd.scim import discovery, groups, query, users
 from syncd.scim.bulk import Bulk
-from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Endpoint, Handler, Method, NotOffered
+from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Endpoint, Handler, Method, NotOffered
 from syncd.scim.later import Later
 from syncd.scim.messages import list_response
 from syncd.scim.writes import Writes
+from syncd.serving import Context
 
 
 def scim_routes(context: Context, later: Later) -> list[Route]:

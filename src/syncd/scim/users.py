@@ -16,6 +16,7 @@ from starlette.responses import Response
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
+from syncd.core.etag import etag
 from syncd.core.resource import fold
 from syncd.core.state import Link
 from syncd.errors import NotFound, Refused, Uniqueness
@@ -40,7 +41,7 @@ async def get(call: Call) -> Response:
         raise _no_such(id)
     call.must_match(stored)
     if call.unchanged(stored):
-        return Response(status_code=304, headers={"ETag": render.etag(stored.version)})
+        return Response(status_code=304, headers={"ETag": etag(stored.version)})
     return answer(render.user(stored, call.context.base_url, call.types.user, shown), stored, _location(call, stored))
 
 

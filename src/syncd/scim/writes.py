@@ -20,9 +20,10 @@ from starlette.types import Message
 from syncd.auth import ACTOR
 from syncd.core.actor import Actor
 from syncd.core.permission import named
-from syncd.errors import Forbidden, NotFound, SyncdError
-from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Context, Method, MethodNotAllowed, Note
+from syncd.errors import Forbidden, MethodNotAllowed, NotFound, SyncdError
+from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Method, Note
 from syncd.scim.messages import error_body
+from syncd.serving import Context
 
 Methods = Mapping[str, Method]
 _POSTED_QUERY: Final = {

@@ -504,6 +504,21 @@ requests = Table(
     Index("requests_waiting", "done_at", "workspace", "source", "id"),
 )
 
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("holder", Text, nullable=False),  # the token that asked
+    Column("key", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # of the request
+    Column("at", Instant, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers", JsonText, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("workspace", "holder", "key"),
+    Index("idempotency_at", "workspace", "at"),
+)
+
 totals = Table(
     "totals",
     metadata,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from syncd.core import cursor as cursors
 from syncd.core.filter import parse_filter
 from syncd.core.schema import CORE_USER, ENTERPRISE_USER, GROUP, USER, ResourceType
-from syncd.scim import cursor as cursors
 from syncd.store import pages, read
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade

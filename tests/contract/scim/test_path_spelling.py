@@ -40,7 +40,7 @@ class Refusing:
         raise Unauthorized("no")
 
 
-def refuse(exc: SyncdError) -> Response:
+def refuse(exc: SyncdError, scope: Scope) -> Response:
     return Response(status_code=exc.status)
 
 

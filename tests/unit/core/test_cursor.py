@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.scim.cursor import Cursor, ExpiredCursor, InvalidCursor, digest, seal, unseal
+from syncd.core.cursor import Cursor, ExpiredCursor, InvalidCursor, digest, seal, unseal
 
 KEY, NOW = b"k" * 32, datetime(2026, 11, 21, tzinfo=UTC)
 QUERY = digest("default", "okta", ["User"], 'userName sw "a"', None)

@@ -1,0 +1,80 @@
+"""The ways of an account: suspend is not lock is not deactivate is not delete, and each has its way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from syncd.api.model import Reason
+from syncd.api.operation import Answer, Call, Handler, Operation
+from syncd.api.users import UserShown, answered, found
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import Edit, UserEdit
+from syncd.core.deletion import restoration
+from syncd.core.state import Link, User
+from syncd.store.read import Connection
+
+Make = Callable[[Call, User, str], Edit | None]
+
+
+def suspend(call: Call, known: User, why: str) -> Edit:
+    return UserEdit(known.id, ADMIN_SOURCE, facts={"suspended": why}, why=why)
+
+
+def unsuspend(call: Call, known: User, why: str) -> Edit:
+    return UserEdit(known.id, ADMIN_SOURCE, facts={"suspended": None}, why=why)
+
+
+def unlock(call: Call, known: User, why: str) -> Edit:
+    return UserEdit(known.id, ADMIN_SOURCE, facts={"locked_until": None}, why=why)
+
+
+def deactivate(call: Call, known: User, why: str) -> Edit:
+    own = known.link(ADMIN_SOURCE) or Link(ADMIN_SOURCE, known.id)
+    return UserEdit(known.id, ADMIN_SOURCE, link=replace(own, enabled=False), why=why)
+
+
+def reactivate(call: Call, known: User, why: str) -> Edit | None:
+    """Takes back `deactivate`; what other sources say of her stays."""
+    own = known.link(ADMIN_SOURCE)
+    if own is None:
+        return None
+    if not own.values:  # it said nothing but that
+        return UserEdit(known.id, ADMIN_SOURCE, drop_link=own.key, why=why)
+    return UserEdit(known.id, ADMIN_SOURCE, link=replace(own, enabled=True), why=why)
+
+
+def _of(name: str, make: Make) -> Handler:
+    def handle(call: Call, conn: Connection) -> Answer:
+        known = found(call, conn, call.id)
+        edit = make(call, known, call.said(Reason).reason or f"{name} by {call.actor.name}")
+        if edit is not None:
+            call.door(conn, [edit])
+        return answered(call, conn, known.id)
+
+    return handle
+
+
+def restore(call: Call, conn: Connection) -> Answer:
+    """Undo a deletion, if her userName is still free."""
+    known = found(call, conn, call.id, deleted=True)
+    why = call.said(Reason).reason or f"restored by {call.actor.name}"
+    call.door(conn, list(restoration(known, call.workspace, call.now, why)))
+    return answered(call, conn, known.id)
+
+
+ACTIONS: dict[str, tuple[str, Handler]] = {
+    "suspend": ("An admin's hold: she keeps everything but access and seats", _of("suspended", suspend)),
+    "unsuspend": ("Lift an admin's hold", _of("hold lifted", unsuspend)),
+    "unlock": ("End a lock before its time", _of("unlocked", unlock)),
+    "deactivate": ("State that she is disabled, whatever other sources say", _of("deactivated", deactivate)),
+    "reactivate": ("Take back `deactivate`; what other sources say stays", _of("reactivated", reactivate)),
+    "restore": ("Undo a deletion within its days", restore),
+}
+
+OPERATIONS: tuple[Operation, ...] = tuple(
+    Operation(
+        "POST", f"/users/{{id}}/{name}", "users:update", handle, summary, answer=UserShown, body=Reason, versioned=True
+    )
+    for name, (summary, handle) in ACTIONS.items()
+)

@@ -1,0 +1,273 @@
+"""Users: list, create, show, change, delete. Attributes have the names of SCIM; what syncd knows beside them is ours.
+
+What is stated here belongs to the source `local`; values that another source owns win or yield by the configured order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from syncd.api.model import Instant, Page, Paging, Reason, Text
+from syncd.api.operation import Answer, Call, Operation
+from syncd.api.paging import asked
+from syncd.api.problem import Fault, Invalid
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import UserEdit
+from syncd.core.filter import parse_filter
+from syncd.core.resource import canonical, unflatten
+from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
+from syncd.core.state import Link, User
+from syncd.errors import Conflict, InvalidSyntax, InvalidValue, NotFound
+from syncd.store import describe, people
+from syncd.store.pages import Order, Window
+from syncd.store.people import Person
+from syncd.store.read import Connection
+
+Status = Literal["active", "pending", "locked", "suspended", "inactive", "deleted"]
+_OURS: Final = frozenset(
+    {"id", "status", "suspended", "locked_until", "deleted_at", "created_at", "modified_at", "version"}
+)
+# What SCIM clients state of themselves, or what here is a thing of its own.
+_NOT_HERE: Final = {
+    "active": "POST .../deactivate and .../reactivate state it",
+    "externalId": "it belongs to a connection",
+    "groups": "see /groups",
+    "roles": "see .../grants",
+    "entitlements": "see .../grants",
+    "meta": "the version is `version` and the ETag",
+    "schemas": "they follow from the attributes",
+}
+
+
+def _json_type(attribute: Attribute) -> dict[str, Any]:
+    kind: dict[str, Any]
+    match attribute.type:
+        case Type.COMPLEX:
+            subs = {each.name: _json_type(each) for each in attribute.sub_attributes}
+            kind = {"type": "object", "properties": subs}
+        case Type.BOOLEAN:
+            kind = {"type": "boolean"}
+        case Type.INTEGER:
+            kind = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+        case Type.DECIMAL:
+            kind = {"type": "number"}
+        case Type.DATETIME:
+            kind = {"type": "string", "format": "date-time"}
+        case _:
+            kind = {"type": "string"}
+    if attribute.multi_valued:
+        kind = {"type": "array", "items": kind}
+    return kind | ({"description": attribute.description} if attribute.description else {})
+
+
+def _attributes(nullable: bool = False) -> dict[str, Any]:
+    found = {each.name: each for each in USER.attributes if each.name not in (*_NOT_HERE, "id")}
+    for schema, _ in USER.extensions:
+        subs = tuple(each for each in schema.attributes if each.mutability is not Mutability.READ_ONLY)
+        found[schema.id] = Attribute(schema.id, Type.COMPLEX, sub_attributes=subs, description=schema.description)
+    shown = {name: _json_type(each) for name, each in found.items()}
+    if nullable:
+        shown = {name: {"anyOf": [kind, {"type": "null"}]} for name, kind in shown.items()}
+    return shown
+
+
+def _with_attributes(schema: dict[str, Any]) -> None:
+    schema["properties"] = {**schema.get("properties", {}), **_attributes()}
+
+
+def _with_nullable_attributes(schema: dict[str, Any]) -> None:
+    schema["properties"] = {**schema.get("properties", {}), **_attributes(nullable=True)}
+
+
+class UserShown(BaseModel):
+    """A user: the attributes of SCIM, and what syncd knows of her."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, title="User", json_schema_extra=_with_attributes)
+
+    id: str
+    status: Status
+    suspended: str | None = Field(description="Why an admin holds her; null: nobody does.")
+    locked_until: Instant | None
+    deleted_at: Instant | None
+    created_at: Instant
+    modified_at: Instant
+    version: int
+
+
+class UserPage(Page[UserShown]):
+    pass
+
+
+class ListUsers(Paging):
+    filter: Text | None = Field(
+        default=None, description='SCIM filter, such as `title co "lead"` (RFC 7644 section 3.4.2.2).'
+    )
+    status: Status | None = Field(default=None, description="Only these; without it, everybody who is not deleted.")
+    sort: Text | None = Field(
+        default=None, description="An attribute; with `-` in front, the last first. Default: by id."
+    )
+
+
+class CreateUser(BaseModel):
+    """The attributes of SCIM. `userName` is required and unique."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_with_attributes)
+
+    userName: Text = Field(min_length=1)
+    reason: Text = ""
+
+
+class ChangeUser(BaseModel):
+    """A JSON merge patch (RFC 7396) of the attributes: null takes away, an array is replaced whole."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_with_nullable_attributes)
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------------
+
+
+def list_(call: Call, conn: Connection) -> UserPage:
+    query = call.asked(ListUsers)
+    wanted = asked(call, query, "users")
+    type = call.workspace.types.user
+    condition = parse_filter(query.filter, type) if query.filter else None
+    states = (query.status,) if query.status else ()
+    window = Window(wanted.limit, keyset=True, after=wanted.after)
+    found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states)
+    page = wanted.page(UserPage, map(shown, found.rows), found.more)
+    assert isinstance(page, UserPage)
+    return page
+
+
+def create(call: Call, conn: Connection) -> Answer:
+    said = call.said(CreateUser)
+    id = call.ids()
+    values = canonical_of({"userName": said.userName, **(said.model_extra or {})}, call.workspace.types.user)
+    why = said.reason or f"created by {call.actor.name}"
+    edit = UserEdit(id, ADMIN_SOURCE, create=True, link=Link(ADMIN_SOURCE, id, values=values), why=why)
+    call.door(conn, [edit])
+    return answered(call, conn, id, status=201)
+
+
+def show(call: Call, conn: Connection) -> Answer:
+    return answered(call, conn, call.id)
+
+
+def change(call: Call, conn: Connection) -> Answer:
+    """What she is shown as, patched; every attribute that differs becomes a statement of `local`."""
+    said = call.said(ChangeUser).model_extra or {}
+    known = found(call, conn, call.id)
+    before = unflatten(known.values, call.workspace.types.user)
+    after = canonical_of(_merged(before, said), call.workspace.types.user)
+    differing = {path: after.get(path) for path in {*after, *known.values} if after.get(path) != known.values.get(path)}
+    if differing:
+        own = known.link(ADMIN_SOURCE) or Link(ADMIN_SOURCE, known.id)
+        values = {path: value for path, value in {**own.values, **differing}.items() if value is not None}
+        why = f"changed by {call.actor.name}"
+        edit = UserEdit(known.id, ADMIN_SOURCE, link=replace(own, values=values), why=why)
+        call.door(conn, [edit], {known.id: known.version})
+    return answered(call, conn, known.id)
+
+
+def delete(call: Call, conn: Connection) -> Answer:
+    known = found(call, conn, call.id)
+    why = call.asked(Reason).reason or f"deleted by {call.actor.name}"
+    call.door(conn, [UserEdit(known.id, ADMIN_SOURCE, facts={"deleted_at": call.now}, why=why)])
+    return Answer()
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------------
+
+
+def found(call: Call, conn: Connection, id: str, deleted: bool = False) -> User:
+    """The user of this id, at the version that If-Match asks for. Raises NotFound; Conflict if she is deleted."""
+    known = describe.user_facts(conn, call.workspace, id)
+    call.must_match(known.version)
+    if not known.present and not deleted:
+        raise Conflict(f"{known.name} is deleted: POST {call.base_url}/users/{id}/restore brings her back")
+    return known
+
+
+def answered(call: Call, conn: Connection, id: str, status: int | None = None) -> Answer:
+    person = people.get(conn, call.workspace, id, call.now)
+    if person is None:
+        raise NotFound(f"there is no user {id[:64]!r}")
+    return Answer(shown(person), person.version, f"/users/{id}", status)
+
+
+def shown(person: Person) -> UserShown:
+    document = {name: value for name, value in orjson.loads(person.document).items() if name not in _NOT_HERE}
+    ours = {name: getattr(person, name) for name in UserShown.model_fields}
+    return UserShown(**{**document, **ours})
+
+
+def order(sort: str | None, type: ResourceType) -> Order:
+    """Raises InvalidValue for what there is not, or cannot be sorted by."""
+    if not sort:
+        return Order()
+    name = sort.removeprefix("-")
+    resolved = type.resolve(name)
+    if resolved is None or resolved.attribute.type is Type.COMPLEX:
+        raise InvalidValue(f"sort: {name[:60]!r} is no simple attribute of a user, such as userName or name.familyName")
+    return Order(resolved, sort.startswith("-"))
+
+
+def canonical_of(document: Mapping[str, Any], type: ResourceType) -> dict[str, Any]:
+    """The values of these attributes. Raises Invalid."""
+    faults = [
+        Fault(pointer=f"/{name}", detail=f"{name} cannot be stated here: {why}")
+        for name, why in (*_NOT_HERE.items(), *((ours, "the server makes it") for ours in sorted(_OURS)))
+        if name in document and name != "schemas"
+    ]
+    if faults:
+        raise Invalid(faults[0].detail, tuple(faults))
+    try:
+        return canonical(document, type, "refuse")
+    except (InvalidValue, InvalidSyntax) as exc:
+        raise Invalid(str(exc), (Fault(pointer="", detail=str(exc)),)) from None
+
+
+def _merged(document: Any, patch: Any) -> Any:
+    """RFC 7396 section 2."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(document) if isinstance(document, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("GET", "/users", "users:read", list_, "Users", answer=UserPage, query=ListUsers, beside=True),
+    Operation(
+        "POST",
+        "/users",
+        "users:create",
+        create,
+        "A new user",
+        answer=UserShown,
+        body=CreateUser,
+        status=201,
+        versioned=True,
+    ),
+    Operation("GET", "/users/{id}", "users:read", show, "One user", answer=UserShown, versioned=True),
+    Operation(
+        "PATCH",
+        "/users/{id}",
+        "users:update",
+        change,
+        "Change attributes",
+        answer=UserShown,
+        body=ChangeUser,
+        versioned=True,
+    ),
+    Operation("DELETE", "/users/{id}", "users:delete", delete, "Delete a user; /restore undoes it", query=Reason),
+)

@@ -1,0 +1,65 @@
+"""What every HTTP edge is given to answer with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+
+from syncd.core.workspace import Workspace
+from syncd.errors import InvalidValue
+from syncd.store import keys
+from syncd.store.engine import Database
+from syncd.store.read import Connection
+
+T = TypeVar("T")
+CURSOR_KEY: Final = "cursor"
+ROUTE: Final = "syncd.route"  # where an endpoint leaves its template in the scope, for the log
+REQUEST_ID: Final = "syncd.request_id"
+DRY_RUN: Final = "x-dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the endpoints are given. `base_url` is the public URL of the edge, without a trailing slash."""
+
+    database: Database
+    workspaces: Mapping[str, Workspace]
+    clock: Callable[[], datetime]
+    ids: Callable[[], str]
+    base_url: str
+    _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    async def cursor_key(self) -> bytes:
+        """What cursors are sealed with, the same in all processes of this database."""
+        key = self._keys.get(CURSOR_KEY)
+        if key is None:
+            key = await self.database.read(lambda conn: keys.find(conn, CURSOR_KEY))
+            if key is None:
+                key = await self.database.write(lambda conn: keys.make(conn, CURSOR_KEY, self.clock()))
+            self._keys[CURSOR_KEY] = key
+        return key
+
+    async def scan(self, work: Callable[[Connection], T]) -> T:
+        """A read that may walk over many rows: beside the loop on SQLite, so that others need not wait for it."""
+        if self.database.dialect != "sqlite":
+            return await self.database.read(work)
+
+        def beside() -> T:
+            with self.database.reading() as conn:
+                return work(conn)
+
+        return await asyncio.to_thread(beside)
+
+
+def asks_for_dry_run(request: Request) -> bool:
+    """Reading is what it is. Raises InvalidValue: whoever asks for a dry run in other words must not get a wet one."""
+    said = request.headers.get(DRY_RUN, "false").strip().lower()
+    if said not in ("true", "false"):
+        raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
+    reads = request.method in ("GET", "HEAD") or request.url.path.endswith("/.search")
+    return said == "true" and not reads
