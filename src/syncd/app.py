@@ -31,9 +31,10 @@ from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
 from syncd.core.rules import Rule
-from syncd.core.schema import RULE_USER, USER
+from syncd.core.schema import ResourceType
 from syncd.core.seats import Pool
 from syncd.core.secret import Secret
+from syncd.core.types import Types
 from syncd.core.workspace import Condition, SourcePolicy, Workspace
 from syncd.errors import ConfigError, UsageError
 from syncd.ldap.config import LdapConfig, SearchConfig
@@ -162,7 +163,7 @@ def compose(path: Path, env: Mapping[str, str]) -> App:
         for source_name, source in part.sources.items():
             if isinstance(source, written.LdapSource | written.LdifSource):
                 try:
-                    directories[name][source_name] = _directory(source_name, source)
+                    directories[name][source_name] = _directory(source_name, source, loaded.types[name])
                 except ConfigError as exc:
                     faults.append(f"{source.where}  sources.{source_name}.{exc}")
     if faults:
@@ -225,16 +226,18 @@ class TimeOrderedIds:
 
 
 def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory], loaded: Settings) -> Workspace:
+    types = loaded.types[name]
     own_roles = {role: Role(role, frozenset(given.permissions), given.where) for role, given in part.roles.items()}
     return Workspace(
         name=name,
-        sources={key: _policy(key, source, directories.get(key)) for key, source in part.sources.items()},
-        rules=tuple(_rule(rule) for rule in part.rules),
+        sources={key: _policy(key, source, directories.get(key), types) for key, source in part.sources.items()},
+        rules=tuple(_rule(rule, types) for rule in part.rules),
         pools={pool: _pool(pool, seat) for pool, seat in part.seats.items()},
         roles={**BUILT_IN, **own_roles},
-        protected=tuple((text, _condition(text)[0]) for text in part.protected),
-        precedence=_precedence(part),
+        protected=tuple((text, _condition(text, types)[0]) for text in part.protected),
+        precedence=_precedence(part, types),
         purge_after=loaded.retention.purge_after,
+        types=types,
     )
 
 
@@ -253,7 +256,7 @@ def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerS
     return TimerSettings(loaded.tokens.warn_before, retention)
 
 
-def _policy(name: str, source: written.Source, directory: Directory | None) -> SourcePolicy:
+def _policy(name: str, source: written.Source, directory: Directory | None, types: Types) -> SourcePolicy:
     limits = {kind: _limit(getattr(source.limits, kind)) for kind in type(source.limits).model_fields}
     ladder = Ladder()
     if isinstance(source, written.Directory):
@@ -270,7 +273,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None) -> S
         ladder=ladder,
         on_conflict=source.on_conflict,
         adopt=source.adopt,
-        may_adopt=_condition(source.adopt)[0] if by_filter else None,
+        may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
         dialect=str(policy),
@@ -310,14 +313,14 @@ def _digest(source: written.Source, mapping: DirectoryMapping) -> str:
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
-def _condition(text: str) -> tuple[Condition, bool]:
+def _condition(text: str, types: Types) -> tuple[Condition, bool]:
     """The test a filter stands for, and whether it reads groups."""
-    found = scim_filter.parse_filter(text, RULE_USER)
+    found = scim_filter.parse_filter(text, types.rule_user)
     return scim_filter.compile(found), "groups" in scim_filter.names(found)
 
 
-def _rule(rule: written.Rule) -> Rule:
-    matches, reads_groups = _condition(rule.when)
+def _rule(rule: written.Rule, types: Types) -> Rule:
+    matches, reads_groups = _condition(rule.when, types)
     return Rule(
         name=rule.name,
         when=rule.when,
@@ -344,26 +347,26 @@ def _pool(name: str, seat: written.Seat) -> Pool:
     )
 
 
-def _precedence(part: written.Workspace) -> Precedence:
+def _precedence(part: written.Workspace, types: Types) -> Precedence:
     """Not given: directories in the order of the file, then connections, then people."""
     read = [name for name, source in part.sources.items() if isinstance(source, written.Directory)]
     pushing = [name for name, source in part.sources.items() if isinstance(source, written.ScimSource)]
     usual = tuple(dict.fromkeys([*read, *pushing, SCIM, ADMIN_SOURCE]))
-    named = {_canonical(path): order for path, order in part.precedence.items() if path != "default"}
+    named = {_canonical(path, types.user): order for path, order in part.precedence.items() if path != "default"}
     return Precedence(part.precedence.get("default") or usual, named)
 
 
-def _canonical(path: str) -> str:
-    resolved = USER.resolve(path) or USER.resolve(_ENTERPRISE + path)
+def _canonical(path: str, type: ResourceType) -> str:
+    resolved = type.resolve(path) or type.resolve(_ENTERPRISE + path)
     return resolved.path if resolved else path
 
 
 # -- sources --------------------------------------------------------------------------------------------------------------
 
 
-def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Directory:
+def _directory(name: str, source: written.LdapSource | written.LdifSource, types: Types) -> Directory:
     if isinstance(source, written.LdifSource):
-        mapping = compile_mapping(source.attributes, source.group_attributes)
+        mapping = compile_mapping(source.attributes, source.group_attributes, types=types)
         file = LdifConfig(
             name=name,
             path=source.path,
@@ -373,7 +376,10 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource) -> Di
         )
         return Directory(file, mapping, source.schedule)
     mapping = compile_mapping(
-        source.attributes, source.group_attributes, nested=source.groups.nested if source.groups else True
+        source.attributes,
+        source.group_attributes,
+        nested=source.groups.nested if source.groups else True,
+        types=types,
     )
     config = LdapConfig(
         name=name,

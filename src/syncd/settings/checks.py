@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 
 from syncd.core.access import BUILT_IN
 from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.filter import parse_filter
+from syncd.core.types import STANDARD, Types
 from syncd.errors import SyncdError
 from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
 from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import Directory, Http, Jwt, LdapSource, Missing, Policy, Rule, ScimSource, Source, Workspace
+from syncd.settings.values import shown
 
 Path: TypeAlias = tuple[str | int, ...]
 Contradiction: TypeAlias = tuple[Path, str]
@@ -55,8 +58,11 @@ def http(settings: Http) -> Iterator[Contradiction]:
         )
 
 
-def workspace(part: Workspace, known: Known) -> Iterator[Contradiction]:
+def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Contradiction]:
+    """`types` None: an extension's file is faulty, so nobody can say yet which attributes there are."""
     yield from _seats(part, known)
+    if types is not None:
+        yield from _conditions(part, types)
     for name in part.roles.keys() & BUILT_IN.keys():
         yield ("roles", name), f"{name} is built in and cannot be changed; choose another name"
     for attribute, order in part.precedence.items():
@@ -66,10 +72,24 @@ def workspace(part: Workspace, known: Known) -> Iterator[Contradiction]:
             elif name in order[:number]:
                 yield ("precedence", attribute, number), f"{name} is named twice"
     for name, source in part.sources.items():
-        for path, what in _source(name, source, known):
+        for path, what in _source(name, source, known, types):
             yield ("sources", name, *path), what
     yield from _rules(part, known)
     yield from _issuers(part)
+
+
+def _conditions(part: Workspace, types: Types) -> Iterator[Contradiction]:
+    """Filters, which may name attributes of the workspace's extensions."""
+    written: list[tuple[Path, str]] = [(("protected", number), text) for number, text in enumerate(part.protected)]
+    written += [(("sources", name, "adopt"), source.adopt) for name, source in part.sources.items()]
+    written += [(("rules", number, "when"), rule.when) for number, rule in enumerate(part.rules)]
+    for path, text in written:
+        if path[-1] == "adopt" and text in ("never", "ask"):
+            continue
+        try:
+            parse_filter(text, types.rule_user)
+        except SyncdError as exc:
+            yield path, f"{shown(text)}: {exc}"
 
 
 def _missing(what: str, name: str, known: Iterable[str]) -> str:
@@ -109,7 +129,7 @@ def _cycle(needs: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return ()
 
 
-def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
+def _source(name: str, source: Source, known: Known, types: Types | None) -> Iterator[Contradiction]:
     if name in RESERVED:
         yield (), f"the name is reserved: '{name}' {RESERVED[name]}"
     if IMPLIED.get(name, source.kind) != source.kind:
@@ -121,7 +141,7 @@ def _source(name: str, source: Source, known: Known) -> Iterator[Contradiction]:
             yield ("may_grant", number), _missing("role", role, known.roles)
     if isinstance(source, Directory):
         yield from _missing_ladder(source.missing)
-        yield from _mapping(source)
+        yield from _mapping(source, types)
     if isinstance(source, LdapSource):
         yield from _ldap(source)
     if isinstance(source, ScimSource):
@@ -154,13 +174,13 @@ def _switches(policy: Policy) -> Iterator[Contradiction]:
             yield ("policy", "refuse", number), f"{name} is no part of {policy.base}"
 
 
-def _mapping(source: Directory) -> Iterator[Contradiction]:
+def _mapping(source: Directory, types: Types | None) -> Iterator[Contradiction]:
     none: Mapping[str, Any] = {}
     users = [("attributes", name, {name: template}, none) for name, template in source.attributes.items()]
     groups = [("group_attributes", name, none, {name: template}) for name, template in source.group_attributes.items()]
-    for key, name, of_user, of_group in users + groups:
+    for key, name, of_user, of_group in users + groups if types is not None else ():
         try:
-            compile_mapping(of_user, of_group)
+            compile_mapping(of_user, of_group, types=types or STANDARD)
         except SyncdError as exc:
             yield (key, name), str(exc).removeprefix(f"attributes.{name}: ")
     if "username" not in {name.lower() for name in source.attributes}:

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from syncd.core.types import STANDARD, Types, extended
 from syncd.errors import ConfigError
-from syncd.settings import checks, tree
+from syncd.settings import checks, extensions, tree
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import File, Settings, Workspace
 from syncd.settings.tree import Fault, Mapping, Place, Sequence
@@ -39,7 +40,8 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
         raise _report(faults, path)
     given = _overridden(written, env, faults)
     file, good = _parse(given, Surroundings(path.resolve().parent, env), faults)
-    faults.extend(_contradictions(file, given, good))
+    types = _types(file, good, faults)
+    faults.extend(_contradictions(file, given, good, types))
     if faults:
         raise _report(faults, path)
     flat = Workspace.model_construct(**{key: getattr(file, key) for key in Workspace.model_fields})
@@ -53,11 +55,12 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
         retention=file.retention,
         timezone=file.timezone,
         workspaces={DEFAULT: flat, **file.workspaces},
+        types={name: each or STANDARD for name, each in types.items()},
     )
 
 
 def _report(faults: Iterable[Fault], path: Path) -> ConfigError:
-    in_order = sorted(set(faults), key=lambda fault: (fault.place or Place(0, 0), fault.path))
+    in_order = sorted(set(faults), key=lambda each: (each.file or "", each.place or Place(0, 0), each.path))
     return ConfigError("\n".join(fault.line(str(path)) for fault in in_order))
 
 
@@ -102,15 +105,31 @@ def _block(path: KeyPath) -> KeyPath:
     return path[: top + 2] if path[top : top + 1] and path[top] in Workspace.model_fields else path[: top + 1]
 
 
-def _contradictions(file: File, given: Mapping, good: Mapping) -> Iterator[Fault]:
+def _types(file: File, good: Mapping, faults: list[Fault]) -> dict[str, Types | None]:
+    """The resource types of each workspace; None if a file of its extensions has a fault."""
+    found: dict[str, Types | None] = {}
+    for name, part in {DEFAULT: file, **file.workspaces}.items():
+        given, in_files = extensions.read(part.extensions)
+        faults.extend(in_files)
+        found[name] = None if in_files else extended(given)
+        path = ("workspaces", name) if name in file.workspaces else ()
+        for number, each in enumerate(part.extensions):
+            if each in part.extensions[:number]:
+                faults.append(_at((*path, "extensions", number), f"{each.file} extends {each.of} already", good))
+    return found
+
+
+def _contradictions(
+    file: File, given: Mapping, good: Mapping, types: Environment[str, Types | None]
+) -> Iterator[Fault]:
     for path, what in checks.http(file.http):
         yield _at(path, what, good)
-    for path, what in checks.workspace(file, checks.Known.of(given)):
+    for path, what in checks.workspace(file, checks.Known.of(given), types[DEFAULT]):
         yield _at(path, what, good)
     for name, part in file.workspaces.items():
         if name == DEFAULT and any(key in given for key in Workspace.model_fields):
             yield _at(("workspaces", name), "the keys at the top of the file are this workspace; use one form", good)
-        for path, what in checks.workspace(part, checks.Known.of(given["workspaces"][name] or {})):
+        for path, what in checks.workspace(part, checks.Known.of(given["workspaces"][name] or {}), types[name]):
             yield _at(("workspaces", name, *path), what, good)
 
 

@@ -14,16 +14,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from syncd.core.secret import Secret
+from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
 from syncd.settings.values import (
     DN,
     Address,
-    Adopt,
     Algorithm,
     Authzid,
     Bind,
-    Condition,
     Database,
     DirectoryTemplate,
     DNs,
@@ -186,7 +185,7 @@ class Role(Block):
 class Rule(Block):
     name: Name
     """Unique; stands in `syncd explain` and in the activity record."""
-    when: Condition
+    when: str
     """A SCIM filter over attributes, `groups` and `source`."""
     roles: Names = ()
     """Roles given to whom it matches."""
@@ -273,7 +272,7 @@ class Connection(Block):
     """Roles its groups and attributes may lead to. Not given: every ordinary role; owner and admin only if named."""
     authoritative: bool = True
     """Its word that somebody is disabled counts."""
-    adopt: Adopt = "never"
+    adopt: str = "never"
     """Users that exist already: never take them over, ask an admin, or those who match this filter."""
     on_conflict: Literal["yield", "refuse"] = "yield"
     """A value that another source owns: keep it aside, or answer an error."""
@@ -420,12 +419,29 @@ class LocalSource(Connection):
 Source = Annotated[LdapSource | LdifSource | ScimSource | LocalSource, Field(discriminator="kind")]
 
 
+class ExtensionFile(Block):
+    file: FilePath
+    """A Schema resource in JSON (RFC 7643 section 7); relative to this configuration."""
+    of: Literal["User", "Group"] = "User"
+    """The resource type it extends."""
+    required: bool = False
+    """Whatever a connection states of such a resource has to have it."""
+
+
+def _extension_file(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class Workspace(Block):
+    extensions: tuple[
+        Annotated[ExtensionFile, BeforeValidator(_extension_file, json_schema_input_type=str | ExtensionFile)], ...
+    ] = ()
+    """Schemas that users and groups have beside the standard's: a path, or a path with what it extends."""
     seats: dict[Name, Seat] = Field(default_factory=dict)
     """Seat pools by name."""
     roles: dict[Name, Role] = Field(default_factory=dict)
     """Roles by name, beside the built-in owner, admin, member and viewer."""
-    protected: tuple[Condition, ...] = ()
+    protected: tuple[str, ...] = ()
     """Filters; whom one matches nobody can suspend, deactivate, delete or take privileges from."""
     precedence: dict[str, Names] = Field(default_factory=dict)
     """Attribute: sources in order, the first that has a value wins. `default` is for all others."""
@@ -471,3 +487,4 @@ class Settings:
     retention: Retention
     timezone: tzinfo
     workspaces: dict[str, Workspace]
+    types: dict[str, Types]  # the resource types of each workspace

@@ -65,8 +65,10 @@ class Fault:
     place: Place | None
     path: str
     what: str
+    file: str | None = None  # another one than the configuration itself
 
     def line(self, file: str) -> str:
+        file = self.file or file
         at = f"{file}:{self.place}" if self.place else file
         return f"{at}  {self.path}: {self.what}" if self.path else f"{at}  {self.what}"
 

@@ -20,8 +20,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from syncd.core import permission
 from syncd.core.connection import ALGORITHMS
-from syncd.core.filter import parse_filter
-from syncd.core.schema import RULE_USER
 from syncd.core.secret import Secret
 from syncd.errors import SyncdError
 from syncd.ldap import dn
@@ -311,18 +309,6 @@ def _dn(value: str) -> str:
     return value
 
 
-def _condition(value: str) -> str:
-    try:
-        parse_filter(value, RULE_USER)
-    except SyncdError as exc:
-        raise ValueError(f"{shown(value)}: {exc}") from None
-    return value
-
-
-def _adopt(value: str) -> str:
-    return value if value in ("never", "ask") else _condition(value)
-
-
 def _template(value: object) -> Template:
     match value:
         case str() if re.fullmatch(r"[A-Za-z][A-Za-z0-9.;-]*|([^{}]*\{[A-Za-z][A-Za-z0-9;-]*\})+[^{}]*", value):
@@ -403,8 +389,6 @@ LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldap[si]?://", "l
 Authzid = Annotated[str, AfterValidator(_authzid)]
 LdapFilter = Annotated[str, AfterValidator(_ldap_filter)]
 DN = Annotated[str, AfterValidator(_dn)]
-Condition = Annotated[str, AfterValidator(_condition)]
-Adopt = Annotated[str, AfterValidator(_adopt)]
 Name = Annotated[str, AfterValidator(_named(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "crm-users"))]
 policy_name = _one_of(dialects.NAMES, listed=True)
 Algorithm = Annotated[str, AfterValidator(_one_of(ALGORITHMS, listed=True)), WithJsonSchema({"enum": list(ALGORITHMS)})]
