@@ -26,6 +26,7 @@ Unknown: TypeAlias = Literal["ignore", "refuse"]
 _INT64 = range(-(2**63), 2**63)
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
+_OF_A_RESOURCE = re.compile(r"(?:^|/)(User|Group)s/[^/?#\s]+$")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -185,6 +186,10 @@ def _check_extensions(values: Values, resource_type: ResourceType) -> None:
             path = f"{schema.id}:{attribute.name}"
             if attribute.required and not any(each == path or each.startswith(f"{path}.") for each in values):
                 raise InvalidValue(f"{path} is required.")
+            parts = {sub.name for sub in attribute.sub_attributes if f"{path}.{sub.name}" in values}
+            for sub in attribute.sub_attributes if parts else ():
+                if sub.required and sub.name not in parts:
+                    raise InvalidValue(f"{path}.{sub.name} is required.")
 
 
 def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore") -> JSON:
@@ -269,10 +274,21 @@ def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
             if isinstance(value, str):
                 if _UNSTORABLE.search(value):
                     raise InvalidValue(f"{path} holds a NUL or half a surrogate pair, which no text may.")
-                if attribute.type is not Type.BINARY or _BASE64.fullmatch(value):
+                if (attribute.type is not Type.BINARY or _BASE64.fullmatch(value)) and _refers(attribute, value):
                     return value
             expected = "base64" if attribute.type is Type.BINARY else "a string"
+            if attribute.type is Type.REFERENCE and isinstance(value, str):
+                raise InvalidValue(f"{path} must be the URL of a {' or '.join(attribute.reference_types)}.")
     raise InvalidValue(f"{path} must be {expected}, not {_kind(value)}.")
+
+
+def _refers(attribute: Attribute, value: str) -> bool:
+    """Whether a reference can mean what it is to mean: by its form, nothing is fetched. A `$ref` is ours to make."""
+    types = attribute.reference_types
+    if attribute.type is not Type.REFERENCE or attribute.name == "$ref" or not {*types} <= {"User", "Group"}:
+        return True
+    found = _OF_A_RESOURCE.search(value)
+    return found is not None and found[1] in types
 
 
 def _schemas(values: Values, resource_type: ResourceType) -> list[str]:

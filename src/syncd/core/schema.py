@@ -197,7 +197,8 @@ class ResourceType:
             if each.attribute.mutability is Mutability.IMMUTABLE and not (each.parent and each.parent.multi_valued)
         }
         object.__setattr__(self, "set_once", frozenset(set_once))
-        stored = (each for each in every if not each.read_only)
+        # What is readOnly is derived, and not stored, but in a workspace's own extension: there a directory may state it.
+        stored = (each for each in every if not each.read_only or each.extension not in (None, SYNCD_USER))
         hidden = any(each.attribute.returned in (Returned.NEVER, Returned.REQUEST) for each in stored)
         object.__setattr__(self, "hides", hidden)
 
@@ -209,6 +210,11 @@ class ResourceType:
     def resolve(self, path: str) -> Resolved | None:
         """The attribute a path names, in any case, with or without the core schema's URN; None if there is none."""
         return self._paths.get(path) or self._paths.get(path.lower())
+
+    def unseen(self, path: str) -> bool:
+        """Whether no client can see what is stored there: never shown, or of an extension that is not configured now."""
+        found = self.resolve(path)
+        return found is None or Returned.NEVER in (found.attribute.returned, found.parent and found.parent.returned)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ async def patch(call: Call) -> Response:
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, own = _found(conn, call, id)
         type = call.types.group
-        document = orjson.loads(render.group(stored, call.context.base_url, type))
+        document = orjson.loads(render.group(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
         others, member_edits = split_members(formed)
         said = difference(document, apply_patch(document, others, type), others, type)

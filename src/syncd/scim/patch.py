@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from syncd.core import filter as filters
 from syncd.core.resource import Unknown, canonical_value, search_element, shown
-from syncd.core.schema import Attribute, Resolved, ResourceType, Type
+from syncd.core.schema import Attribute, Resolved, ResourceType, Schema, Type
 from syncd.core.schema import Mutability as Mutable
 from syncd.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, SyncdError, TooLarge
 from syncd.scim import path as paths
@@ -106,6 +106,9 @@ class Patch:
                 elif schema.id in original and schema.id not in self.document and schema.id in schemas:
                     schemas.remove(schema.id)
             self.document["schemas"] = schemas
+        for schema, needed in self.type.extensions:
+            if self.document.get(schema.id) != original.get(schema.id):
+                _check_extension(schema, needed, self.document.get(schema.id))
         return self.document
 
     # ------------------------------------------------------------ one attribute
@@ -349,9 +352,18 @@ def _without_derived(attribute: Attribute, before: Mapping[str, Any], after: Doc
     return left if left.keys() - _DESCRIPTIVE else {}
 
 
+def _check_extension(schema: Schema, needed: bool, after: Mapping[str, Any] | None) -> None:
+    """What an extension requires it has, wherever it is there at all (RFC 7643 section 6)."""
+    if not after and needed:
+        raise Mutability(f"{schema.id} is required: it cannot be removed")
+    for attribute in schema.attributes if after else ():
+        if attribute.required and attribute.name not in (after or {}):
+            raise Mutability(f"{schema.id}:{attribute.name} is required as long as the extension has values")
+
+
 def _check_change(path: Path, before: Any, after: Any) -> None:
     attribute = path.attribute.attribute
-    if after is None and attribute.required:
+    if after is None and attribute.required and path.attribute.extension is None:
         raise Mutability(f"{path.attribute.path} is required: replace it, it cannot be removed")
     if attribute.required and isinstance(after, str) and not after.strip():
         raise InvalidValue(f"{path.attribute.path} is required: it cannot be blank")

@@ -40,8 +40,10 @@ def project(
     for key, value in document.items():
         found = resource_type.resolve(key)
         if found is not None:
-            separator = ":" if found.path == found.extension else "."
-            kept = _select(found.attribute, found.path, separator, value, choice, inherited=False)
+            if found.path == found.extension:
+                kept = _extension(found.attribute, found.path, value, choice) or None
+            else:
+                kept = _select(found.attribute, found.path, value, choice, inherited=False)
             if kept is not None:
                 shown[key] = kept
     return shown
@@ -59,9 +61,14 @@ def _paths(names: Collection[str], resource_type: ResourceType) -> dict[str, tup
     return paths
 
 
-def _select(
-    attribute: Attribute, path: str, separator: str, value: Any, choice: _Choice, *, inherited: bool
-) -> Any | None:
+def _extension(attribute: Attribute, path: str, value: Mapping[str, Any], choice: _Choice) -> dict[str, Any]:
+    """Of an extension's attributes each by itself: one that is always returned is so whatever became of the others."""
+    if path in choice.without:
+        choice = _Choice(True, frozenset(), frozenset(), choice.without)
+    return _element(attribute, path, ":", value, choice, inherited=path in choice.asked)
+
+
+def _select(attribute: Attribute, path: str, value: Any, choice: _Choice, *, inherited: bool) -> Any | None:
     named = path in choice.asked
     whole = inherited or named or not choice.restricted
     if attribute.returned is Returned.NEVER or (attribute.returned is Returned.REQUEST and not named):
@@ -73,9 +80,9 @@ def _select(
     if attribute.type is not Type.COMPLEX:
         return value
     if isinstance(value, list):
-        elements = (_element(attribute, path, separator, item, choice, inherited=whole) for item in value)
+        elements = (_element(attribute, path, ".", item, choice, inherited=whole) for item in value)
         return [element for element in elements if element] or None
-    return _element(attribute, path, separator, value, choice, inherited=whole) or None
+    return _element(attribute, path, ".", value, choice, inherited=whole) or None
 
 
 def _element(
@@ -85,7 +92,7 @@ def _element(
     for name, part in value.items():
         sub = attribute.sub(name)
         if sub is not None:
-            kept = _select(sub, f"{path}{separator}{sub.name}", ".", part, choice, inherited=inherited)
+            kept = _select(sub, f"{path}{separator}{sub.name}", part, choice, inherited=inherited)
             if kept is not None:
                 shown[name] = kept
     return shown

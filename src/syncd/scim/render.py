@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ class Shown:
 
     attributes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    whole: bool = False  # with what is never shown: for who changes it, not for an answer
 
     @property
     def all(self) -> bool:
@@ -104,10 +106,24 @@ def _finished(
         "version": etag(stored.version),
     }
     whole = document[:-1] + b"," + orjson.dumps(spliced)[1:]
-    return whole if shown.all and not resource_type.hides else projected(orjson.loads(whole), shown, resource_type)
+    if shown.whole:
+        return whole
+    known = _all_known(resource_type, document[: document.index(b'"id":')])
+    if shown.all and not resource_type.hides and known:
+        return whole
+    return projected(orjson.loads(whole), shown, resource_type)
+
+
+@lru_cache(1024)
+def _all_known(resource_type: ResourceType, head: bytes) -> bool:
+    """Whether a document has only schemas that are configured; `head` is what stands before its id."""
+    urns = orjson.loads(head[:-1] + b"}")["schemas"]
+    return all(urn == resource_type.schema.id or resource_type.extension(urn) is not None for urn in urns)
 
 
 def projected(document: dict[str, Any], shown: Shown, resource_type: ResourceType) -> bytes:
+    of_type = (resource_type.schema.id, *(schema.id for schema, _ in resource_type.extensions))
+    document["schemas"] = [urn for urn in document["schemas"] if urn in of_type]
     return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type))
 
 

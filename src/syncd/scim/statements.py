@@ -32,6 +32,7 @@ class Statement:
     active: bool | None = None
     members: tuple[str, ...] | None = None  # of a group; () empties it
     set_once: frozenset[str] = frozenset()  # paths of immutable values
+    type: ResourceType | None = None
 
     def link(self, source: str, id: str, own: Link | None) -> Link:
         """This connection's link after a whole document was stated.
@@ -48,9 +49,14 @@ class Statement:
         return replace(
             start,
             key=key,
-            values={**self.values, **there},
+            values={**self._unseen(start), **self.values, **there},
             enabled=start.enabled if self.active is None else self.active,
         )
+
+    def _unseen(self, link: Link) -> dict[str, Any]:
+        """What nobody can read nobody can repeat, so leaving it out does not take it away."""
+        type = self.type
+        return {} if type is None else {path: value for path, value in link.values.items() if type.unseen(path)}
 
 
 def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statement:
@@ -65,6 +71,7 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
         values.get("active"),
         None if members is None else tuple(dict.fromkeys(_member_id(each) for each in members)),
         resource_type.set_once,
+        resource_type,
     )
 
 

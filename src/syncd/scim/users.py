@@ -24,6 +24,7 @@ from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.messages import ListQuery
 from syncd.scim.patch import apply_patch
+from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
 from syncd.store import facts, read
 from syncd.store.commit import Outcome, commit
@@ -73,7 +74,7 @@ async def patch(call: Call) -> Response:
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, links = _found(conn, call, id)
         type = call.types.user
-        document = orjson.loads(render.user(stored, call.context.base_url, type))
+        document = orjson.loads(render.user(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
         return _state(conn, call, stored, links, difference(document, after, formed, type))

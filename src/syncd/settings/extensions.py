@@ -254,6 +254,6 @@ def _contradictions(one: Attribute, given: Mapping[str, Any]) -> Iterator[tuple[
     if read_only and one.required:
         yield "required", "readOnly and required: clients cannot state what they have to"
     if one.uniqueness is Uniqueness.GLOBAL:
-        yield "uniqueness", "global cannot be promised by one server: use server"
-    if one.uniqueness is Uniqueness.SERVER and one.type in (Type.COMPLEX, Type.BOOLEAN):
-        yield "uniqueness", f"server is of single values, and this attribute is {one.type}"
+        yield "uniqueness", "global cannot be promised by one server: leave it out"
+    if one.uniqueness is Uniqueness.SERVER:
+        yield "uniqueness", "server is kept for userName and a group's displayName only: an extension's is none"

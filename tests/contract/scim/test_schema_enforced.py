@@ -12,11 +12,41 @@ from typing import Any
 
 import pytest
 
+from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type
+from syncd.core.types import Extension, extended
+
 from .conftest import GROUP_URN, USER_URN, Service
 
 Json = dict[str, Any]
-RIGHT: Json = {"string": "Ab", "reference": "https://x.test/Ab", "binary": "QWI=", "boolean": True}
+RIGHT: Json = {"string": "Ab", "reference": "https://x.test/Users/Ab", "binary": "QWI=", "boolean": True}
+RIGHT |= {"integer": 7, "decimal": 1.5, "dateTime": "2026-11-21T12:00:00Z"}
 WRONG: Json = {"string": 7, "reference": 7, "binary": "?", "boolean": "perhaps", "complex": 7}
+WRONG |= {"integer": 1.5, "decimal": "much", "dateTime": "tomorrow"}
+
+# An extension that has every type and every word.
+ODD = Schema(
+    "urn:example:params:scim:schemas:extension:odd:2.0",
+    "Odd",
+    "Everything that a file may say",
+    (
+        Attribute("plain"),
+        Attribute("exact", case_exact=True),
+        Attribute("several", multi_valued=True),
+        Attribute("whole", Type.INTEGER),
+        Attribute("part", Type.DECIMAL),
+        Attribute("when", Type.DATETIME),
+        Attribute("bytes", Type.BINARY, case_exact=True),
+        Attribute("whether", Type.BOOLEAN),
+        Attribute("mentor", Type.REFERENCE, case_exact=True, reference_types=("User",)),
+        Attribute("once", mutability=Mutability.IMMUTABLE),
+        Attribute("secret", mutability=Mutability.WRITE_ONLY, returned=Returned.NEVER),
+        Attribute("asked", returned=Returned.REQUEST),
+        Attribute("kept", returned=Returned.ALWAYS),
+        Attribute("theirs", mutability=Mutability.READ_ONLY),
+        Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor"), Attribute("room"))),
+        Attribute("keys", Type.COMPLEX, multi_valued=True, sub_attributes=(Attribute("value"), Attribute("door"))),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +141,9 @@ class Trial:
         answer = self.post(**place.document(self.right()))
         assert answer.status_code == 201, answer.text
         found = place.of(answer.json())
-        if place.attribute["type"] != "complex":
+        if place.attribute["returned"] in ("never", "request"):
+            assert found is None
+        elif place.attribute["type"] != "complex":
             assert found == self.right()
         else:
             assert isinstance(found, list) is place.attribute["multiValued"]
@@ -162,7 +194,13 @@ class Trial:
         changed = {"op": "add", "path": place.path, "value": value}
         answer = self.service.patch(f"{place.endpoint}/{made['id']}", changed)
         assert answer.status_code in (200, 204), answer.text
-        assert place.of(self.service.ask("GET", f"{place.endpoint}/{made['id']}").json()) == value
+        path = f"{place.endpoint}/{made['id']}"
+        found = place.of(self.service.ask("GET", path, attributes=place.path).json())
+        assert found == (None if place.attribute["returned"] == "never" else value)
+        if place.attribute["mutability"] == "immutable":
+            other = {"op": "replace", "path": place.path, "value": "Other"}
+            self.fails(self.service.patch(path, other), 400, "mutability")
+            assert self.service.patch(path, changed).status_code in (200, 204), "the same again"
 
     def returned(self) -> None:
         place = self.place
@@ -174,9 +212,19 @@ class Trial:
             place.of(self.service.ask("GET", path, **{parameter: place.path}).json())
             for parameter in ("attributes", "excludedAttributes")
         )
-        assert place.attribute["returned"] in ("default", "request")
-        assert asked == (place.of(made) if place.attribute["returned"] == "default" else self.right())
-        assert without is None, "it was to be left out"
+        match place.attribute["returned"]:
+            case "never":
+                assert (asked, without, place.of(made)) == (None, None, None)
+                text = f'{place.path} eq "Ab"'
+                self.fails(self.service.ask("GET", place.endpoint, filter=text), 400, "invalidFilter")
+            case "always":
+                other = place.of(self.service.ask("GET", path, attributes="userName").json())
+                whole = place.of(self.service.ask("GET", path, excludedAttributes=place.schema).json())
+                assert asked == without == other == whole == place.of(made) == self.right()
+            case "request":
+                assert (asked, place.of(made)) == (self.right(), None)
+            case "default":
+                assert asked == place.of(made) and without is None, "it was to be left out"
 
     def case_exact(self) -> None:
         place = self.place
@@ -184,10 +232,11 @@ class Trial:
             place.read_only
             or place.name.startswith("members")
             or place.attribute["type"] not in ("string", "reference")
+            or place.attribute["returned"] == "never"
         ):
             return
         made = self.post(**place.document(self.right())).json()
-        value = place.of(made)
+        value = place.of(self.service.ask("GET", f"{place.endpoint}/{made['id']}", attributes=place.path).json())
         value = value[0] if isinstance(value, list) else value
         for swapped, expected in ((value, True), (value.swapcase(), not place.attribute["caseExact"])):
             text = f'id eq "{made["id"]}" and {place.path} eq "{swapped}"'
@@ -228,7 +277,8 @@ def test_discovery_tells_what_is_enforced(service: Service, characteristic: str)
 
 
 def unlimited(service: Service) -> Any:
-    return replace(service.workspaces["default"], rules=(), pools={})
+    types = extended([Extension(ODD), Extension(ODD, "Group")])
+    return replace(service.workspaces["default"], rules=(), pools={}, types=types)
 
 
 def test_common_attributes(service: Service) -> None:
