@@ -54,7 +54,14 @@ def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) 
                 "description": "A token made by `syncd token create`, sent as Authorization: Bearer.",
                 "specUri": "https://www.rfc-editor.org/info/rfc6750",
                 "primary": True,
-            }
+            },
+            {
+                "type": "oauth2",
+                "name": "OAuth 2.0 Client Credentials",
+                "description": "An access token of /oauth/token for what `syncd token create --client` made.",
+                "specUri": "https://www.rfc-editor.org/info/rfc6749",
+                "primary": False,
+            },
         ],
         "meta": {"resourceType": "ServiceProviderConfig", "location": f"{base_url}/ServiceProviderConfig"},
     }

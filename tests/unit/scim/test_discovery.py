@@ -21,7 +21,8 @@ def test_service_provider_config():
     assert config["bulk"]["maxOperations"] > 0
     assert config["filter"]["maxResults"] == 1000
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"
-    assert ServiceProviderConfig.model_validate(config).authentication_schemes[0].type == "oauthbearertoken"
+    schemes = ServiceProviderConfig.model_validate(config).authentication_schemes
+    assert [each.type for each in schemes] == ["oauthbearertoken", "oauth2"]
 
 
 def test_schemas():
