@@ -38,6 +38,7 @@ lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports
 
 bench: $(READY) ## measure; writes figures, judges nothing
+	@sh scripts/system-packages bench
 	$(BIN)/python -m bench $(ARGS)
 
 MINUTES ?= 30
@@ -55,3 +56,4 @@ UV_LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: ## resolve the dependencies anew (UPGRADE=--upgrade for newer versions)
 	$(UV_LOCK) $(UPGRADE) pyproject.toml -o requirements/run.lock
 	$(UV_LOCK) $(UPGRADE) pyproject.toml --group dev -c requirements/run.lock -o requirements/dev.lock
+	$(UV_LOCK) $(UPGRADE) requirements/peers.in -o requirements/peers.lock

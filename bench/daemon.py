@@ -10,12 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -27,12 +23,11 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import free_port
+from bench.serving import Daemon
 from syncd import sample
 
 CONFIG = """
 database: {database}
-http: {{bind: "127.0.0.1:{port}"}}
 seats: {{internal: {{limit: unlimited}}}}
 sources:
   corp:
@@ -45,46 +40,6 @@ rules:
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 PUSHED = 50  # users that the measured writes change
-
-
-class Daemon:
-    def __init__(self, folder: Path, database: str) -> None:
-        self.folder, self.port = folder, free_port()
-        (folder / "syncd.yaml").write_text(CONFIG.format(database=database, port=self.port), encoding="utf-8")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def run(self, *argv: str) -> str:
-        done = subprocess.run([*self._command(), *argv], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def reconcile(self) -> subprocess.Popen[bytes]:
-        """Beside the daemon, niced as its worker."""
-        out = (self.folder / "run.json").open("wb")
-        return subprocess.Popen(
-            ["nice", "-n", "10", *self._command(), "sync", "corp", "--json"], stdout=out, stderr=out
-        )
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*self._command(), "serve"], stderr=(self.folder / "log").open("wb"), env=os.environ
-        )
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        raise SystemExit((self.folder / "log").read_text())
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
-
-    def _command(self) -> list[str]:
-        return [sys.executable, "-m", "syncd", "--config", str(self.folder / "syncd.yaml")]
 
 
 class Load:
@@ -142,7 +97,7 @@ async def measure(daemon: Daemon, token: str, rate: float, changes: int) -> dict
 
 
 async def beside(daemon: Daemon, load: Load) -> dict[str, list[float]]:
-    run = daemon.reconcile()
+    run = daemon.beside("sync", "corp", "--json")
     found = await load.measure(lambda: run.poll() is not None)
     if run.returncode != 0:
         raise SystemExit((daemon.folder / "run.json").read_text()[-2000:])
@@ -174,7 +129,8 @@ def main() -> None:
         folder = Path(place)
         company = sample.company(asked.users, asked.users // 50, 1)
         (folder / "corp.ldif").write_text("".join(sample.ldif(company)), encoding="utf-8")
-        daemon = Daemon(folder, asked.database or f"sqlite:///{folder / 'syncd.db'}")
+        database = asked.database or f"sqlite:///{folder / 'syncd.db'}"
+        daemon = Daemon(folder, CONFIG.format(database=database))
         daemon.run("db", "upgrade")
         daemon.run("sync", "corp")
         token = daemon.run("token", "create", "--name", "bench", "--allow", "users:read", "--allow", "users:write")

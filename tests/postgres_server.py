@@ -1,149 +1,35 @@
-"""A real PostgreSQL from Debian's package: one cluster in a temporary folder, on a free loopback port.
-
-It refuses to run as root, so as root it runs as `postgres` or `nobody`. Nothing on its disk outlives the test session,
-so it does not wait for the disk.
-"""
+"""The PostgreSQL of the tests: bench/postgres.py, with a test that needs it skipped by name where it is not installed."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import re
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+# Programs of this folder (campaign.py, soak) are started with it alone on their path.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from bench import postgres
+from bench.measure import free_port
+from bench.postgres import Postgres
+
+__all__ = ["Postgres", "free_port", "programs", "running"]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@dataclass
-class Postgres:
-    """A cluster that trusts loopback. `fresh()` gives the address of an empty database."""
-
-    user: str
-    port: int
-    command: Sequence[str | Path]
-    somebody: Mapping[str, Any]
-    folder: Path
-    process: subprocess.Popen[bytes] = field(init=False)
-    _numbers: Iterator[int] = field(default_factory=count)
-
-    def start(self) -> None:
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command, stdout=output, stderr=output, env=_ENVIRONMENT, cwd=self.folder, **self.somebody
-            )
-        self.wait_until_it_answers()
-
-    def stop(self, how: int = signal.SIGINT) -> None:
-        """SIGINT: fast, whoever is connected is cut off; SIGQUIT: immediate, recovers at its next start."""
-        self.process.send_signal(how)
-        self.process.wait(timeout=30)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
-
-    def backends(self, url: str) -> list[int]:
-        """Process ids of the connections to a database."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            name = url.rpartition("/")[2]
-            return [pid for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [name])]
-
-    def wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                return self.execute("SELECT 1")
-            except psycopg.OperationalError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"PostgreSQL did not start:\n{self.log.read_text(errors='replace')}") from None
-                time.sleep(0.05)
-
-    def url(self, database: str) -> str:
-        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
-
-    def execute(self, statement: str) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)
-
-    def fresh(self, template: str = "template0") -> str:
-        name = f"test_{next(self._numbers)}"
-        # Copying files takes half the time of writing them through the log, which nobody will ever replay here.
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-        return self.url(name)
-
-    def drop(self, url: str) -> None:
-        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
-
-
-def _postgres_programs() -> Path:
-    """The folder of the newest initdb: Debian keeps one folder a version and none of them on PATH."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(re.sub(r"\D", "", path.parts[-3]) or 0)
-    )
-    on_path = shutil.which("initdb")
-    if not found and on_path is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    return (found[-1] if found else Path(str(on_path))).parent
-
-
-def _unprivileged() -> dict[str, Any]:
-    """How to start PostgreSQL as somebody it accepts, as keywords of subprocess."""
-    if os.geteuid() != 0:
-        return {}
-    known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    account = known.get("postgres") or known["nobody"]
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+def programs() -> Path:
+    """The folder of initdb, psql and pg_dump."""
+    try:
+        return postgres.programs()
+    except postgres.Missing as exc:
+        pytest.skip(str(exc))
 
 
 @contextmanager
 def running(**different: str) -> Iterator[Postgres]:
-    """Started and answering; stopped by its process id. Skips the test if PostgreSQL is not installed.
-
-    `different`: settings of postgresql.conf.
-    """
-    programs, somebody = _postgres_programs(), _unprivileged()
-    # Not pytest's own temporary folder: that one is closed to every other user, and so to the server.
-    folder = Path(tempfile.mkdtemp(prefix="syncd-postgres-"))
-    cluster = folder / "cluster"
-    if somebody:
-        os.chown(folder, somebody["user"], somebody["group"])
-    server = None
-    try:
-        subprocess.run(
-            [programs / "initdb", "-D", cluster, "-U", "tester", "--auth=trust", "--encoding=UTF8", "--no-sync"],
-            check=True, capture_output=True, env=_ENVIRONMENT, cwd=folder, **somebody,
-        )  # fmt: skip
-        port = free_port()
-        settings = {
-            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "max_connections": 100,
-            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB",
-            **different,
-        }  # fmt: skip
-        command = [programs / "postgres", "-D", cluster, *(f"--{name}={value}" for name, value in settings.items())]
-        server = Postgres("tester", port, command, somebody, folder)
-        server.start()
+    """A server of its own, whose disk nobody waits for. `different`: settings of postgresql.conf."""
+    programs()
+    with postgres.running(**different) as server:
         yield server
-    finally:
-        if server is not None and server.process.poll() is None:
-            server.stop()
-        shutil.rmtree(folder, ignore_errors=True)

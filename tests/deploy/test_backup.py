@@ -120,7 +120,7 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path) -> None:
 def place(tmp_path: Path, postgres: Postgres, postgres_url: str) -> Any:
     """On PostgreSQL; `RESTORED` names a database that does not exist yet."""
     restored = f"{postgres_url}_restored"
-    yield Place(tmp_path, postgres_url, RESTORED=restored, PATH_BEFORE=str(postgres_server._postgres_programs()))
+    yield Place(tmp_path, postgres_url, RESTORED=restored, PATH_BEFORE=str(postgres_server.programs()))
     postgres.drop(restored)
 
 

@@ -62,7 +62,7 @@ class Stack:
     def database(self) -> Running:
         """PostgreSQL with the user, the database and the password that the service asks its image for."""
         service = self.services["database"]
-        programs = postgres_server._postgres_programs()
+        programs = postgres_server.programs()
         asked = service["environment"]
         data, secret = "/var/lib/postgresql/data", asked["POSTGRES_PASSWORD_FILE"]
         settings = "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c shared_buffers=32MB"
@@ -99,7 +99,7 @@ class Stack:
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     program("slapd")
-    postgres_server._postgres_programs()
+    postgres_server.programs()
     network = Network()
     made = Stack(tmp_path, network, compose()["services"])
     try:
@@ -132,7 +132,7 @@ def test_the_stack_comes_up_reads_the_directory_and_ends(stack: Stack) -> None:
         process.signal(STOP[image().stop_signal])
     assert [process.wait(45) for process in (web, worker)] == [0, 0], web.output() + worker.output()
     psql = [
-        f"{postgres_server._postgres_programs()}/psql",
+        f"{postgres_server.programs()}/psql",
         "-h",
         "127.0.0.1",
         "-U",

@@ -164,7 +164,7 @@ def main(release: str) -> None:
             (target / "sqlite.sql").write_text("".join(f"{line}\n" for line in conn.iterdump()), encoding="utf-8")
         url = server.fresh()
         said["postgresql"] = fill(folder, url)
-        dump = [postgres_server._postgres_programs() / "pg_dump", "--no-owner", "--inserts", url]
+        dump = [postgres_server.programs() / "pg_dump", "--no-owner", "--inserts", url]
         text = subprocess.run(dump, check=True, capture_output=True, text=True).stdout
         # \restrict and its like are for psql; the rest is SQL that any client may send.
         lines = [line for line in text.splitlines(True) if not line.startswith(("\\", "--")) and line.strip()]
