@@ -47,9 +47,12 @@ soak: $(READY) ## the daemon under load for MINUTES=30, KILLS=500 of runs, prope
 	cd tests && ../$(BIN)/python -m soak --minutes $(MINUTES) --kills $(KILLS) $(PART) $(ARGS)
 
 FUZZED := tests/unit/ldap tests/unit/core/test_resource.py tests/property/test_parsers_any_text.py \
-	tests/property/test_patch.py tests/property/test_settings_any_text.py tests/property/test_filter_sql.py
-fuzz: $(READY) ## parsers with thousands of odd inputs, new ones each time
-	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=soak $(FUZZED) $(ARGS)
+	tests/property/test_patch.py tests/property/test_settings_any_text.py tests/property/test_filter_sql.py \
+	tests/contract/scim/test_odd_requests.py
+FUZZ_REQUESTS ?= 200000
+FUZZ_SEED ?= $$(date +%s)
+fuzz: $(READY) ## parsers with thousands of odd inputs and SCIM with 200,000 odd requests, new ones each time
+	FUZZ_REQUESTS=$(FUZZ_REQUESTS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=soak $(FUZZED) $(ARGS)
 
 # Needs uv on the machine. No index address goes into a lock, so that it installs from any mirror.
 UV_LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

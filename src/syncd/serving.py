@@ -61,5 +61,5 @@ def asks_for_dry_run(request: Request) -> bool:
     said = request.headers.get(DRY_RUN, "false").strip().lower()
     if said not in ("true", "false"):
         raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
-    reads = request.method in ("GET", "HEAD") or request.url.path.endswith("/.search")
+    reads = request.method in ("GET", "HEAD") or str(request.scope["path"]).endswith("/.search")
     return said == "true" and not reads

@@ -94,7 +94,7 @@ class Call:
     def id(self) -> str:
         """The id in the path. Raises NotFound for what no id can be and no database can look for."""
         id = str(self.request.path_params["id"])
-        if "\0" in id:
+        if _NO_TEXT.search(id):
             raise NotFound("there is no such resource")
         return id
 
@@ -157,7 +157,7 @@ class Call:
             raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
         too_large = TooLarge(f"the body is larger than {name}, {limit} bytes: send several smaller requests")
         length = self.request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit:
+        if length.isascii() and length.isdigit() and int(length) > limit:
             raise too_large
         body = bytearray()
         async for chunk in self.request.stream():
@@ -228,6 +228,7 @@ class Call:
         return ",".join(given) if given else None
 
 
+_NO_TEXT: Final = re.compile(r"[\0\ud800-\udfff]")  # no id holds it, and no database could look for it
 Handler = Callable[[Call], Awaitable[Response]]
 AUTHENTICATED: Final = ""  # the permission of what every token may ask: what this server can do
 

@@ -88,7 +88,7 @@ class Later:
         operations = len(parse_bulk(body).operations) if bulk else None
         request.scope[OPERATIONS] = operations or 1
         id = None if bulk or request.method == "POST" else call.id
-        query = request.url.query.encode()
+        query = bytes(request.scope["query_string"])
         write = Write(request.method, endpoint, id, body, request.headers.get("if-match"), query)
         accepted = Accepted(
             actor.workspace,

@@ -126,7 +126,9 @@ def page_of_all(
         query = _filtered(conn, reader, listed, filter).order_by(None)
         columns = [listed.table.c.id.label("id"), sa.literal(listed.resource, sa.Text()).label("resource")]
         if kind is not None:
-            columns.append((sa.cast(sa.null(), kind) if key is None else key).label("sort_key"))
+            # What JSON holds has no type on SQLite, which needs none.
+            nothing = sa.null() if isinstance(kind, sa.types.NullType) else sa.cast(sa.null(), kind)
+            columns.append((nothing if key is None else key).label("sort_key"))
         found.append(query.with_only_columns(*columns))
     order = next((each for _, _, each in lists if each.by is not None), lists[0][2])
     every = sa.union_all(*found).subquery()

@@ -132,6 +132,14 @@ def test_search_by_post(service: Service, people: dict[str, dict[str, Any]]) -> 
     assert service.ask("POST", "Groups/.search", {"schemas": [SEARCH_URN]}).json()["totalResults"] == 0
 
 
+def test_everything_sorted_by_a_yes_or_no(service: Service) -> None:
+    """At the root, where groups have no such value."""
+    service.group("g")
+    service.user("b", phoneNumbers=[{"value": "1", "primary": False}])
+    service.user("a", phoneNumbers=[{"value": "1", "primary": True}])
+    assert service.names(path="/scim/v2", sortBy="phoneNumbers.primary") == ["b", "a", "g"]
+
+
 def test_projection_on_every_answer(service: Service, people: dict[str, dict[str, Any]]) -> None:
     ann = people["Ann"]["id"]
     assert set(service.ask("GET", f"Users/{ann}", attributes="username,name").json()) == {"schemas", "id", "userName"}
