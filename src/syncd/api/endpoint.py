@@ -121,7 +121,14 @@ class Endpoint:
         if key is None:
             return _response(await self._written(operation, call))
         digest = hashlib.sha256(
-            b"\0".join([request.method.encode(), request.url.path.encode(), request.url.query.encode(), body])
+            b"\0".join(
+                [
+                    request.method.encode(),
+                    str(request.scope["path"]).encode("utf-8", "replace"),
+                    bytes(request.scope["query_string"]),
+                    body,
+                ]
+            )
         ).digest()
         return await self._once(operation, call, key, digest)
 
