@@ -14,6 +14,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
 from syncd.store import keys
 from syncd.store.engine import Database
+from syncd.store.memory import Memory
 from syncd.store.read import Connection
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Context:
     clock: Callable[[], datetime]
     ids: Callable[[], str]
     base_url: str
+    memory: Memory = field(default_factory=Memory, repr=False)
     _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     async def cursor_key(self) -> bytes:

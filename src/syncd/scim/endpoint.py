@@ -106,6 +106,11 @@ class Call:
         own = self.workspace.source(source).sees == "own"
         return Reader(self.actor.workspace, source, f"{base}/Users/", f"{base}/Groups/", own)
 
+    @property
+    def remembering(self) -> Reader:
+        """The same with what this process remembers: only for a request that reads and does nothing else."""
+        return replace(self.reader, memory=self.context.memory)
+
     def query(self) -> ListQuery:
         return self.narrowed(parse_query(self.request.query_params.multi_items()))
 

@@ -38,6 +38,26 @@ async def get(call: Call) -> Response:
     members = shown.wants("members", call.types.group)
     id, reader, base = call.id, call.reader, call.context.base_url
 
+    memory, place = call.context.memory, ("group", base, reader.workspace, reader.source, reader.own, id)
+
+    def lately(conn: Connection) -> tuple[Stored, tuple[int, ...]]:
+        """The group without its members, and what decides whether its members are as they were when it was shown last."""
+        counts = read.counts(conn, reader)  # first: what changes after it makes the stamp too old, never too new
+        stored = read.get_group(conn, reader, id, members=False)
+        if stored is None:
+            raise _no_such(id)
+        call.must_match(stored)
+        return stored, (stored.version, *counts)
+
+    stamp: tuple[int, ...] = ()
+    if members:
+        known, stamp = await call.context.database.read(lately)
+        if call.unchanged(known):
+            return Response(status_code=304, headers={"ETag": etag(known.version)})
+        kept = memory.rendered(place, stamp) if shown.all else None
+        if kept is not None:
+            return answer(kept, known, _location(call, id))
+
     def work(conn: Connection) -> tuple[Stored, bytes]:
         stored = read.get_group(conn, reader, id, members=members)
         if stored is None:
@@ -49,6 +69,8 @@ async def get(call: Call) -> Response:
     stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
     if call.unchanged(stored):
         return Response(status_code=304, headers={"ETag": etag(stored.version)})
+    if members and shown.all and stored.version == stamp[0]:
+        memory.keep_rendered(place, stamp, body)
     return answer(body, stored, _location(call, id))
 
 

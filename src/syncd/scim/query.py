@@ -121,11 +121,29 @@ def _page(
 ) -> tuple[int, list[bytes], Position | None]:
     base = call.context.base_url
     if kind is USERS:
+        if filter is None and order.by is None:
+            found = read.page_of_users(conn, call.remembering, window, order.descending)
+            if found is not None:
+                return found.total, _rendered(call, conn, found.rows, shown), found.more
         groups, derived = shown.wants("groups", call.types.user), shown.derived
-        page = read.list_users(conn, call.reader, filter, window, order, groups=groups, derived=derived)
+        page = read.list_users(conn, call.remembering, filter, window, order, groups=groups, derived=derived)
         return page.total, [render.user(row, base, call.types.user, shown) for row in page.rows], page.more
     page = read.list_groups(conn, call.reader, filter, window, order, members=shown.wants("members", call.types.group))
     return page.total, [render.group(row, base, call.types.group, shown) for row in page.rows], page.more
+
+
+def _rendered(call: Call, conn: Connection, rows: Sequence[tuple[str, read.Stamp]], shown: Shown) -> list[bytes]:
+    """These users as they are shown. Those that were shown lately, and did not change since, are not read again."""
+    base, reader, memory = call.context.base_url, call.remembering, call.context.memory
+    who = (base, reader.workspace, reader.source)
+    known = {id: memory.rendered((*who, id), stamp) if shown.all else None for id, stamp in rows}
+    missing = [id for id, body in known.items() if body is None]
+    groups, derived = shown.wants("groups", call.types.user), shown.derived
+    for id, user in read.users_by_id(conn, reader, missing, groups=groups, derived=derived).items():
+        known[id] = body = render.user(user, base, call.types.user, shown)
+        if shown.all:
+            memory.keep_rendered((*who, id), user.stamp, body)
+    return [body for body in known.values() if body is not None]
 
 
 def _page_of_all(

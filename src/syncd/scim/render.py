@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from syncd.core.etag import etag
 from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim.projection import project
-from syncd.store.read import Stored
+from syncd.store.read import GroupOf, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +52,26 @@ def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown
     if stored.manager is not None:
         value = b'"manager":{"value":' + orjson.dumps(stored.manager)
         document = document.replace(value, value + b',"$ref":' + orjson.dumps(f"{base_url}/Users/{stored.manager}"))
-    spliced: dict[str, Any] = {}
+    spliced = b""
     if stored.external_id is not None:
-        spliced["externalId"] = stored.external_id
+        spliced = b',"externalId":' + orjson.dumps(stored.external_id)
     if stored.groups:
-        spliced["groups"] = [
-            {
-                "value": group.id,
-                "$ref": f"{base_url}/Groups/{group.id}",
-                "display": group.display,
-                "type": "direct" if group.direct else "indirect",
-            }
-            for group in stored.groups
-        ]
+        spliced += b',"groups":[' + b",".join([_group_of(group, base_url) for group in stored.groups]) + b"]"
     if stored.derived is not None:
         document = _with_extension(document, stored.derived)
     return _finished(document, spliced, stored, type, f"{base_url}/Users/{stored.id}", shown)
+
+
+@lru_cache(20_000)
+def _group_of(group: GroupOf, base_url: str) -> bytes:
+    return orjson.dumps(
+        {
+            "value": group.id,
+            "$ref": f"{base_url}/Groups/{group.id}",
+            "display": group.display,
+            "type": "direct" if group.direct else "indirect",
+        }
+    )
 
 
 def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
@@ -81,31 +84,37 @@ def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
 
 def group(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:
     """A Group, with the members that were read."""
-    spliced: dict[str, Any] = {}
+    spliced = b""
     if stored.external_id is not None:
-        spliced["externalId"] = stored.external_id
+        spliced = b',"externalId":' + orjson.dumps(stored.external_id)
     if stored.members:
         homes = {"user": ("User", f"{base_url}/Users/"), "group": ("Group", f"{base_url}/Groups/")}
         # Its `display` is returned on request only (core/schema.py), so it stands here where a projection may take it out.
-        spliced["members"] = [
+        members = [
             {"value": member.id, "$ref": homes[member.kind][1] + member.id, "type": homes[member.kind][0]}
             | ({} if shown.all else {"display": member.display})
             for member in stored.members
         ]
+        spliced += b',"members":' + orjson.dumps(members)
     return _finished(stored.document, spliced, stored, type, f"{base_url}/Groups/{stored.id}", shown)
 
 
 def _finished(
-    document: bytes, spliced: dict[str, Any], stored: Stored, resource_type: ResourceType, location: str, shown: Shown
+    document: bytes, spliced: bytes, stored: Stored, resource_type: ResourceType, location: str, shown: Shown
 ) -> bytes:
-    spliced["meta"] = {
-        "resourceType": resource_type.name,
-        "created": _instant(stored.created_at),
-        "lastModified": _instant(stored.modified_at),
-        "location": location,
-        "version": etag(stored.version),
-    }
-    whole = document[:-1] + b"," + orjson.dumps(spliced)[1:]
+    """`spliced`: members of the object, each with a comma before it."""
+    whole = (
+        b'%b%b,"meta":{"resourceType":"%b","created":"%b","lastModified":"%b","location":%b,"version":"W/\\"%d\\""}}'
+        % (
+            document[:-1],
+            spliced,
+            resource_type.name.encode(),
+            _instant(stored.created),
+            _instant(stored.modified),
+            orjson.dumps(location),
+            stored.version,
+        )
+    )
     if shown.whole:
         return whole
     known = _all_known(resource_type, document[: document.index(b'"id":')])
@@ -127,5 +136,11 @@ def projected(document: dict[str, Any], shown: Shown, resource_type: ResourceTyp
     return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type))
 
 
-def _instant(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _instant(micros: int) -> bytes:
+    seconds, rest = divmod(micros, 1_000_000)
+    return b"%b.%06dZ" % (_second(seconds), rest)
+
+
+@lru_cache(4096)  # many resources were written together
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

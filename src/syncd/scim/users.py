@@ -34,7 +34,7 @@ from syncd.store.read import Connection, Stored
 async def get(call: Call) -> Response:
     shown = selected(call.query())
     groups = shown.wants("groups", call.types.user)
-    id, reader = call.id, call.reader
+    id, reader = call.id, call.remembering
     stored = await call.context.database.read(
         lambda conn: read.get_user(conn, reader, id, groups=groups, derived=shown.derived)
     )

@@ -342,6 +342,7 @@ def apply(
                 for seat in seats:
                     pools[seat.pool][0 if seat.held else 1] += sign
             bumped |= _parents(before) ^ _parents(after)
+            totals["shown"] += before is not None and _shown(before) != _shown(after)
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids)
         lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
@@ -360,7 +361,7 @@ def apply(
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
             _count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
-    for resource, n in totals.items():
+    for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
             _count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
 
@@ -382,6 +383,12 @@ def _parents(member: User | Group | None) -> set[str]:
     if member is None or (isinstance(member, User) and not member.present):
         return set()
     return {each.group for each in member.memberships}
+
+
+def _shown(user: User) -> tuple[object, ...]:
+    """What others show of her: her name among a group's members, and that she is there at all, for everybody or for one."""
+    links = frozenset((link.source, link.key, link.stage == "deleted") for link in user.links)
+    return user.name, user.present, links
 
 
 def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from syncd.errors import DatabaseUnavailable
+from syncd.store.raw import READING
 from syncd.store.unavailable import unavailable
 
 if TYPE_CHECKING:
@@ -151,12 +152,13 @@ class Database:
             return self._read_held(work)
         with self._available(OSError):
             async with self._pool().connect() as conn:
+                await conn.execution_options(**{READING: True})
                 return await conn.run_sync(work)
 
     def _read_held(self, work: Callable[[Connection], T]) -> T:
         with self._available():
             if self._held is None:
-                self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._held = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT", **{READING: True})
                 self._held.exec_driver_sql(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")
             try:
                 return work(self._held)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from syncd.core.filter import Filter
 from syncd.core.schema import Resolved
+from syncd.store import raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.read_queries import Reader
@@ -80,16 +82,20 @@ class Listed:
     unique: frozenset[str]  # paths of which a value belongs to one resource at most
 
 
+@lru_cache(256)  # readers are few, and to say it in SQLAlchemy's words takes longer than to ask it
 def users(reader: Reader) -> Listed:
     return Listed("user", queries.all_users(), t.users, queries.user_columns(reader), queries.USER_KEYS)
 
 
+@lru_cache(256)
 def groups(reader: Reader) -> Listed:
     return Listed("group", queries.all_groups(), t.groups, queries.group_columns(reader), queries.GROUP_KEYS)
 
 
 def is_near(listed: Listed, reader: Reader, filter: Filter | None, order: Order, window: Window, far: int) -> bool:
     """Whether an index leads to the page: it may be read without making others wait."""
+    if queries.unique_key(filter) is not None:
+        return True
     narrow = filter is not None and (
         queries.pins(filter, listed.unique)
         or bool(queries.narrowed(filter, reader, listed.resource, listed.table.c.id))
@@ -112,6 +118,45 @@ def page(
         query = query.add_columns(key.label("sort_key"))
     rows = _rows(conn, query, key, id, order, window, bound)
     return Page(_total(conn, reader, [(listed, filter)], window, rows), *_cut(rows, window, key is not None))
+
+
+def in_order(conn: Connection, reader: Reader, window: Window, descending: bool) -> Page[tuple[str, tuple[int, ...]]]:
+    """(id, (version, graph, shown)) of all users in order of their ids, for who sees all of them.
+
+    A place that is remembered is gone to by its id, so that a page far behind costs little more than the first one: a client
+    that reads page after page always starts where it just ended.
+    """
+    memory, listed = reader.memory, (reader.workspace, reader.source, descending)
+    after = window.after.id if window.after is not None else None
+    skipped = 0 if window.keyset else window.start - 1
+    known = memory.place_before(listed, window.start - 1) if memory is not None and skipped else None
+    if known is not None:
+        rows = _ids_in_order(conn, reader, window, descending, known[1], skipped - known[0])
+        if not rows or known[2] != _counts(rows):
+            known = None  # people came or went since
+    if known is None:
+        rows = _ids_in_order(conn, reader, window, descending, after, skipped)
+    if not rows or not window.count:
+        return Page(_all(conn, reader, "user") if window.total is None else window.total, ())
+    cut = rows[: window.count]
+    if memory is not None and not window.keyset:
+        memory.keep_place(listed, skipped + len(cut), cut[-1][0], _counts(rows))
+    more = Position(None, cut[-1][0]) if window.keyset and len(rows) > window.count else None
+    total = rows[0][4] - rows[0][5] if window.total is None else window.total
+    return Page(total, tuple((id, (version, graph, shown)) for id, version, graph, shown, _, _ in cut), more)
+
+
+def _ids_in_order(
+    conn: Connection, reader: Reader, window: Window, descending: bool, after: str | None, skipped: int
+) -> Sequence[Sequence[Any]]:
+    most = window.count + 1 if window.keyset and window.count else window.count
+    bound = queries.of(reader) | {"most": most, "skipped": skipped} | ({} if after is None else {"after": after})
+    return raw.rows(conn, queries.users_in_order(descending, after is not None), bound)
+
+
+def _counts(rows: Sequence[Sequence[Any]]) -> tuple[int, ...]:
+    """What moves whenever somebody takes another place: all users, and who of them are there for whom."""
+    return rows[0][4], rows[0][5], rows[0][3]
 
 
 def page_of_all(

@@ -11,37 +11,49 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from sqlalchemy import Connection, select
 
 from syncd.core.filter import Filter
 from syncd.core.state import Link
-from syncd.store import pages
+from syncd.store import pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.facts import link_of
+from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
 from syncd.store.read_queries import Reader
 from syncd.store.search import compile_element
 
-__all__ = ["Connection", "GroupOf", "Member", "Order", "Page", "Reader", "Stored", "Window", "get_group", "get_user"]
-__all__ += ["groups_by_id", "kinds_of", "links", "list_groups", "list_users", "member_views", "members_matching"]
+__all__ = [
+    "Connection",
+    "GroupOf",
+    "Member",
+    "Memory",
+    "Order",
+    "Page",
+    "Reader",
+    "Stored",
+    "Window",
+    "get_group",
+    "get_user",
+]
+__all__ += [
+    "groups_by_id",
+    "kinds_of",
+    "links",
+    "list_groups",
+    "list_users",
+    "member_views",
+    "members_matching",
+    "page_of_users",
+]
 __all__ += ["stated_members", "user_named", "users_by_id"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
-
-
-@dataclass(frozen=True, slots=True)
-class GroupOf:
-    """A group a user belongs to."""
-
-    id: str
-    display: str
-    direct: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +72,19 @@ class Stored:
     id: str
     document: bytes
     version: int
-    created_at: datetime
-    modified_at: datetime
+    created: int  # microseconds since 1970
+    modified: int
     external_id: str | None  # as this connection named it
     source: str = ""  # a group's owner
     manager: str | None = None  # the manager's id, if it is a user of this workspace
     groups: tuple[GroupOf, ...] = ()
     members: tuple[Member, ...] = ()
     derived: Mapping[str, Any] | None = None  # status, seats and waiting, if they were asked for
+    stamp: Stamp = ()  # as long as it is the same, so is everything that the default projection shows
+
+
+# (version, graph, shown): see store/memory.py
+Stamp: TypeAlias = tuple[int, ...]
 
 
 # -- users ----------------------------------------------------------------------------------------------------------------
@@ -79,10 +96,8 @@ def get_user(
     """One user this connection can see. `lock`: her row, before anything of her is read (PostgreSQL)."""
     if lock and conn.dialect.name == "postgresql":
         _lock(conn, t.users, reader.workspace, id)
-    row = conn.execute(queries.user_by_id(), queries.of(reader) | {"id": id}).first()
-    if row is None:
-        return None
-    return _with_derived(conn, reader, _with_spliced(conn, reader, [_stored(row)], groups), derived)[0]
+    found = raw.rows(conn, queries.user_by_id(reader.own, groups), queries.of(reader) | {"value": id})
+    return next(iter(_with_derived(conn, reader, _users(conn, reader, found), derived)), None)
 
 
 def list_users(
@@ -95,18 +110,33 @@ def list_users(
     derived: bool = False,
 ) -> Page[Stored]:
     """Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
+    key = queries.unique_key(filter) if order.by is None and not window.keyset else None
+    if key is not None:
+        query = queries.BY_KEY[key[0]](reader.own, groups)
+        rows = raw.rows(conn, query, queries.of(reader) | {"value": key[1]})
+        here = _users(conn, reader, rows[window.start - 1 : window.start - 1 + window.count])
+        return Page(len(rows), tuple(_with_derived(conn, reader, here, derived)))
     found = pages.page(conn, reader, pages.users(reader), filter, order, window)
-    spliced = _with_spliced(conn, reader, [_stored(row) for row in found.rows], groups)
-    return Page(found.total, tuple(_with_derived(conn, reader, spliced, derived)), found.more)
+    there = users_by_id(conn, reader, [row.id for row in found.rows], groups, derived)
+    return Page(found.total, tuple(there[row.id] for row in found.rows if row.id in there), found.more)
+
+
+def page_of_users(
+    conn: Connection, reader: Reader, window: Window, descending: bool = False
+) -> Page[tuple[str, Stamp]] | None:
+    """Who stands on a page of all users in order of their ids, each with her stamp. None: this reader does not see all."""
+    return None if reader.own else pages.in_order(conn, reader, window, descending)
 
 
 def users_by_id(
     conn: Connection, reader: Reader, ids: Sequence[str], groups: bool = True, derived: bool = False
 ) -> dict[str, Stored]:
     """Those of these users this connection can see."""
-    query = queries.all_users().where(t.users.c.id.in_(queries.in_list(conn, ids)))
-    rows = [_stored(row) for row in conn.execute(query, queries.of(reader))]
-    return {row.id: row for row in _with_derived(conn, reader, _with_spliced(conn, reader, rows, groups), derived)}
+    if not ids:
+        return {}
+    query = queries.users_by_ids(reader.own, groups, conn.dialect.name)
+    rows = raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)})
+    return {row.id: row for row in _with_derived(conn, reader, _users(conn, reader, rows), derived)}
 
 
 def user_named(conn: Connection, workspace: str, user_name_key: str) -> str | None:
@@ -147,6 +177,11 @@ def list_groups(
     """Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
     found = pages.page(conn, reader, pages.groups(reader), filter, order, window)
     return Page(found.total, tuple(_with_members(conn, reader, [*map(_stored, found.rows)], members)), found.more)
+
+
+def counts(conn: Connection, reader: Reader) -> tuple[int, ...]:
+    """(graph, shown) of the workspace: see store/memory.py."""
+    return tuple(raw.rows(conn, queries.graph_and_shown(), queries.of(reader))[0])
 
 
 def groups_by_id(conn: Connection, reader: Reader, ids: Sequence[str], members: bool = True) -> dict[str, Stored]:
@@ -209,16 +244,57 @@ def member_views(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[s
 # -- what is spliced in ---------------------------------------------------------------------------------------------------
 
 
-def _with_spliced(conn: Connection, reader: Reader, rows: Sequence[Stored], groups: bool) -> list[Stored]:
-    of = _groups_of(conn, reader, [row.id for row in rows]) if groups and rows else {}
-    named = {row.id: orjson.loads(found[1]) for row in rows if (found := _MANAGER.search(row.document))}
-    known = _present(conn, reader, named.values()) if named else frozenset()
-    if not of and not known:
-        return list(rows)
-    return [
-        replace(row, groups=of.get(row.id, ()), manager=manager if (manager := named.get(row.id)) in known else None)
-        for row in rows
-    ]
+def _users(conn: Connection, reader: Reader, rows: Sequence[Sequence[Any]]) -> list[Stored]:
+    """Rows as queries.USER_ROW has them, with groups by name and managers who are there."""
+    wanted: set[str] = set()
+    managers: dict[str, str] = {}
+    for row in rows:
+        if row[8]:
+            wanted.update(row[8].split(","))
+        if b'"manager":' in row[1] and (found := _MANAGER.search(row[1])) is not None:
+            managers[row[0]] = orjson.loads(found[1])
+    names = _names(conn, reader, wanted, rows[0][6]) if wanted else {}
+    present = _present(conn, reader, managers.values()) if managers else frozenset()
+    users = []
+    for id, document, version, created, modified, external_id, graph, shown, groups, direct in rows:
+        manager = managers.get(id)
+        users.append(
+            Stored(
+                *(id, document, version, created, modified, external_id, ""),
+                manager=manager if manager in present else None,
+                groups=_groups(groups, direct, names, reader) if groups else (),
+                stamp=(version, graph, shown),
+            )
+        )
+    return users
+
+
+def _groups(ids: str, direct: str | None, names: Mapping[str, Named], reader: Reader) -> tuple[GroupOf, ...]:
+    stated = frozenset(direct.split(",")) if direct else ()
+    found = []
+    for id in sorted(ids.split(",")):
+        group = names.get(id)
+        if group is not None and (not reader.own or group.source == reader.source):
+            found.append(group.direct if id in stated else group.indirect)
+    return tuple(found)
+
+
+def _names(conn: Connection, reader: Reader, wanted: set[str], graph: int) -> Mapping[str, Named]:
+    """The groups of these ids, as they are remembered while `graph` stands still, and the others as they are."""
+    memory = reader.memory
+    known = memory.names(reader.workspace, graph) if memory is not None else {}
+    missing = wanted - known.keys()
+    if not missing:
+        return known
+    rows = raw.rows(
+        conn, queries.group_names(conn.dialect.name), queries.of(reader) | {"ids": queries.as_list(missing)}
+    )
+    fresh = {
+        id: Named(GroupOf(id, display, True), GroupOf(id, display, False), source) for id, display, source, _ in rows
+    }
+    if memory is not None and rows:
+        memory.keep_names(reader.workspace, rows[0][3], fresh)
+    return {**known, **fresh}
 
 
 def _with_derived(conn: Connection, reader: Reader, rows: list[Stored], derived: bool) -> list[Stored]:
@@ -243,18 +319,8 @@ def _with_derived(conn: Connection, reader: Reader, rows: list[Stored], derived:
 
 
 def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[str]:
-    u = t.users.c
-    query = select(u.id).where(
-        u.workspace == reader.workspace, u.id.in_(queries.in_list(conn, ids)), *queries.visible()
-    )
-    return frozenset(conn.scalars(query, queries.of(reader)))
-
-
-def _groups_of(conn: Connection, reader: Reader, users: list[str]) -> dict[str, tuple[GroupOf, ...]]:
-    found: dict[str, list[GroupOf]] = defaultdict(list)
-    for row in conn.execute(queries.groups_of_users(), queries.of(reader) | {"users": users}):
-        found[row.user_id].append(GroupOf(row.group_id, row.display_name, bool(row.direct)))
-    return {user: tuple(groups) for user, groups in found.items()}
+    query = queries.users_present(reader.own, conn.dialect.name)
+    return frozenset(row[0] for row in raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)}))
 
 
 def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], members: bool) -> list[Stored]:
@@ -268,9 +334,8 @@ def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], memb
 
 
 def _stored(row: Any) -> Stored:
-    return Stored(
-        row.id, row.document, row.version, row.created_at, row.modified_at, row.external_id, source=row.source
-    )
+    created, modified = t.micros(row.created_at), t.micros(row.modified_at)
+    return Stored(row.id, row.document, row.version, created, modified, row.external_id, source=row.source)
 
 
 def _lock(conn: Connection, table: Any, workspace: str, id: str) -> None:

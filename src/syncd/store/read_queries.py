@@ -8,12 +8,13 @@ found, never searched for.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Integer,
@@ -26,14 +27,17 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    null,
     or_,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
 from syncd.store import tables as t
 from syncd.store.facts import EMAIL_KEY
+from syncd.store.memory import Memory
 from syncd.store.search import Columns, Rows
 
 USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
@@ -49,6 +53,7 @@ class Reader:
     """Who reads. `users_url` and `groups_url` end in a slash; an id follows (for filters on references).
 
     `own`: it sees the users that its source is linked to and its source's groups, and no others, nor who is in them.
+    `memory`: what is known from earlier reads; never given where something was written in the same transaction.
     """
 
     workspace: str
@@ -56,6 +61,7 @@ class Reader:
     users_url: str = ""
     groups_url: str = ""
     own: bool = False
+    memory: Memory | None = field(default=None, compare=False, repr=False)
 
 
 def of(reader: Reader) -> dict[str, Any]:
@@ -80,15 +86,15 @@ def _external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
     return func.nullif(key.scalar_subquery(), id, type_=Text())
 
 
-def visible() -> tuple[ColumnElement[bool], ...]:
+def visible(own: bool | None = None) -> tuple[ColumnElement[bool], ...]:
+    """`own`: whether it sees only its own; None: as the parameter `everything` says."""
     u = t.users.c
     gone = select(literal(1)).select_from(t.links).where(_own_link("user", u.id), t.links.c.stage == "deleted")
     linked = select(literal(1)).select_from(t.links).where(_own_link("user", u.id))
-    return (
-        u.status != "deleted",
-        ~exists(gone.correlate(t.users)),
-        or_(_EVERYTHING == 1, exists(linked.correlate(t.users))),
-    )
+    there = (u.status != "deleted", ~exists(gone.correlate(t.users)))
+    if own is None:
+        return (*there, or_(_EVERYTHING == 1, exists(linked.correlate(t.users))))
+    return (*there, exists(linked.correlate(t.users))) if own else there
 
 
 def visible_group(g: Any) -> ColumnElement[bool]:
@@ -110,9 +116,124 @@ def all_users() -> Select[Any]:
     )
 
 
+def counted(resource: str) -> ColumnElement[int]:
+    """A count of the workspace (store/tables.py: totals), in the same statement as what it is the count for."""
+    c = t.totals.c
+    found = select(c.count).where(c.workspace == _WORKSPACE, c.resource == resource)
+    return func.coalesce(found.scalar_subquery(), 0, type_=Integer())
+
+
+def hidden_users() -> ColumnElement[int]:
+    """How many users there are who do not exist for the source of this connection any more."""
+    k, u = t.links.alias().c, t.users.alias().c
+    found = (
+        select(func.count(func.distinct(u.id)))
+        .select_from(k.key.table.join(u.id.table, and_(u.workspace == k.workspace, u.id == k.resource_id)))
+        .where(k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "user", k.stage == "deleted")
+        .where(u.status != "deleted")
+    )
+    return found.scalar_subquery()
+
+
+# Of a statement for users: one column each, in the order of `USER_ROW`. They are texts, numbers and bytes (store/raw.py).
+USER_ROW: Final = (
+    "id",
+    "document",
+    "version",
+    "created",
+    "modified",
+    "external_id",
+    "graph",
+    "shown",
+    "groups",
+    "direct",
+)
+
+
 @cache
-def user_by_id() -> Select[Any]:
-    return all_users().where(t.users.c.id == bindparam("id", type_=Text()))
+def _user_rows(own: bool, groups: bool) -> Select[Any]:
+    """`groups`: the ids of her groups, joined by commas; those she is in directly beside those she is in anyhow. Their names
+    are not hers: whoever reads fetches them apart, and seldom."""
+    u, e, m = t.users.c, t.effective_memberships.alias().c, t.memberships.alias().c
+    columns: list[ColumnElement[Any]] = [null(), null()]
+    if groups:
+        anyhow = select(func.aggregate_strings(e.group_id, ",")).where(e.workspace == _WORKSPACE, e.user_id == u.id)
+        directly = select(func.aggregate_strings(m.group_id, ",")).where(
+            m.workspace == _WORKSPACE, m.member == "user", m.member_id == u.id
+        )
+        columns = [each.correlate(t.users).scalar_subquery() for each in (anyhow, directly)]
+    return select(
+        *(u.id, u.document, u.version, type_coerce(u.created_at, BigInteger), type_coerce(u.modified_at, BigInteger)),
+        *(_external_id("user", u.id), counted("graph"), counted("shown"), *columns),
+    ).where(u.workspace == _WORKSPACE, *visible(own))
+
+
+@cache
+def user_by_id(own: bool, groups: bool) -> Select[Any]:
+    return _user_rows(own, groups).where(t.users.c.id == bindparam("value", type_=Text()))
+
+
+@cache
+def user_by_name(own: bool, groups: bool) -> Select[Any]:
+    """`value`: the name as it is compared."""
+    return _user_rows(own, groups).where(t.users.c.user_name_key == bindparam("value", type_=Text()))
+
+
+@cache
+def user_by_external_id(own: bool, groups: bool) -> Select[Any]:
+    u, k, value = t.users.c, t.links.alias().c, bindparam("value", type_=Text())
+    linked = select(k.resource_id).where(
+        k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "user", k.key == value
+    )
+    return _user_rows(own, groups).where(u.id.in_(linked), _external_id("user", u.id) == value)
+
+
+BY_KEY: Final = {"id": user_by_id, "userName": user_by_name, "externalId": user_by_external_id}
+
+
+@cache
+def users_by_ids(own: bool, groups: bool, dialect: str) -> Select[Any]:
+    """`ids`: a JSON list, of any length."""
+    return _user_rows(own, groups).where(t.users.c.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
+
+
+# The columns of a page: who stands there and in which state, how many there are in all, and how many of them are hidden.
+@cache
+def users_in_order(descending: bool, behind: bool) -> Select[Any]:
+    """For who sees all: `most` users in order of their ids, `skipped` left out before; `behind`: those that follow `after`."""
+    u = t.users.c
+    query = select(u.id, u.version, counted("graph"), counted("shown"), counted("user"), hidden_users()).where(
+        u.workspace == _WORKSPACE, *visible(own=False)
+    )
+    if behind:
+        after = bindparam("after", type_=Text())
+        query = query.where(u.id < after if descending else u.id > after)
+    query = query.order_by(u.id.desc() if descending else u.id.asc())
+    return query.limit(bindparam("most", type_=BigInteger())).offset(bindparam("skipped", type_=BigInteger()))
+
+
+@cache
+def graph_and_shown() -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [counted("graph"), counted("shown")]
+    return select(*columns)
+
+
+@cache
+def group_names(dialect: str) -> Select[Any]:
+    """`ids`: a JSON list."""
+    g = t.groups.c
+    return select(g.id, g.display_name, g.source, counted("graph")).where(
+        g.workspace == _WORKSPACE, g.id.in_(_listed(bindparam("ids", type_=Text()), dialect))
+    )
+
+
+@cache
+def users_present(own: bool, dialect: str) -> Select[Any]:
+    """Which of `ids`, a JSON list, are users that this connection sees."""
+    u = t.users.c
+    return select(u.id).where(
+        u.workspace == _WORKSPACE, u.id.in_(_listed(bindparam("ids", type_=Text()), dialect)), *visible(own)
+    )
 
 
 @cache
@@ -135,28 +256,17 @@ def group_by_id() -> Select[Any]:
 
 def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
     """A list of any length as one parameter."""
-    wanted = literal(orjson.dumps(sorted(set(ids))).decode(), Text())
-    if conn.dialect.name == "sqlite":
+    return _listed(literal(as_list(ids), Text()), conn.dialect.name)
+
+
+def as_list(ids: Iterable[str]) -> str:
+    return orjson.dumps(sorted(set(ids))).decode()
+
+
+def _listed(wanted: ColumnElement[str], dialect: str) -> Select[Any]:
+    if dialect == "sqlite":
         return select(func.json_each(wanted).table_valued("value").c.value)
     return select(func.jsonb_array_elements_text(cast(wanted, JSONB)).table_valued("value").c.value)
-
-
-@cache
-def groups_of_users() -> Select[Any]:
-    e, g, m = t.effective_memberships.c, t.groups.c, t.memberships.c
-    direct = exists().where(
-        m.workspace == e.workspace, m.group_id == e.group_id, m.member == "user", m.member_id == e.user_id
-    )
-    return (
-        select(e.user_id, e.group_id, g.display_name, direct.label("direct"))
-        .join(t.groups, and_(g.workspace == e.workspace, g.id == e.group_id))
-        .where(
-            e.workspace == _WORKSPACE,
-            e.user_id.in_(bindparam("users", expanding=True, type_=Text())),
-            visible_group(g),
-        )
-        .order_by(e.user_id, e.group_id)
-    )
 
 
 @cache
@@ -186,6 +296,15 @@ def members_of_groups() -> Select[Any]:
 def pins(filter: Filter, keys: frozenset[str]) -> bool:
     """Whether a filter asks for one value of a unique key, so that at most one resource matches."""
     return bool(keys & _equals(filter.bound).keys())
+
+
+def unique_key(filter: Filter | None) -> tuple[str, str] | None:
+    """The attribute and the value, if a filter asks for one of a user's unique keys and for nothing else."""
+    match filter.bound if filter is not None else None:
+        case Condition(op=Op.EQ, value=str()) as asked if asked.attribute.path in USER_KEYS:
+            return asked.attribute.path, str(asked.value)
+        case _:
+            return None
 
 
 def _equals(bound: Bound) -> dict[str, Any]:

@@ -523,7 +523,9 @@ totals = Table(
     "totals",
     metadata,
     Column("workspace", Text, nullable=False),
-    Column("resource", Text, nullable=False),  # "user" | "group"; "graph": how often groups were written
+    Column(
+        "resource", Text, nullable=False
+    ),  # "user" | "group"; "graph", "shown": how often those changed (store/memory.py)
     Column("count", Integer, nullable=False),  # of what is not deleted: totalResults without count(*)
     PrimaryKeyConstraint("workspace", "resource"),
 )

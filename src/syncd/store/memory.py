@@ -1,0 +1,116 @@
+"""What a web process remembers of the store between two reads, in bounded memory. It is never believed without asking.
+
+Everything here bears the counts under which it was true: of a row its version, of a workspace `graph` (groups were named,
+nested, made or deleted) and `shown` (somebody's name, or for whom she exists). Each statement that reads brings these counts
+along, and what was remembered under others is not used. Only committed reads may put something in: a transaction that is
+rolled back has counts that others will have too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Final
+
+BYTES: Final = 32 * 1024 * 1024  # of rendered resources
+_NAMES: Final = 20_000  # of groups, in a workspace
+_PLACES: Final = 5_000  # known of one list
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOf:
+    """A group a user belongs to."""
+
+    id: str
+    display: str
+    direct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A group as its members show it, and whose it is."""
+
+    direct: GroupOf
+    indirect: GroupOf
+    source: str
+
+
+@dataclass(slots=True)
+class _Places:
+    """Which id stood at which place of a list, while `counts` were true."""
+
+    counts: Hashable = None
+    at: list[int] = field(default_factory=list)  # in order
+    ids: dict[int, str] = field(default_factory=dict)
+
+
+class Memory:
+    """Of one process. May be used by several threads."""
+
+    def __init__(self, most_bytes: int = BYTES) -> None:
+        self._most, self._bytes, self._lock = most_bytes, 0, Lock()
+        self._names: dict[str, tuple[int, dict[str, Named]]] = {}
+        self._rendered: OrderedDict[Hashable, tuple[Hashable, bytes]] = OrderedDict()
+        self._places: dict[Hashable, _Places] = {}
+
+    # -- names of groups ----------------------------------------------------------------------------------------------------
+
+    def names(self, workspace: str, graph: int) -> Mapping[str, Named]:
+        known = self._names.get(workspace)
+        return known[1] if known is not None and known[0] == graph else {}
+
+    def keep_names(self, workspace: str, graph: int, names: Mapping[str, Named]) -> None:
+        with self._lock:
+            known = self._names.get(workspace)
+            if known is None or known[0] != graph or len(known[1]) > _NAMES:
+                self._names[workspace] = (graph, dict(names))
+            else:
+                self._names[workspace] = (graph, {**known[1], **names})
+
+    # -- rendered resources -------------------------------------------------------------------------------------------------
+
+    def rendered(self, key: Hashable, stamp: Hashable) -> bytes | None:
+        """The bytes that were kept under this key, if they were of this stamp."""
+        with self._lock:
+            found = self._rendered.get(key)
+            if found is None or found[0] != stamp:
+                return None
+            self._rendered.move_to_end(key)
+            return found[1]
+
+    def keep_rendered(self, key: Hashable, stamp: Hashable, body: bytes) -> None:
+        """The longest unused go when there is no room."""
+        if len(body) > self._most // 2:
+            return
+        with self._lock:
+            old = self._rendered.pop(key, None)
+            self._rendered[key] = (stamp, body)
+            self._bytes += len(body) - (len(old[1]) if old is not None else 0)
+            while self._bytes > self._most:
+                _, (_, gone) = self._rendered.popitem(last=False)
+                self._bytes -= len(gone)
+
+    # -- places in lists ----------------------------------------------------------------------------------------------------
+
+    def place_before(self, listed: Hashable, place: int) -> tuple[int, str, Hashable] | None:
+        """The nearest known place (1-based) up to this one, who stands there, and the counts under which that was so."""
+        with self._lock:
+            known = self._places.get(listed)
+            if known is None:
+                return None
+            at = bisect_right(known.at, place)
+            if not at:
+                return None
+            return known.at[at - 1], known.ids[known.at[at - 1]], known.counts
+
+    def keep_place(self, listed: Hashable, place: int, id: str, counts: Hashable) -> None:
+        with self._lock:
+            known = self._places.setdefault(listed, _Places())
+            if known.counts != counts or len(known.at) >= _PLACES:
+                known.counts, known.at, known.ids = counts, [], {}
+            if place not in known.ids:
+                known.at.insert(bisect_right(known.at, place), place)
+            known.ids[place] = id
