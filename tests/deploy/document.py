@@ -1,4 +1,4 @@
-"""docs/operations.md as tests read it: its headings, its links, its commands, and the blocks that are tried."""
+"""A document of docs/ as tests read it: its headings, its links, its commands, and the blocks that are tried."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from deploy.files import ROOT
 
-TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^(?:<!-- tried: ([a-z ]+) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 OPERATORS = frozenset({"|", ";", "&&", "||", ">", ">>", "(", ")", "{", "}"})
@@ -21,36 +21,45 @@ class Block:
     text: str
 
 
-def blocks() -> list[Block]:
-    found = [Block(tried, text) for tried, language, text in FENCE.findall(TEXT) if language == "sh"]
-    assert found
-    return found
+@dataclass(frozen=True)
+class Document:
+    name: str
+
+    @cached_property
+    def text(self) -> str:
+        return (ROOT / "docs" / self.name).read_text(encoding="utf-8")
+
+    def blocks(self) -> list[Block]:
+        found = [Block(tried, text) for tried, language, text in FENCE.findall(self.text) if language == "sh"]
+        assert found
+        return found
+
+    def tried(self, name: str) -> str:
+        (found,) = (block.text for block in self.blocks() if block.tried == name)
+        return found
+
+    def headings(self) -> list[tuple[int, str]]:
+        prose = FENCE.sub("", self.text)
+        return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", prose, re.MULTILINE)]
+
+    def commands(self) -> Iterator[list[str]]:
+        """Every simple command of every block, in words, without what assigns a variable before it."""
+        for block in self.blocks():
+            for line in block.text.splitlines():
+                yield from simple(line)
+
+    def spans(self) -> list[str]:
+        """What stands between single backticks and begins like a command of ours."""
+        found = re.findall(r"`([^`\n]+)`", FENCE.sub("", self.text))
+        return [each for each in found if re.match(r"syncd [a-z]+", each)]
 
 
-def tried(name: str) -> str:
-    (found,) = (block.text for block in blocks() if block.tried == name)
-    return found
-
-
-def headings() -> list[tuple[int, str]]:
-    return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", FENCE.sub("", TEXT), re.MULTILINE)]
+OPERATIONS = Document("operations.md")
 
 
 def anchor(heading: str) -> str:
     """As GitHub and its like make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def commands() -> Iterator[list[str]]:
-    """Every simple command of every block, in words, without what assigns a variable before it."""
-    for block in blocks():
-        for line in block.text.splitlines():
-            yield from simple(line)
-
-
-def spans() -> list[str]:
-    """What stands between single backticks and begins like a command of ours."""
-    return [each for each in re.findall(r"`([^`\n]+)`", FENCE.sub("", TEXT)) if re.match(r"syncd [a-z]+", each)]
 
 
 def simple(line: str) -> Iterator[list[str]]:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, select
 
 import postgres_server
-from deploy import document
+from deploy.document import OPERATIONS
 from postgres_server import Postgres
 from syncd.cli import main
 from syncd.sample import sample_company
@@ -101,13 +101,13 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path) -> None:
     place = Place(tmp_path, database)
     place.fill()
     before = rows(database)
-    place.type(document.tried("sqlite backup"))
+    place.type(OPERATIONS.tried("sqlite backup"))
     place.go_on()
     changed = rows(database)
     assert changed["users"] != before["users"]
 
-    place.type(document.tried("sqlite verify"))
-    place.type(document.tried("sqlite restore"))
+    place.type(OPERATIONS.tried("sqlite verify"))
+    place.type(OPERATIONS.tried("sqlite restore"))
     assert rows(database) == before
     assert place.told.read_text(encoding="utf-8").splitlines() == ["stop syncd", "start syncd"]
     aside = rows(f"sqlite:///{place.state / 'before-restore' / 'syncd.db'}")
@@ -127,12 +127,12 @@ def place(tmp_path: Path, postgres: Postgres, postgres_url: str) -> Any:
 def test_postgresql_is_backed_up_and_restored(place: Place) -> None:
     place.fill()
     before = rows(place.database)
-    place.type(document.tried("postgresql backup"))
+    place.type(OPERATIONS.tried("postgresql backup"))
     place.go_on()
     changed = rows(place.database)
     assert changed["users"] != before["users"]
 
-    place.type(document.tried("postgresql restore"))
+    place.type(OPERATIONS.tried("postgresql restore"))
     assert rows(place.env["RESTORED"]) == before
     assert rows(place.database) == changed
     place.does("plan corp", place.env["RESTORED"])
@@ -144,7 +144,7 @@ def test_everything_moves_from_sqlite_to_postgresql(tmp_path: Path, postgres: Po
     place = Place(tmp_path, database, RESTORED=target)
     try:
         place.fill()
-        place.type(document.tried("move"))
+        place.type(OPERATIONS.tried("move"))
         old, new = rows(database), rows(target)
         assert new == old
         place.does("plan corp", target)

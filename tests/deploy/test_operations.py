@@ -11,6 +11,7 @@ import yaml
 
 from deploy import document
 from deploy.commands import parses
+from deploy.document import OPERATIONS
 from deploy.files import DEPLOY, ROOT, compose
 
 # Of the system's own; anything else in the document is a slip, or belongs here.
@@ -43,10 +44,10 @@ def alerts() -> dict[str, str]:
 
 
 def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
-    found = [text for _, text in document.headings()]
+    found = [text for _, text in OPERATIONS.headings()]
     start = found.index("Alerts")
     sections = []
-    for level, text in document.headings()[start + 1 :]:
+    for level, text in OPERATIONS.headings()[start + 1 :]:
         if level <= 2:
             break
         sections.append(text)
@@ -56,13 +57,13 @@ def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
 
 
 def test_every_command_of_ours_is_one() -> None:
-    found = [rest for words in document.commands() if (rest := document.ours(words)) is not None]
+    found = [rest for words in OPERATIONS.commands() if (rest := document.ours(words)) is not None]
     assert len(found) > 40
     for words in found:
         parses(words)
 
 
-@pytest.mark.parametrize("span", sorted(set(document.spans())))
+@pytest.mark.parametrize("span", sorted(set(OPERATIONS.spans())))
 def test_every_command_in_a_sentence_is_one(span: str) -> None:
     words = shlex.split(span)[1:]
     if words[-1] == "...":
@@ -71,25 +72,25 @@ def test_every_command_in_a_sentence_is_one(span: str) -> None:
 
 
 def test_every_other_program_is_known_and_every_block_is_shell() -> None:
-    for words in document.commands():
+    for words in OPERATIONS.commands():
         assert words[0] in PROGRAMS, words
-    for block in document.blocks():
+    for block in OPERATIONS.blocks():
         subprocess.run(["sh", "-n"], input=block.text, text=True, check=True)
 
 
 def test_every_link_leads_to_a_heading_and_every_path_to_a_file() -> None:
-    anchors = [document.anchor(text) for _, text in document.headings()]
+    anchors = [document.anchor(text) for _, text in OPERATIONS.headings()]
     assert len(set(anchors)) == len(anchors)
-    links = re.findall(r"\]\(#([^)]+)\)", document.TEXT)
+    links = re.findall(r"\]\(#([^)]+)\)", OPERATIONS.text)
     assert len(links) > 10
     assert set(links) <= set(anchors)
-    paths = re.findall(r"\b((?:deploy|config|tests|docs|requirements)/[\w./-]*\w)", document.TEXT)
+    paths = re.findall(r"\b((?:deploy|config|tests|docs|requirements)/[\w./-]*\w)", OPERATIONS.text)
     for path in paths:
         assert (ROOT / path).exists() or path.startswith("docs/operations"), path
 
 
 def test_every_service_that_it_names_is_one() -> None:
     services = compose()["services"]
-    for words in document.commands():
+    for words in OPERATIONS.commands():
         if words[:2] == ["docker", "compose"] and "exec" in words:
             assert next(word for word in words[words.index("exec") + 1 :] if word != "-T") in services

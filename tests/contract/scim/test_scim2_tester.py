@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import httpx2
 import pytest
-import uvicorn
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 
+from loopback import serving
 from syncd.core.workspace import Workspace
 from syncd.scim import dialects
 from syncd.web import create_web
@@ -23,21 +21,9 @@ from .conftest import Service
 
 @pytest.fixture
 def address(service: Service) -> Iterator[str]:
-    """The application behind uvicorn, in a thread of its own with a loop of its own."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        web = create_web(service.database, service.workspaces, lambda: service.now, service.ids, url)
-        server = uvicorn.Server(uvicorn.Config(web, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert server.started
+    make = partial(create_web, service.database, service.workspaces, lambda: service.now, service.ids)
+    with serving(make) as url:
         yield url
-        server.should_exit = True
-        thread.join(20)
 
 
 def test_no_error_and_nothing_critical(service: Service, address: str) -> None:
