@@ -26,7 +26,7 @@ from syncd import settings as configuration
 from syncd.core import filter as scim_filter
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE, Actor
-from syncd.core.connection import Access, TrustedIssuer
+from syncd.core.connection import Access, Shows, TrustedIssuer
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
@@ -276,6 +276,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
+        shows=Shows(source.show.roles_and_entitlements) if isinstance(source, written.ScimSource) else Shows(),
         dialect=str(policy),
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",

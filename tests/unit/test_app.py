@@ -24,7 +24,7 @@ seats:
 roles: {clerk: {permissions: [invoices.view]}}
 protected: ['userName eq "root"']
 sources:
-  okta: {kind: scim, may_grant: [admin]}
+  okta: {kind: scim, may_grant: [admin], show: {roles_and_entitlements: true}}
   corp:
     kind: ldap
     url: ldap://127.0.0.1:1389
@@ -56,6 +56,9 @@ def test_a_workspace_is_built_of_core_values(tmp_path: Path) -> None:
     assert default.rules[0].scopes == ("unit=north", "unit=south")
     assert {"owner", "admin", "member", "viewer", "clerk"} == set(default.roles)
     assert default.roles["clerk"].where == f"{tmp_path / 'syncd.yaml'}:6"
+    assert (
+        default.source("okta").shows.roles_and_entitlements and not default.source("scim").shows.roles_and_entitlements
+    )
     assert default.protected[0][1]({"username": "root"}) and not default.protected[0][1]({"username": "ann"})
 
 

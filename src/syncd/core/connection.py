@@ -38,6 +38,13 @@ class TrustedIssuer:
 
 
 @dataclass(frozen=True, slots=True)
+class Shows:
+    """What a connection is shown where clients differ in what they bear."""
+
+    roles_and_entitlements: bool = False  # named by discovery without being asked for
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """`networks` (): from anywhere. `rate_per_s`: requests of one connection to one web process."""
 

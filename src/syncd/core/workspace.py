@@ -10,7 +10,7 @@ from typing import Any
 
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE
-from syncd.core.connection import Access
+from syncd.core.connection import Access, Shows
 from syncd.core.guards import Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
@@ -36,6 +36,7 @@ class SourcePolicy:
     may_adopt: Condition | None = field(default=None, compare=False)
     sees: str = "all"  # "all" | "own": of the workspace, what its tokens may know
     access: Access = field(default_factory=Access)
+    shows: Shows = field(default_factory=Shows)
     dialect: str = "tolerant"  # what people call its policy on forms that RFC 7644 does not have
     tolerances: frozenset[str] | None = None  # those it holds, by name; None: what is unambiguous
     digest: str = ""  # of base, filter and mapping: a change holds every loss of the first run after it

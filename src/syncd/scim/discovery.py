@@ -7,8 +7,10 @@ even where `supported` is false: without them authentik uses neither PATCH nor f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
+from syncd.core.catalogue import CATALOGUE
 from syncd.core.cursor import TIMEOUT_S
 from syncd.core.schema import ResourceType, Schema
 from syncd.core.types import Types
@@ -23,14 +25,26 @@ MAX_BULK_BYTES: Final = 4_194_304
 SECURITY_EVENTS: Final = {"asyncRequest": "request", "eventUris": ["urn:ietf:params:scim:event:misc:asyncresp"]}
 
 
+# draft-ietf-scim-roles-entitlements-01: the endpoints, and what a user's `roles` and `entitlements` may be.
+ROLES_AND_ENTITLEMENTS: Final = {
+    "roles": {"supported": True, "multipleRolesSupported": True, "primarySupported": True, "typeSupported": True},
+    "entitlements": {
+        "supported": True,
+        "multipleEntitlementsSupported": True,
+        "primarySupported": True,
+        "typeSupported": True,
+    },
+}
+_ON_REQUEST: Final = {"securityEvents": SECURITY_EVENTS, "RolesAndEntitlements": ROLES_AND_ENTITLEMENTS}
+
+
 def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The body of `/ServiceProviderConfig`. `asked`: attributes named by the request, in lower case.
 
-    `securityEvents` is OPTIONAL, and shown to who asks for it: scim2-client 0.13 breaks off at attributes that are younger
-    than itself, before its first request.
+    What is younger than RFC 7643 is shown to who asks for it: scim2-client 0.13 breaks off at attributes that it does not
+    know, before its first request.
     """
-    events = {"securityEvents": SECURITY_EVENTS} if "securityevents" in asked else {}
-    return events | {
+    return {name: shown for name, shown in _ON_REQUEST.items() if name.lower() in asked} | {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "patch": {"supported": True},
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
@@ -67,30 +81,36 @@ def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) 
     }
 
 
-def resource_types(types: Types, base_url: str) -> list[dict[str, Any]]:
-    """The resources of `/ResourceTypes`, for a ListResponse."""
-    return [_resource_type(each, base_url) for each in types.all]
+def resource_types(types: Types, base_url: str, catalogue: bool = False) -> list[dict[str, Any]]:
+    """The resources of `/ResourceTypes`, for a ListResponse.
+
+    `catalogue`: with Role and Entitlement. They are left out otherwise, and found by name: clients try to write whatever
+    is listed (scim2-tester 0.5 POSTs to each type), and there is no word for a type that can only be read.
+    """
+    return [_resource_type(each, base_url) for each in (*types.all, *(CATALOGUE if catalogue else ()))]
 
 
 def resource_type(types: Types, name: str, base_url: str) -> dict[str, Any] | None:
     """The body of `/ResourceTypes/{name}`; None: there is none (404)."""
-    return next((_resource_type(each, base_url) for each in types.all if each.name == name), None)
+    return next((_resource_type(each, base_url) for each in (*types.all, *CATALOGUE) if each.name == name), None)
 
 
-def schemas(types: Types, base_url: str) -> list[dict[str, Any]]:
-    """The resources of `/Schemas`: core schemas and extensions, each once, for a ListResponse."""
-    return [_schema(each, base_url) for each in _all_schemas(types)]
+def schemas(types: Types, base_url: str, catalogue: bool = False) -> list[dict[str, Any]]:
+    """The resources of `/Schemas`: core schemas and extensions, each once, for a ListResponse. `catalogue`: as above."""
+    return [_schema(each, base_url) for each in _all_schemas((*types.all, *(CATALOGUE if catalogue else ())))]
 
 
 def schema(types: Types, urn: str, base_url: str) -> dict[str, Any] | None:
     """The body of `/Schemas/{urn}`, the URN in any case; None: there is none (404)."""
-    found = (_schema(each, base_url) for each in _all_schemas(types) if each.id.lower() == urn.lower())
+    found = (
+        _schema(each, base_url) for each in _all_schemas((*types.all, *CATALOGUE)) if each.id.lower() == urn.lower()
+    )
     return next(found, None)
 
 
-def _all_schemas(types: Types) -> tuple[Schema, ...]:
+def _all_schemas(types: Iterable[ResourceType]) -> tuple[Schema, ...]:
     found: dict[str, Schema] = {}
-    for each in types.all:
+    for each in types:
         for item in (each.schema, *(extension for extension, _ in each.extensions)):
             found.setdefault(item.id, item)
     return tuple(found.values())

@@ -87,33 +87,42 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
     shown, reader = selected(query), call.reader
     types = [kind.type(call.types) for kind in kinds]
     filters = [call.filter(query, type, *(other for other in types if other is not type)) for type in types]
-    orders = _orders(query, types)
-    window, binding, key = await _window(call, query, kinds)
+    sorting = orders(query, types)
+    paging = await window_of(call, query, [type.name for type in types])
+    window = paging.window
     lists = [kind.listed(reader) for kind in kinds]
 
     def work(conn: Connection) -> bytes:
         if len(kinds) == 1:
-            total, rows, more = _page(call, conn, kinds[0], filters[0], orders[0], window, shown)
+            total, rows, more = _page(call, conn, kinds[0], filters[0], sorting[0], window, shown)
         else:
-            total, rows, more = _page_of_all(call, conn, list(zip(lists, filters, orders, strict=True)), window, shown)
-        if not window.keyset:
-            return list_response(total, query.start_index, rows)
-        sealed = None
-        if more is not None:
-            known = None if all(filter is None for filter in filters) else total
-            expires = int(call.context.clock().timestamp()) + cursors.TIMEOUT_S
-            sealed = cursors.seal(Cursor(more.key, more.id, window.count, known, expires), binding, key)
-        return list_response(total, None, rows, sealed)
+            total, rows, more = _page_of_all(call, conn, list(zip(lists, filters, sorting, strict=True)), window, shown)
+        return list_body(call, query, paging, total, rows, more)
 
     members = any(
         kind is GROUPS and shown.wants("members", call.types.group) for kind in kinds
     )  # nobody knows how many
     near = not members and all(
         pages.is_near(listed, reader, filter, order, window, FAR)
-        for listed, filter, order in zip(lists, filters, orders, strict=True)
+        for listed, filter, order in zip(lists, filters, sorting, strict=True)
     )
     body = await (call.context.database.read(work) if near else call.context.scan(work))
     return Response(body, media_type=MEDIA_TYPE)
+
+
+def list_body(
+    call: Call, query: ListQuery, paging: Paging, total: int, rows: Sequence[bytes], more: Position | None
+) -> bytes:
+    """The ListResponse; by cursor with the next one. A filtered list's total is counted once and goes along in the cursor."""
+    window = paging.window
+    if not window.keyset:
+        return list_response(total, query.start_index, rows)
+    sealed = None
+    if more is not None:
+        known = None if query.filter is None else total
+        expires = int(call.context.clock().timestamp()) + cursors.TIMEOUT_S
+        sealed = cursors.seal(Cursor(more.key, more.id, window.count, known, expires), paging.binding, paging.key)
+    return list_response(total, None, rows, sealed)
 
 
 def _page(
@@ -165,7 +174,7 @@ def _page_of_all(
 # -- what a query asks for ---------------------------------------------------------------------------------------------------
 
 
-def _orders(query: ListQuery, types: Sequence[ResourceType]) -> list[Order]:
+def orders(query: ListQuery, types: Sequence[ResourceType]) -> list[Order]:
     """For each type. Raises InvalidValue unless one of them has what is to be sorted by."""
     descending = query.sort_order == "descending"
     if query.sort_by is None:
@@ -192,24 +201,33 @@ def _sortable(name: str, of: ResourceType) -> Resolved | None:
     return of.resolve(f"{found.path}.{value.name}")
 
 
-async def _window(call: Call, query: ListQuery, kinds: tuple[Kind, ...]) -> tuple[Window, bytes, bytes]:
+@dataclass(frozen=True, slots=True)
+class Paging:
     """The rows that are asked for; and for a cursor what it is bound to, and the key."""
+
+    window: Window
+    binding: bytes = b""
+    key: bytes = b""
+
+
+async def window_of(call: Call, query: ListQuery, types: Sequence[str]) -> Paging:
+    """`types`: names of the resource types listed. Raises InvalidCursor, ExpiredCursor, InvalidCount."""
     count = DEFAULT_RESULTS if query.count is None else query.count
     if query.cursor is None:
-        return Window(min(count, MAX_RESULTS), query.start_index), b"", b""
+        return Paging(Window(min(count, MAX_RESULTS), query.start_index))
     if count > MAX_RESULTS:
         raise InvalidCount(f"count is {count}, with a cursor at most {MAX_RESULTS}")
     if query.start_index > 1:
         raise InvalidCursor("startIndex and cursor are two ways to page: give only one")
     names = (query.attributes, query.excluded)
     binding = cursors.digest(
-        *(call.actor.workspace, call.actor.source, [kind.type(call.types).name for kind in kinds], query.filter),
+        *(call.actor.workspace, call.actor.source, [*types], query.filter),
         *(query.sort_by and query.sort_by.lower(), query.sort_order, [sorted(map(str.lower, each)) for each in names]),
     )
     key = await call.context.cursor_key()
     if not query.cursor:
-        return Window(count, keyset=True), binding, key
+        return Paging(Window(count, keyset=True), binding, key)
     cursor = cursors.unseal(query.cursor, binding, key, call.context.clock())
     if cursor.count != count:
         raise InvalidCount(f"count is {count}, but this cursor is of pages of {cursor.count}")
-    return Window(count, 1, True, Position(cursor.key, cursor.id), cursor.total), binding, key
+    return Paging(Window(count, 1, True, Position(cursor.key, cursor.id), cursor.total), binding, key)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from syncd.core.permission import named
 from syncd.core.types import Types
 from syncd.errors import Forbidden, NotFound
-from syncd.scim import discovery, groups, query, users
+from syncd.scim import catalogue, discovery, groups, query, users
 from syncd.scim.bulk import Bulk
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Endpoint, Handler, Method, NotOffered
 from syncd.scim.later import Later
@@ -43,6 +43,14 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
         create = Method(AUTHENTICATED, _not_offered("users are made at /Users"))
         return {"POST": create} | {name: Method(AUTHENTICATED, _as_me(each)) for name, each in methods.items()}
 
+    def shelf(permission: str, of: catalogue.Shelf) -> list[Route]:
+        path = of.type.endpoint
+        return [
+            at(path, GET=Method(permission, of.list)),
+            at(f"{path}/.search", POST=Method(permission, of.search)),
+            at(f"{path}/{{id}}", GET=Method(permission, of.get)),
+        ]
+
     routes, writes = [], later.writes
     for name, kind, module, list_, search in (
         ("/Users", "users", users, query.users, query.search_users),
@@ -57,6 +65,8 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
         ]
     return [
         *routes,
+        *shelf("roles:read", catalogue.ROLES),
+        *shelf("seats:read", catalogue.ENTITLEMENTS),
         at("/ServiceProviderConfig", **reading(_config)),
         at("/ResourceTypes", **reading(_all(discovery.resource_types))),
         at("/ResourceTypes/{id}", **reading(_named(discovery.resource_type))),
@@ -86,14 +96,20 @@ def writes_of(context: Context) -> Writes:
 async def _config(call: Call) -> Response:
     _refuse_filter(call)
     asked = frozenset(name.lower() for name in call.query().attributes)
+    if _shows_catalogue(call):
+        asked |= {"rolesandentitlements"}
     config = discovery.service_provider_config(call.context.base_url, asked)
     return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 
 
-def _all(make: Callable[[Types, str], list[dict[str, Any]]]) -> Handler:
+def _shows_catalogue(call: Call) -> bool:
+    return call.workspace.source(call.actor.source).shows.roles_and_entitlements
+
+
+def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
     async def handle(call: Call) -> Response:
         _refuse_filter(call)
-        found = [orjson.dumps(each) for each in make(call.types, call.context.base_url)]
+        found = [orjson.dumps(each) for each in make(call.types, call.context.base_url, _shows_catalogue(call))]
         return Response(list_response(len(found), 1, found), media_type=MEDIA_TYPE)
 
     return handle

@@ -394,6 +394,11 @@ class Jwt(Block):
     """Certificates to trust for jwks_url, PEM. Default: the public ones."""
 
 
+class Show(Block):
+    roles_and_entitlements: bool = False
+    """Discovery names /Roles and /Entitlements in its lists. Not every client bears types that it cannot write."""
+
+
 class ScimSource(Connection):
     kind: Literal["scim"]
     """Pushed by an identity provider."""
@@ -403,6 +408,8 @@ class ScimSource(Connection):
     """Which forms are understood that RFC 7644 does not have: a name (rfc, interop-strict, or a provider), or own switches."""
     sees: Literal["all", "own"] = "all"
     """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
+    show: Show = Show.model_construct()
+    """What it is shown, where clients differ in what they bear."""
     networks: tuple[Network, ...] = ()
     """Where its requests may come from. Not given: anywhere. Behind a proxy it needs http.trusted_proxies to be told."""
     rate: Annotated[int, Field(ge=25)] = 1000
