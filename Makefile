@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`. They need python3 (3.11 or newer) and nothing
 # else: the virtual environment .venv/ is made here from requirements/dev.lock and made again only when that or
 # pyproject.toml changes. The lock names every package, so pip resolves nothing (--no-deps): old pips answer an extra such
-# as pydantic[email] with the newest release, which the lock does not have. On Debian as root, missing system packages are installed (scripts/system-packages).
+# as pydantic[email] with the newest release, which the lock does not have. On Debian as root, missing system packages are
+# installed (scripts/system-packages).
 export PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from syncd.errors import ConfigError
 from syncd.settings import load
 
-EXAMPLE = (Path(__file__).parent.parent.parent / "config" / "syncd.example.yaml").read_text(encoding="utf-8")
+CONFIG = Path(__file__).parent.parent.parent / "config"
+EXAMPLE = (CONFIG / "syncd.example.yaml").read_text(encoding="utf-8")
 ENV = {"CORP_PASSWORD": "hunter2"}
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8),
@@ -43,7 +45,9 @@ PATHS = paths(TREE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config")
+    folder = tmp_path_factory.mktemp("config")
+    shutil.copytree(CONFIG / "schemas", folder / "schemas")
+    return folder
 
 
 def check(text: str, folder: Path) -> None:

@@ -92,12 +92,6 @@ class _Reader:
         try:
             text = path.read_text(encoding="utf-8-sig")
             json.loads(text)
-        except OSError as exc:
-            self.faults.append(Fault(None, "", f"cannot be read: {exc.strerror or exc}", self.file))
-            return None
-        except UnicodeDecodeError as exc:
-            self.faults.append(Fault(None, "", f"is not text in UTF-8: {exc}", self.file))
-            return None
         except json.JSONDecodeError as exc:
             self.faults.append(Fault(Place(exc.lineno, exc.colno), "", f"is not JSON: {exc.msg}", self.file))
             return None

@@ -427,7 +427,7 @@ Source = Annotated[LdapSource | LdifSource | ScimSource | LocalSource, Field(dis
 
 
 class ExtensionFile(Block):
-    file: FilePath
+    file: ReadableFile
     """A Schema resource in JSON (RFC 7643 section 7); relative to this configuration."""
     of: Literal["User", "Group"] = "User"
     """The resource type it extends."""

@@ -46,7 +46,7 @@ def scheduled(synced: Cli) -> Cli:
 def test_without_a_daemon_it_says_so_and_everything_else(scheduled: Cli) -> None:
     ran = scheduled("status", code=1)
     lines = ran.out.splitlines()
-    assert lines[0].endswith("workspace default") and "0002" in lines[0]
+    assert lines[0].endswith("workspace default") and "0003" in lines[0]
     assert lines[1].startswith("! processes: nothing runs: no heartbeat; start it: `syncd serve`")
     assert any(line.startswith("corp") and "applied" in line for line in lines)
     assert any(line.split()[:3] == ["crm", "2", "2"] for line in lines)
@@ -69,7 +69,7 @@ def test_all_is_well_with_a_daemon(scheduled: Cli) -> None:
     assert corp["last_run"]["status"] == "applied" and corp["lag_s"] == 0 and corp["age_s"] < 60
     assert datetime.fromisoformat(corp["next_at"]) > datetime.now(UTC)
     assert found["seats"][1] == {"pool": "crm", "used": 2, "limit": 2, "waiting": found["seats"][1]["waiting"]}
-    assert found["users"]["active"] > 50 and found["database"] == {"answers": True, "revision": "0002", "needs": "0002"}
+    assert found["users"]["active"] > 50 and found["database"] == {"answers": True, "revision": "0003", "needs": "0003"}
 
 
 def test_half_a_daemon_is_a_problem(scheduled: Cli) -> None:
@@ -129,4 +129,4 @@ def test_a_database_that_is_not_there_or_behind(bare: Cli, spelled: list[str]) -
     with database.writing() as conn:
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     database.close()
-    assert "this release needs 0002" in bare(*spelled, code=1).out
+    assert "this release needs 0003" in bare(*spelled, code=1).out
