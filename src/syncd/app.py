@@ -30,6 +30,8 @@ from syncd.core.connection import Access, Shows, TrustedIssuer
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
+from syncd.core.password import PasswordPolicy
+from syncd.core.resource import fold
 from syncd.core.rules import Rule
 from syncd.core.schema import ResourceType
 from syncd.core.seats import Pool
@@ -236,6 +238,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         roles={**BUILT_IN, **own_roles},
         protected=tuple((text, _condition(text, types)[0]) for text in part.protected),
         precedence=_precedence(part, types),
+        passwords=_passwords(part.passwords),
         purge_after=loaded.retention.purge_after,
         types=types,
     )
@@ -346,6 +349,11 @@ def _pool(name: str, seat: written.Seat) -> Pool:
         kind=seat.kind,
         where=seat.where or None,
     )
+
+
+def _passwords(given: written.Passwords) -> PasswordPolicy:
+    forbidden = frozenset(map(fold, given.forbidden_file or ()))
+    return PasswordPolicy(given.min_length, forbidden, given.beside_provider)
 
 
 def _precedence(part: written.Workspace, types: Types) -> Precedence:

@@ -14,6 +14,7 @@ from syncd.core.connection import Access, Shows
 from syncd.core.guards import Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
+from syncd.core.password import PasswordPolicy
 from syncd.core.rules import MayGrant, Rule
 from syncd.core.seats import Pool, in_order
 from syncd.core.types import STANDARD, Types
@@ -34,6 +35,7 @@ class SourcePolicy:
     on_conflict: str = "yield"  # or "refuse"
     adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
     may_adopt: Condition | None = field(default=None, compare=False)
+    passwords: bool = False  # what it sends as passwords is kept
     sees: str = "all"  # "all" | "own": of the workspace, what its tokens may know
     access: Access = field(default_factory=Access)
     shows: Shows = field(default_factory=Shows)
@@ -51,6 +53,7 @@ class Workspace:
     roles: Mapping[str, Role] = field(default_factory=lambda: dict(BUILT_IN))
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
     precedence: Precedence = field(default_factory=Precedence)
+    passwords: PasswordPolicy = field(default_factory=PasswordPolicy)
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     types: Types = field(default=STANDARD, compare=False)
     may_grant: MayGrant = field(init=False, compare=False)

@@ -33,6 +33,7 @@ from syncd.settings.values import (
     KeysUrl,
     LdapFilter,
     LdapUrls,
+    Lines,
     Name,
     Network,
     Permission,
@@ -195,6 +196,15 @@ class Rule(Block):
     """Pools in which a seat is given."""
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Data scopes given: which records one sees, as kind: [values]."""
+
+
+class Passwords(Block):
+    min_length: Annotated[int, Field(ge=8, le=64)] = 12
+    """Characters. Which kinds is nobody's business: length is what counts."""
+    forbidden_file: Lines | None = None
+    """Passwords that are refused beside the common ones that syncd knows, one a line."""
+    beside_provider: bool = False
+    """Who comes from a directory or an identity provider may have a password here too."""
 
 
 class Limit(Block):
@@ -448,6 +458,8 @@ class Workspace(Block):
     """Seat pools by name."""
     roles: dict[Name, Role] = Field(default_factory=dict)
     """Roles by name, beside the built-in owner, admin, member and viewer."""
+    passwords: Passwords = Passwords.model_construct()
+    """Of users who sign in with a password that syncd keeps."""
     protected: tuple[str, ...] = ()
     """Filters; whom one matches nobody can suspend, deactivate, delete or take privileges from."""
     precedence: dict[str, Names] = Field(default_factory=dict)

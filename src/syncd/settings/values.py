@@ -162,6 +162,10 @@ def _read(path: Path) -> str:
         raise ValueError(f"{path} is not text in UTF-8") from None
 
 
+def _lines(value: object, info: ValidationInfo) -> tuple[str, ...]:
+    return tuple(each for each in _read(_path(value, info)).splitlines() if each)
+
+
 def _secret_file(value: object, info: ValidationInfo) -> Secret:
     path = _path(value, info)
     text = _read(path).rstrip("\r\n")
@@ -373,6 +377,7 @@ TimeZone = Annotated[tzinfo, PlainValidator(_timezone), WithJsonSchema({"type": 
 Times = Annotated[str | timedelta, PlainValidator(_cron_or_interval), _written("^[0-9*]", "0 3 * * * or 6h")]
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
 ReadableFile = Annotated[Path, PlainValidator(_path), AfterValidator(_readable), WithJsonSchema({"type": "string"})]
+Lines = Annotated[tuple[str, ...], PlainValidator(_lines), WithJsonSchema({"type": "string", "description": "a path"})]
 SecretFile = Annotated[
     Secret, PlainValidator(_secret_file), WithJsonSchema({"type": "string", "description": "a path"})
 ]

@@ -519,6 +519,18 @@ idempotency = Table(
     Index("idempotency_at", "workspace", "at"),
 )
 
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("hash", Text, nullable=False),  # argon2id, with its parameters and salt
+    Column("source", Text, nullable=False),  # who set it: `local`, or the connection that sent it
+    Column("set_at", Instant, nullable=False),
+    Column("must_change", Boolean, nullable=False),  # somebody else chose it
+    PrimaryKeyConstraint("workspace", "user_id"),
+)
+
 totals = Table(
     "totals",
     metadata,

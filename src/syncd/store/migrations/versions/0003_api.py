@@ -1,4 +1,4 @@
-"""The JSON API: what requests with an Idempotency-Key were answered.
+"""The JSON API: what requests with an Idempotency-Key were answered. Passwords.
 
 Revision ID: 0003
 """
@@ -30,3 +30,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "holder", "key"),
     )
     op.create_index("idempotency_at", "idempotency", ["workspace", "at"])
+    op.create_table(
+        "passwords",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("set_at", types.Instant(), nullable=False),
+        sa.Column("must_change", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "user_id"),
+    )
