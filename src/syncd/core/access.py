@@ -1,5 +1,6 @@
 """Roles and what they permit. Access is the union of grants; a role's permissions are `module.action` with wildcards.
 
+A permission that begins with `!` is a denial: what it matches is not permitted, whatever else is granted.
 A role that may manage users or permissions is *privileged*: no source grants it unless its `may_grant` says so by name.
 Built-in roles follow research/products.md line 9.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+DENIAL = "!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,24 @@ def privileged(permissions: Iterable[str]) -> bool:
 
 
 def allows(permissions: Iterable[str], wanted: str) -> bool:
-    return any(fnmatchcase(wanted, permission) for permission in permissions)
+    """Whether one of them matches and none denies it."""
+    granted = False
+    for each in permissions:
+        if each.startswith(DENIAL):
+            if fnmatchcase(wanted, each.removeprefix(DENIAL)):
+                return False
+        else:
+            granted = granted or fnmatchcase(wanted, each)
+    return granted
+
+
+FLAGS = ("admin", "edit", "delete", "export")  # each is the permission `data.FLAG`
+
+
+def flags(permissions: Iterable[str]) -> dict[str, bool]:
+    """The four that any application knows: sees all, and may edit, delete and export (products.md line 22)."""
+    held = tuple(permissions)
+    return {name: allows(held, f"data.{name}") for name in FLAGS}
 
 
 BUILT_IN: Mapping[str, Role] = {

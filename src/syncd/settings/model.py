@@ -180,7 +180,7 @@ class Seat(Block):
 
 class Role(Block):
     permissions: tuple[str, ...]
-    """What the role permits, as `module.action`; `module.*` is all of a module."""
+    """What the role permits, as `module.action`; `module.*` is all of a module, `!module.action` is denied."""
 
 
 class Rule(Block):

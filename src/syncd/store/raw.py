@@ -13,17 +13,18 @@ from functools import lru_cache
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import CompoundSelect, Connection, Dialect, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import cloned_traverse
 from sqlalchemy.util import await_only
 
 log = structlog.get_logger()
+Statement = Select[Any] | CompoundSelect[Any]
 READING: Final = "syncd_reading"  # the execution option of a connection on which nothing is written
 
 
 @lru_cache(512)  # the statements are made once (store/read_queries.py), and so are the dialects
-def _compiled(query: Select[Any], dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+def _compiled(query: Statement, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
     """The text, and the name of the parameter for each place in it. What does not change stands in the text itself, so that
     a plan made without knowing the parameters finds the partial indexes (`stage = 'deleted'`) too."""
 
@@ -36,7 +37,7 @@ def _compiled(query: Select[Any], dialect: Dialect) -> tuple[str, tuple[str, ...
     return str(compiled), tuple(compiled.positiontup)
 
 
-def rows(conn: Connection, query: Select[Any], bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+def rows(conn: Connection, query: Statement, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     """All rows of a statement that is made once. `bound`: its parameters by name."""
     driver, begun = conn.dialect.driver, conn.in_transaction()
     if not (

@@ -1,0 +1,124 @@
+"""What one user may do, as the application asks at each sign-in: one statement over three indexes, compiled once.
+
+Nothing here is late: a status that a date has changed is derived from the facts, and a grant that has ended grants nothing,
+whether or not the timer was there. Whoever may not sign in has no access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Connection,
+    Integer,
+    Text,
+    bindparam,
+    cast,
+    literal,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
+
+from syncd.core.access import DENIAL
+from syncd.core.lifecycle import status
+from syncd.core.workspace import Workspace
+from syncd.store import facts, raw
+from syncd.store import tables as t
+
+_WORKSPACE: Final = bindparam("workspace", type_=Text())
+_USER: Final = bindparam("user_id", type_=Text())
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`permissions` are those of the roles and those given singly; `denied` come before them, without their `!`.
+
+    `scopes`: kind -> values. Everything is sorted. `version`: of the user; what is configured and what time brings have none.
+    """
+
+    id: str
+    user_name: str
+    status: str
+    version: int
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seats: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.status == "active"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What core/access.py judges by."""
+        return (*self.permissions, *(DENIAL + each for each in self.denied))
+
+
+@cache
+def _statement() -> CompoundSelect[Any]:
+    u, g, s = t.users.c, t.grants.c, t.seats.c
+    user = select(literal("user"), u.user_name, u.status, type_coerce(u.next_status_at, BigInteger), u.version).where(
+        u.workspace == _WORKSPACE, u.id == _USER
+    )
+    grants = select(
+        g.kind, g.value, cast(null(), Text), type_coerce(g.expires_at, BigInteger), cast(null(), Integer)
+    ).where(g.workspace == _WORKSPACE, g.user_id == _USER)
+    seats = select(literal("held"), s.pool, cast(null(), Text), cast(null(), BigInteger), cast(s.held, Integer)).where(
+        s.workspace == _WORKSPACE, s.user_id == _USER
+    )
+    return union_all(user, grants, seats)
+
+
+def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Access | None:
+    """None if there is no such user. A deleted one is there, without access, until she is purged."""
+    moment = t.micros(now)
+    name: str | None = None
+    state, due, version = "", None, 0
+    live: dict[str, set[str]] = {"role": set(), "permission": set(), "scope": set(), "seat": set()}
+    seats: dict[str, bool] = {}
+    for kind, value, said, until, number in raw.rows(conn, _statement(), {"workspace": workspace.name, "user_id": id}):
+        if kind == "user":
+            name, state, due, version = value, said, until, number
+        elif kind == "held":
+            seats[value] = bool(number)
+        elif until is None or until > moment:
+            live[kind].add(value)
+    if name is None:
+        return None
+    if due is not None and due <= moment:
+        known = facts.load_users(conn, workspace.name, [id], workspace.precedence)
+        state = status(known[id], workspace.authoritative, now)[0] if id in known else "deleted"
+    if state != "active":
+        return Access(id, name, state, version)
+    return _granted(workspace, Access(id, name, state, version), live, seats)
+
+
+def _granted(workspace: Workspace, bare: Access, live: Mapping[str, set[str]], seats: Mapping[str, bool]) -> Access:
+    permissions = set(live["permission"])
+    for role in live["role"] & workspace.roles.keys():
+        permissions |= workspace.roles[role].permissions
+    scopes: dict[str, list[str]] = {}
+    for each in sorted(live["scope"]):
+        kind, _, value = each.partition("=")
+        scopes.setdefault(kind, []).append(value)
+    granted = sorted(seats.keys() & live["seat"])
+    return replace(
+        bare,
+        roles=tuple(sorted(live["role"])),
+        permissions=tuple(sorted(each for each in permissions if not each.startswith(DENIAL))),
+        denied=tuple(sorted(each.removeprefix(DENIAL) for each in permissions if each.startswith(DENIAL))),
+        scopes={kind: tuple(values) for kind, values in scopes.items()},
+        seats=tuple(pool for pool in granted if seats[pool]),
+        waiting=tuple(pool for pool in granted if not seats[pool]),
+    )
