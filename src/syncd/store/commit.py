@@ -34,6 +34,7 @@ from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
+from syncd.store.escalation import exceeded
 from syncd.store.facts import Rows
 from syncd.store.permitted import beyond
 
@@ -78,6 +79,7 @@ def commit(
     )
     verdict = decision.batch([tuple(edits)])[0]
     error: SyncdError | None = verdict.error or taken or beyond(actor, edits, verdict)
+    error = error or exceeded(conn, workspace, actor, verdict, now)
     held: list[Held] = []
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))

@@ -26,9 +26,11 @@ def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden |
     groups = {known.id: before for before, after in verdict.groups if (known := before or after)}
     fresh = frozenset(edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.create)
     for edit in edits:
-        asked = (
-            _of_user(edit, users.get(edit.id)) if isinstance(edit, UserEdit) else _of_group(edit, groups.get(edit.id))
-        )
+        asked: Iterator[Asked]
+        if isinstance(edit, UserEdit):
+            asked = _of_user(edit, users.get(edit.id), actor.door)
+        else:
+            asked = _of_group(edit, groups.get(edit.id))
         for resource, verb, paths in (*asked, *_membership(edit, fresh)):
             allowed = actor.limited_to(resource, verb)
             lacking = outside(allowed, paths)
@@ -40,13 +42,18 @@ def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden |
     return None
 
 
-def _of_user(edit: UserEdit, before: User | None) -> Iterator[Asked]:
+def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
+    """Over SCIM roles are an attribute of the user; elsewhere they are things of their own."""
+    kinds = {*(each.kind for each in edit.grant), *(each[0] for each in edit.revoke)}
+    if door != "scim":
+        yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(kinds))
+        kinds = set()
     if edit.create:
         yield "users", "create", ()
     elif _deletes(edit):
         yield "users", "delete", ()
     else:
-        other = [*edit.facts, *("roles" for _ in (*edit.grant, *edit.revoke))]
+        other = [*edit.facts, *("roles" for _ in kinds)]
         yield "users", "update", [*_changed(edit, before.links if before else ()), *other]
 
 

@@ -1,0 +1,130 @@
+"""Who may give what: nobody more than she holds herself.
+
+Judged for people (a token that bears a user) and for applications (a token that bears none). An application that may do
+everything gives everything; another gives nothing that is privileged. What a person holds is her access at that moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from syncd.core.access import DENIAL, OWNER, Role, allows, flags, privileged
+from syncd.core.resource import shown
+from syncd.errors import InvalidValue
+
+KINDS: Final = ("role", "permission", "scope", "seat")
+_WORD = r"[A-Za-z0-9_*-]+"
+_PERMISSION: Final = re.compile(rf"!?(\*|{_WORD}(\.{_WORD})+)", re.ASCII)
+_SCOPE: Final = re.compile(r"[^\s=\x00-\x1f][^=\x00-\x1f]{0,99}=[^\x00-\x1f]{1,200}")
+MANAGES: Final[Mapping[str, str]] = {"seat": "users.manage"}  # what a person needs to give by hand; else:
+_MANAGES_ACCESS: Final = "permissions.manage"
+
+
+def checked(kind: str, value: str, roles: Collection[str], pools: Collection[str]) -> str:
+    """The value, if it is one that can be granted. Raises InvalidValue, saying what can be chosen."""
+    match kind:
+        case "role" if value not in roles:
+            raise InvalidValue(f"there is no role {shown(value)}: choose of {', '.join(sorted(roles))}")
+        case "seat" if value not in pools:
+            raise InvalidValue(f"there is no seat pool {shown(value)}: {_choice(pools)}")
+        case "permission" if not _PERMISSION.fullmatch(value):
+            raise InvalidValue(
+                f"{shown(value)} is no permission: write module.action, such as invoices.view or invoices.*; a `!` in "
+                "front denies it"
+            )
+        case "scope" if not _SCOPE.fullmatch(value):
+            raise InvalidValue(f"{shown(value)} is no data scope: write kind=value, such as unit=north")
+    return value
+
+
+def _choice(names: Collection[str]) -> str:
+    return f"choose of {', '.join(sorted(names))}" if names else "none is configured"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who gives. `person` False: an application, which gives what is not privileged."""
+
+    name: str
+    person: bool = False
+    roles: frozenset[str] = frozenset()
+    permissions: tuple[str, ...] = ()
+    scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def manages(self, kind: str) -> bool:
+        """Whether she may give and take that kind by hand at all."""
+        return not self.person or allows(self.permissions, MANAGES.get(kind, _MANAGES_ACCESS))
+
+    def lacks(self, kind: str, value: str, roles: Mapping[str, Role]) -> str | None:
+        """What is missing to give this, in words; None: nothing."""
+        permitted = roles[value].permissions if kind == "role" and value in roles else frozenset()
+        if not self.person:
+            above = kind == "permission" and privileged([value.removeprefix(DENIAL)])
+            above = above or (kind == "role" and (value == OWNER or privileged(permitted)))
+            return "a token that may do everything (`*`), since it manages users or permissions" if above else None
+        if kind == "role":
+            if value in self.roles:
+                return None
+            if value == OWNER:
+                return "the role owner"
+            missing = [each for each in sorted(permitted) if not self._holds(each)]
+            return f"the role {value}, or {', '.join(missing[:3])}" if missing else None
+        if kind == "permission":
+            return None if self._holds(value) else f"the permission {value.removeprefix(DENIAL)}"
+        if kind == "scope":
+            name, _, part = value.partition("=")
+            own = part in self.scopes.get(name, ()) or flags(self.permissions)["admin"]
+            return None if own else f"the data scope {value}"
+        return None
+
+    def _holds(self, permission: str) -> bool:
+        return covers(self.permissions, permission.removeprefix(DENIAL))
+
+
+def covers(held: Iterable[str], wanted: str) -> bool:
+    """Whether everything that the pattern `wanted` matches is permitted by one of `held` and denied by none."""
+    covered = False
+    for each in held:
+        if each.startswith(DENIAL):
+            if _meet(each.removeprefix(DENIAL), wanted):
+                return False
+        else:
+            covered = covered or each == wanted or _within(wanted, each)
+    return covered
+
+
+def _within(wanted: str, held: str) -> bool:
+    """Whether `held` matches all that `wanted` does. A class or a single wildcard in `held` is taken as no match."""
+    if "?" in held or "[" in held:
+        return False
+    pattern = ".*".join(re.escape(part) for part in held.split("*"))
+    return re.fullmatch(pattern, wanted, re.DOTALL) is not None
+
+
+@lru_cache(4096)
+def _meet(one: str, other: str) -> bool:
+    """Whether some text is matched by both patterns; a class or a single wildcard counts as if it were `*`."""
+    one, other = (re.sub(r"[\[?].*", "*", each) for each in (one, other))
+    seen = {(0, 0)}
+    todo = [(0, 0)]
+    while todo:
+        i, j = todo.pop()
+        if i == len(one) and j == len(other):
+            return True
+        a, b = one[i : i + 1], other[j : j + 1]
+        steps = []
+        if a == "*":
+            steps += [(i + 1, j), (i, j + 1)] if b else [(i + 1, j)]
+        if b == "*":
+            steps += [(i, j + 1), (i + 1, j)] if a else [(i, j + 1)]
+        if a and a == b and a != "*":
+            steps.append((i + 1, j + 1))
+        for step in steps:
+            if step not in seen:
+                seen.add(step)
+                todo.append(step)
+    return False

@@ -1,0 +1,81 @@
+"""Nobody gives more than she holds: judged at the door on what edits turn out to give, by hand or by rule.
+
+For people and applications that ask over the API; a connection's or directory's own limit is its `may_grant`, and who works
+at the command line has the database in her hands. A role that follows by rule from a group or an attribute counts like one
+given by hand, or a rule would be the way around. What is taken away by hand must be what she could give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from syncd.core.actor import Actor
+from syncd.core.change import UserEdit
+from syncd.core.granting import Holder
+from syncd.core.permission import ALL
+from syncd.core.state import Grant, User
+from syncd.core.workspace import Workspace
+from syncd.errors import Forbidden
+from syncd.store import access
+from syncd.store.drafts import Verdict
+
+DOORS = frozenset({"api", "console"})
+
+
+def exceeded(conn: Connection, workspace: Workspace, actor: Actor, verdict: Verdict, now: datetime) -> Forbidden | None:
+    """The refusal if this verdict gives, or takes back by hand, what the actor does not hold."""
+    if actor.door not in DOORS or (actor.user is None and ALL in actor.allow):
+        return None
+    by_hand = {
+        each[0]
+        for edit in verdict.edits
+        if isinstance(edit, UserEdit)
+        for each in (*(g.id for g in edit.grant), *edit.revoke)
+    }
+    moved = [(user, grant, how) for before, user in verdict.users for grant, how in _moved(before, user)]
+    if not by_hand and not moved:
+        return None
+    holder = _holder(conn, workspace, actor, now)
+    for kind in sorted(by_hand):
+        if not holder.manages(kind):
+            return Forbidden(f"{holder.name} does not manage {_named(kind)}s: nothing was changed")
+    for user, grant, how in moved:
+        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+        if lacking is not None:
+            through = f" (by rule {grant.name})" if grant.origin == "rule" else ""
+            return Forbidden(
+                f"{holder.name} may not {how} {user.name} the {_named(grant.kind)} {grant.value}{through}: that needs "
+                f"{lacking}; nothing was changed"
+            )
+    return None
+
+
+def _moved(before: User | None, after: User) -> Iterator[tuple[Grant, str]]:
+    """What is given, or given for longer; and what is taken back by hand."""
+    earlier = {grant.id: grant for grant in before.grants} if before else {}
+    later = {grant.id for grant in after.grants}
+    for grant in after.grants:
+        old = earlier.get(grant.id)
+        if old is None or (
+            old.expires_at is not None and (grant.expires_at is None or grant.expires_at > old.expires_at)
+        ):
+            yield grant, "give"
+    for id, grant in earlier.items():
+        if id not in later and grant.origin == "direct":
+            yield grant, "take from"
+
+
+def _holder(conn: Connection, workspace: Workspace, actor: Actor, now: datetime) -> Holder:
+    if actor.user is None:
+        return Holder(f"token {actor.name}")
+    found = access.access(conn, workspace, actor.user, now)
+    if found is None:
+        return Holder(f"the user of token {actor.name}, who is gone,", person=True)
+    return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes)
+
+
+def _named(kind: str) -> str:
+    return "data scope" if kind == "scope" else kind
