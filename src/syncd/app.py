@@ -36,6 +36,7 @@ from syncd.core.rules import Rule
 from syncd.core.schema import ResourceType
 from syncd.core.seats import Pool
 from syncd.core.secret import Secret
+from syncd.core.signins import SignInPolicy
 from syncd.core.types import Types
 from syncd.core.workspace import Condition, SourcePolicy, Workspace
 from syncd.errors import ConfigError, UsageError
@@ -239,6 +240,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         protected=tuple((text, _condition(text, types)[0]) for text in part.protected),
         precedence=_precedence(part, types),
         passwords=_passwords(part.passwords),
+        sign_ins=SignInPolicy(part.sign_ins.lock_after, part.sign_ins.lock_for, part.sign_ins.count_for),
         purge_after=loaded.retention.purge_after,
         types=types,
     )
@@ -254,6 +256,7 @@ def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerS
         delivered=kept.delivered_events,
         undelivered=kept.undelivered_events,
         tokens=kept.ended_tokens,
+        sign_ins=kept.sign_ins,
         losses=2 * max([Limits().window, *windows]),  # twice: a clock may be set back
     )
     return TimerSettings(loaded.tokens.warn_before, retention)

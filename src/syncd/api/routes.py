@@ -6,12 +6,27 @@ from collections import defaultdict
 
 from starlette.routing import Route
 
-from syncd.api import access, grants, lifecycle, me, openapi, users
+from syncd.api import (
+    access,
+    grants,
+    lifecycle,
+    me,
+    openapi,
+    signins,
+    users,
+)
 from syncd.api.endpoint import Edge, Endpoint
 from syncd.api.operation import PREFIX, Operation
 from syncd.serving import Context
 
-_TABLE = (*me.OPERATIONS, *users.OPERATIONS, *lifecycle.OPERATIONS, *access.OPERATIONS, *grants.OPERATIONS)
+_TABLE = (
+    *me.OPERATIONS,
+    *users.OPERATIONS,
+    *lifecycle.OPERATIONS,
+    *signins.OPERATIONS,
+    *access.OPERATIONS,
+    *grants.OPERATIONS,
+)
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from syncd.api.model import Instant, Page, Paging, Reason, Text
+from syncd.api.model import Instant, Model, Page, Paging, Reason, Text
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.paging import asked
 from syncd.api.problem import Fault, Invalid
@@ -21,16 +21,17 @@ from syncd.core.change import UserEdit
 from syncd.core.filter import parse_filter
 from syncd.core.resource import canonical, unflatten
 from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
+from syncd.core.signins import SignIns
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidSyntax, InvalidValue, NotFound
-from syncd.store import describe, people
+from syncd.store import describe, people, signins
 from syncd.store.pages import Order, Window
 from syncd.store.people import Person
 from syncd.store.read import Connection
 
 Status = Literal["active", "pending", "locked", "suspended", "inactive", "deleted"]
 _OURS: Final = frozenset(
-    {"id", "status", "suspended", "locked_until", "deleted_at", "created_at", "modified_at", "version"}
+    {"id", "status", "suspended", "locked_until", "deleted_at", "created_at", "modified_at", "version", "sign_ins"}
 )
 # What SCIM clients state of themselves, or what here is a thing of its own.
 _NOT_HERE: Final = {
@@ -84,6 +85,17 @@ def _with_nullable_attributes(schema: dict[str, Any]) -> None:
     schema["properties"] = {**schema.get("properties", {}), **_attributes(nullable=True)}
 
 
+class SignInsShown(Model):
+    """What the application reported of her signing in."""
+
+    last_at: Instant | None
+    last_address: str | None
+    second_factor: bool | None = Field(description="Whether one was used at the last sign-in; null: nobody said.")
+    failed_attempts: int = Field(description="Since the last success; an hour's pause or a lock ends the count.")
+    failed_at: Instant | None
+    failed_address: str | None
+
+
 class UserShown(BaseModel):
     """A user: the attributes of SCIM, and what syncd knows of her."""
 
@@ -97,6 +109,7 @@ class UserShown(BaseModel):
     created_at: Instant
     modified_at: Instant
     version: int
+    sign_ins: SignInsShown = Field(description="They change without a new version.")
 
 
 class UserPage(Page[UserShown]):
@@ -139,7 +152,8 @@ def list_(call: Call, conn: Connection) -> UserPage:
     states = (query.status,) if query.status else ()
     window = Window(wanted.limit, keyset=True, after=wanted.after)
     found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states)
-    page = wanted.page(UserPage, map(shown, found.rows), found.more)
+    signed_in = signins.of(conn, call.workspace.name, (row.id for row in found.rows))
+    page = wanted.page(UserPage, (shown(row, signed_in.get(row.id)) for row in found.rows), found.more)
     assert isinstance(page, UserPage)
     return page
 
@@ -197,13 +211,25 @@ def answered(call: Call, conn: Connection, id: str, status: int | None = None) -
     person = people.get(conn, call.workspace, id, call.now)
     if person is None:
         raise NotFound(f"there is no user {id[:64]!r}")
-    return Answer(shown(person), person.version, f"/users/{id}", status)
+    signed_in = signins.of(conn, call.workspace.name, [id]).get(id)
+    return Answer(shown(person, signed_in), person.version, f"/users/{id}", status)
 
 
-def shown(person: Person) -> UserShown:
+def shown(person: Person, signed_in: SignIns | None = None) -> UserShown:
     document = {name: value for name, value in orjson.loads(person.document).items() if name not in _NOT_HERE}
-    ours = {name: getattr(person, name) for name in UserShown.model_fields}
-    return UserShown(**{**document, **ours})
+    ours = {name: getattr(person, name) for name in UserShown.model_fields if name != "sign_ins"}
+    return UserShown(**{**document, **ours, "sign_ins": sign_ins_shown(signed_in or signins.NONE)})
+
+
+def sign_ins_shown(known: SignIns) -> SignInsShown:
+    return SignInsShown(
+        last_at=known.last_at,
+        last_address=known.last_address,
+        second_factor=known.second_factor,
+        failed_attempts=known.failures,
+        failed_at=known.failed_at,
+        failed_address=known.failed_address,
+    )
 
 
 def order(sort: str | None, type: ResourceType) -> Order:

@@ -79,8 +79,27 @@ def _facts(user: Json) -> Iterator[tuple[str, Any]]:
     yield "waiting for", [f"{each['value']} ({each['position']} of {each['queue']})" for each in user["waiting"]]
     yield "groups", [each["display"] for each in user["groups"]]
     yield "sources", [each["source"] for each in user["links"]]
+    yield "last sign-in", _signed_in(user["sign_ins"])
+    yield "failed attempts", _failed(user["sign_ins"])
     yield "created", user["created_at"]
     yield "version", user["version"]
+
+
+def _signed_in(known: Json) -> str:
+    if known["last_at"] is None:
+        return "never reported"
+    factor = {True: ", with a second factor", False: ", without a second factor", None: ""}[known["second_factor"]]
+    return f"{when(known['last_at'])}{_from(known['last_address'])}{factor}"
+
+
+def _failed(known: Json) -> str:
+    if not known["failed_attempts"]:
+        return ""
+    return f"{known['failed_attempts']}, the last {when(known['failed_at'])}{_from(known['failed_address'])}"
+
+
+def _from(address: str | None) -> str:
+    return f" from {address}" if address else ""
 
 
 def _text(value: Any) -> str:

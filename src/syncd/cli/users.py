@@ -144,6 +144,13 @@ def unsuspend(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson
 
 
 @user.command()
+def unlock(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
+    """End a lock that failed sign-ins caused, before its time."""
+    why = reason or "unlocked at the command line"
+    _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"locked_until": None}, why=why), as_json)
+
+
+@user.command()
 def deactivate(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
     """State that she is disabled, whatever other sources say, until `reactivate`."""
     _change(ctx, who, _enabled(False, reason or "deactivated at the command line"), as_json, yes)

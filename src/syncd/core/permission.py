@@ -29,6 +29,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "runs": ("read", "write"),  # write: approve and discard what a guard held
     "sources": ("read",),
     "tokens": ("read", "write"),
+    "sign-ins": ("read", "write"),  # write: report them; a failure too many locks
 }
 PLAIN = (
     *(f"{resource}:{verb}" for resource in TYPES for verb in VERBS),

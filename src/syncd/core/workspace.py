@@ -17,6 +17,7 @@ from syncd.core.ownership import Precedence
 from syncd.core.password import PasswordPolicy
 from syncd.core.rules import MayGrant, Rule
 from syncd.core.seats import Pool, in_order
+from syncd.core.signins import SignInPolicy
 from syncd.core.types import STANDARD, Types
 
 Condition = Callable[[Mapping[str, Any]], bool]
@@ -54,6 +55,7 @@ class Workspace:
     protected: tuple[tuple[str, Condition], ...] = ()  # (the filter's text, compiled)
     precedence: Precedence = field(default_factory=Precedence)
     passwords: PasswordPolicy = field(default_factory=PasswordPolicy)
+    sign_ins: SignInPolicy = field(default_factory=SignInPolicy)
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     types: Types = field(default=STANDARD, compare=False)
     may_grant: MayGrant = field(init=False, compare=False)

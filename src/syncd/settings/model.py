@@ -23,6 +23,7 @@ from syncd.settings.values import (
     Algorithm,
     Authzid,
     Bind,
+    CountOrNever,
     Database,
     DirectoryTemplate,
     DNs,
@@ -117,6 +118,8 @@ class Retention(Block):
     """Events that were delivered."""
     undelivered_events: DurationOrNever = timedelta(days=30)
     """Events that nobody took."""
+    sign_ins: DurationOrNever = timedelta(days=90)
+    """Each sign-in that the application reported; the last one is kept with the user."""
     ended_tokens: DurationOrNever = timedelta(days=90)
     """Tokens that expired or were revoked, counted from then."""
 
@@ -196,6 +199,15 @@ class Rule(Block):
     """Pools in which a seat is given."""
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Data scopes given: which records one sees, as kind: [values]."""
+
+
+class SignIns(Block):
+    lock_after: CountOrNever = 10
+    """Failed sign-ins in a row, as the application reports them, until the account is locked."""
+    lock_for: Duration = timedelta(minutes=15)
+    """How long a lock lasts, unless an admin ends it."""
+    count_for: Duration = timedelta(hours=1)
+    """A pause between two failures that is longer than this begins a new row."""
 
 
 class Passwords(Block):
@@ -458,6 +470,8 @@ class Workspace(Block):
     """Seat pools by name."""
     roles: dict[Name, Role] = Field(default_factory=dict)
     """Roles by name, beside the built-in owner, admin, member and viewer."""
+    sign_ins: SignIns = SignIns.model_construct()
+    """When failed sign-ins lock an account."""
     passwords: Passwords = Passwords.model_construct()
     """Of users who sign in with a password that syncd keeps."""
     protected: tuple[str, ...] = ()

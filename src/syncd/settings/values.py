@@ -91,6 +91,14 @@ def _duration_or_never(value: object) -> timedelta | None:
         raise ValueError(f"{exc}, or never") from None
 
 
+def _count_or_never(value: object) -> int | None:
+    if value == "never":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError(f"{shown(value)} is neither a number above 0 nor never")
+
+
 def _share(value: object) -> float:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", value) if isinstance(value, str) else None
     if not found or float(found[1]) > 100:
@@ -375,6 +383,11 @@ DurationOrNever = Annotated[
 Share = Annotated[float, PlainValidator(_share), _written(r"^[0-9]+(\.[0-9]+)?%$", "5%")]
 TimeZone = Annotated[tzinfo, PlainValidator(_timezone), WithJsonSchema({"type": "string"})]
 Times = Annotated[str | timedelta, PlainValidator(_cron_or_interval), _written("^[0-9*]", "0 3 * * * or 6h")]
+CountOrNever = Annotated[
+    int | None,
+    PlainValidator(_count_or_never),
+    WithJsonSchema({"oneOf": [{"type": "integer", "minimum": 1}, {"const": "never"}]}),
+]
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
 ReadableFile = Annotated[Path, PlainValidator(_path), AfterValidator(_readable), WithJsonSchema({"type": "string"})]
 Lines = Annotated[tuple[str, ...], PlainValidator(_lines), WithJsonSchema({"type": "string", "description": "a path"})]

@@ -19,10 +19,11 @@ from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
 from syncd.core.resource import fold
 from syncd.core.schema import USER
+from syncd.core.signins import SignIns
 from syncd.core.state import STAGES, Grant, Link, Membership, Seat, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
-from syncd.store import facts
+from syncd.store import facts, signins
 from syncd.store import tables as t
 from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
@@ -128,6 +129,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "suspended_because": user.suspended,
         "locked_until": user.locked_until,
         "deleted_at": user.deleted_at,
+        "sign_ins": _sign_ins(signins.of(conn, workspace.name, [id]).get(id, signins.NONE)),
         "roles": [_grant(grant) for grant in live if grant.kind == "role"],
         "permissions": list(_permissions(live, workspace)),
         "data_scopes": [_scope(grant) for grant in live if grant.kind == "scope"],
@@ -142,6 +144,13 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "values": dict(user.values),
         "created_at": user.created_at,
         "version": user.version,
+    }
+
+
+def _sign_ins(known: SignIns) -> Json:
+    return {
+        **{"last_at": known.last_at, "last_address": known.last_address, "second_factor": known.second_factor},
+        **{"failed_attempts": known.failures, "failed_at": known.failed_at, "failed_address": known.failed_address},
     }
 
 

@@ -23,6 +23,9 @@ GUARDED = frozenset(
 )  # what may not happen to a protected account or last owner
 
 
+OWNING = ("active", "locked")  # a lock ends by itself: an owner whom somebody locks by wrong passwords is still one
+
+
 @dataclass(slots=True)
 class Draft:
     """One user on her way through a decision."""
@@ -75,7 +78,7 @@ def gives_name_up(before: User, after: User) -> bool:
 
 
 def active_owner(user: User) -> bool:
-    return user.status == "active" and any(g.kind == "role" and g.value == OWNER for g in user.grants)
+    return user.status in OWNING and any(g.kind == "role" and g.value == OWNER for g in user.grants)
 
 
 def guarded_loss(before: User, after: User) -> str | None:

@@ -1,9 +1,9 @@
 """The end of a deletion: after the undo window everything personal goes for good, and its record stays whole.
 
-What goes: the user's row, links with their values, password, memberships, grants, seats, held items, her names among unresolved
-members, and of her activity the payloads, her name and what people wrote as reasons. What stays: one activity row per thing
-that happened, with its time, actor, kind, id and salted hash, so that a hash chain over them still closes. Ids are never
-used again; a later entry with the same stable key is a new user.
+What goes: the user's row, links with their values, password, sign-ins, memberships, grants, seats, held items, her names among
+unresolved members, and of her activity the payloads, her name and what people wrote as reasons. What stays: one activity row
+per thing that happened, with its time, actor, kind, id and salted hash, so that a hash chain over them still closes. Ids are
+never used again; a later entry with the same stable key is a new user.
 
 Each step is a short transaction that checks again that she is still to go; killed anywhere, the next one goes on.
 """
@@ -129,7 +129,7 @@ def purge(conn: Connection, workspace: Workspace, ids: Sequence[str], now: datet
     conn.execute(delete(h).where(h.c.workspace == name, h.c.subject_id.in_(gone)))
     conn.execute(delete(m).where(m.c.workspace == name, m.c.member == "user", m.c.member_id.in_(gone)))
     conn.execute(delete(k).where(k.c.workspace == name, k.c.resource == "user", k.c.resource_id.in_(gone)))
-    for table in (e, t.grants, t.seats, t.emails, t.passwords):
+    for table in (e, t.grants, t.seats, t.emails, t.passwords, t.sign_ins, t.sign_in_reports):
         conn.execute(delete(table).where(table.c.workspace == name, table.c.user_id.in_(gone)))
     conn.execute(delete(t.users).where(t.users.c.workspace == name, t.users.c.id.in_(gone)))
     rows = Rows(name)

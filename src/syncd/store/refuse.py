@@ -16,7 +16,7 @@ from syncd.core.state import Grant, Group, User
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.drafts import GUARDED, Draft, Verdict, active_owner, claims_name, gives_name_up, guarded_loss
+from syncd.store.drafts import GUARDED, OWNING, Draft, Verdict, active_owner, claims_name, gives_name_up, guarded_loss
 
 if TYPE_CHECKING:
     from syncd.store.decide import Decision
@@ -154,7 +154,7 @@ def _last_owner(decision: Decision, draft: Draft) -> Held | None:
     owners = decision.conn.scalar(
         select(func.count(distinct(g.user_id)))
         .select_from(t.grants.join(t.users, and_(u.workspace == g.workspace, u.id == g.user_id)))
-        .where(g.workspace == decision.workspace.name, g.kind == "role", g.value == OWNER, u.status == "active")
+        .where(g.workspace == decision.workspace.name, g.kind == "role", g.value == OWNER, u.status.in_(OWNING))
     )
     if owners is None or owners - decision.owners_gone > 0:
         return None

@@ -35,6 +35,7 @@ class Retention:
     delivered: timedelta | None = timedelta(days=7)  # events that were delivered; asynchronous requests that are done
     undelivered: timedelta | None = timedelta(days=30)  # events nobody fetched
     tokens: timedelta | None = timedelta(days=90)  # after they expired or were revoked
+    sign_ins: timedelta | None = timedelta(days=90)  # each report; the last ones are kept with the user
     losses: timedelta = timedelta(hours=48)  # not less than the longest rolling window of any source
 
 
@@ -144,6 +145,11 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
         lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date),
     ),
     "requests": (t.requests, lambda policy: policy.delivered, lambda _, date: t.requests.c.done_at < date),
+    "sign_ins": (
+        t.sign_in_reports,
+        lambda policy: policy.sign_ins,
+        lambda _, date: t.sign_in_reports.c.at < date,
+    ),
     "losses": (t.losses, lambda policy: policy.losses, lambda _, date: t.losses.c.at < date),
     "tokens": (
         t.tokens,

@@ -519,6 +519,36 @@ idempotency = Table(
     Index("idempotency_at", "workspace", "at"),
 )
 
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("last_at", Instant),
+    Column("last_address", Text),
+    Column("second_factor", Boolean),  # whether one was used at the last sign-in; NULL: not said
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("failed_at", Instant),
+    Column("failed_address", Text),
+    PrimaryKeyConstraint("workspace", "user_id"),
+)
+
+sign_in_reports = Table(
+    "sign_in_reports",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),  # time-ordered, by when it came
+    Column("user_id", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("address", Text),
+    Column("second_factor", Boolean),
+    Column("reported_by", Text, nullable=False),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("sign_in_reports_user", "workspace", "user_id", "id"),
+    Index("sign_in_reports_at", "at"),
+)
+
 passwords = Table(
     "passwords",
     metadata,

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
 from command_line import Cli
+from syncd.app import TimeOrderedIds
+from syncd.core.actor import Actor
+from syncd.core.signins import SignIn
+from syncd.core.workspace import Workspace
+from syncd.store import signins
+from syncd.store.engine import Database
 
 KEYS = {"id", "userName", "status", "enabled", "suspended", "roles", "permissions", "data_scopes", "seats", "waiting"}
 
@@ -53,6 +60,28 @@ def test_suspension_is_an_admins_hold_and_frees_the_seat(cli: Cli) -> None:
     back = cli("user", "unsuspend", "ann", "--json").json
     assert (back["status"], back["suspended"]) == ("active", False)
     assert [each["value"] for each in back["seats"]] == ["internal"]
+
+
+def test_failed_sign_ins_lock_and_an_admin_ends_the_lock(
+    cli: Cli, at: Callable[[str], None], new_database_url: str
+) -> None:
+    at("2030-01-01T00:00:00Z")
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    id = cli("user", "create", "ann", "--json").json["id"]
+    assert "never reported" in cli("user", "show", "ann").out
+    ids, actor = TimeOrderedIds(), Actor("api", "crm", "default")
+    database = Database(new_database_url)
+    with database.writing() as conn:
+        for each in [SignIn(True, now, "192.0.2.7", True), *[SignIn(False, now, "192.0.2.9")] * 10]:
+            signins.report(conn, Workspace(), actor, id, each, now, ids)
+    database.close()
+    shown = cli("user", "show", "ann").out
+    assert "ann: locked" in shown
+    assert "2030-01-01 00:00:00 from 192.0.2.7, with a second factor" in shown
+    assert "10, the last 2030-01-01 00:00:00 from 192.0.2.9" in shown
+    assert "2030-01-01T00:15:00" in cli("user", "show", "ann", "--json").json["locked_until"]
+    assert cli("user", "unlock", "ann", "--json").json["status"] == "active"
+    assert cli("user", "unlock", "ann").err == "syncd: nothing to change\n"
 
 
 def test_deactivate_is_not_suspend(cli: Cli) -> None:

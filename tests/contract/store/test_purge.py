@@ -11,14 +11,16 @@ import pytest
 from sqlalchemy import select, text
 
 from door_stage import AT_ONCE, Directory, Stage, group, policy, user
+from syncd.core.actor import Actor
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.deletion import marked_key, restoration
 from syncd.core.lifecycle import Ladder
 from syncd.core.seats import Pool
+from syncd.core.signins import SignIn
 from syncd.core.state import Grant, Link
 from syncd.errors import Uniqueness
 from syncd.reconcile.mapping import MANAGER
-from syncd.store import describe, invariants, purge
+from syncd.store import describe, invariants, passwords, purge, signins
 from syncd.store import tables as t
 from syncd.store.events import PURGED
 
@@ -65,6 +67,11 @@ def rosa(stage: Stage) -> Stage:
         )
     )
     stage.restate("u1", "okta", values={"displayName": f"Dr. {SECRET}"})
+    came = SignIn(True, stage.now, f"address of {SECRET}")
+    actor = Actor("api", "crm", "default")
+    with stage.database.writing() as conn:
+        signins.report(conn, stage.workspace, actor, "u1", came, stage.now, stage.ids)
+        passwords.put(conn, actor, "u1", SECRET, f"hash of {SECRET}", stage.now, stage.ids)
     delete(stage, "u1")
     return stage
 

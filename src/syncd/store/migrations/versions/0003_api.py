@@ -1,4 +1,4 @@
-"""The JSON API: what requests with an Idempotency-Key were answered. Passwords.
+"""The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins.
 
 Revision ID: 0003
 """
@@ -40,3 +40,29 @@ def upgrade() -> None:
         sa.Column("must_change", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "user_id"),
     )
+    op.create_table(
+        "sign_ins",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("last_at", types.Instant(), nullable=True),
+        sa.Column("last_address", sa.Text(), nullable=True),
+        sa.Column("second_factor", sa.Boolean(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failed_at", types.Instant(), nullable=True),
+        sa.Column("failed_address", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "user_id"),
+    )
+    op.create_table(
+        "sign_in_reports",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("at", types.Instant(), nullable=False),
+        sa.Column("succeeded", sa.Boolean(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("second_factor", sa.Boolean(), nullable=True),
+        sa.Column("reported_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    op.create_index("sign_in_reports_user", "sign_in_reports", ["workspace", "user_id", "id"])
+    op.create_index("sign_in_reports_at", "sign_in_reports", ["at"])
