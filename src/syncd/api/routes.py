@@ -9,6 +9,7 @@ from starlette.routing import Route
 from syncd.api import (
     access,
     grants,
+    groups,
     lifecycle,
     me,
     openapi,
@@ -26,6 +27,7 @@ _TABLE = (
     *signins.OPERATIONS,
     *access.OPERATIONS,
     *grants.OPERATIONS,
+    *groups.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

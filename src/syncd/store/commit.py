@@ -34,7 +34,7 @@ from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
-from syncd.store.escalation import exceeded
+from syncd.store.escalation import exceeded, holder_of
 from syncd.store.facts import Rows
 from syncd.store.permitted import beyond
 
@@ -79,7 +79,7 @@ def commit(
     )
     verdict = decision.batch([tuple(edits)])[0]
     error: SyncdError | None = verdict.error or taken or beyond(actor, edits, verdict)
-    error = error or exceeded(conn, workspace, actor, verdict, now)
+    error = error or exceeded(holder_of(conn, workspace, actor, now), workspace, verdict)
     held: list[Held] = []
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))
@@ -93,22 +93,22 @@ def commit(
                 retry_after_s=3600,
             )
     if dry_run:
-        return _outcome(verdict, error)
+        return outcome(verdict, error)
     if error is None:
-        _forget(conn, workspace.name, source, decision)
-        if not _writes(verdict):
-            return _outcome(verdict, None)
+        forget(conn, workspace.name, source, decision)
+        if not writes(verdict):
+            return outcome(verdict, None)
     else:
         refuse(conn, workspace.name, actor, verdict, error, held, now, ids)
-        return _outcome(verdict, error)
+        return outcome(verdict, error)
     try:
         apply(conn, workspace, actor, [verdict], now, ids)
     except IntegrityError as exc:
         raise Uniqueness("another request took that name or key at the same moment; read again and retry") from exc
-    return _outcome(verdict, None)
+    return outcome(verdict, None)
 
 
-def _forget(conn: Connection, workspace: str, source: str, decision: Decision) -> None:
+def forget(conn: Connection, workspace: str, source: str, decision: Decision) -> None:
     """What was held of a user and is not wanted any more: the connection has spoken again, or the reason is gone."""
     h = t.held.c
     of_here = delete(t.held).where(h.workspace == workspace)
@@ -118,7 +118,7 @@ def _forget(conn: Connection, workspace: str, source: str, decision: Decision) -
         conn.execute(of_here.where(h.subject_id.in_(ids), h.kind.in_(("role", "seat"))))
 
 
-def _outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
+def outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
     return Outcome(
         verdict.changes,
         error,
@@ -127,7 +127,7 @@ def _outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
     )
 
 
-def _writes(verdict: Verdict) -> bool:
+def writes(verdict: Verdict) -> bool:
     return any(before != after for before, after in (*verdict.users, *verdict.groups)) or any(
         isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits
     )

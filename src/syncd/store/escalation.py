@@ -25,31 +25,36 @@ from syncd.store.drafts import Verdict
 DOORS = frozenset({"api", "console"})
 
 
-def exceeded(conn: Connection, workspace: Workspace, actor: Actor, verdict: Verdict, now: datetime) -> Forbidden | None:
-    """The refusal if this verdict gives, or takes back by hand, what the actor does not hold."""
+def holder_of(conn: Connection, workspace: Workspace, actor: Actor, now: datetime) -> Holder | None:
+    """What the actor holds; None: she is not limited by it."""
     if actor.door not in DOORS or (actor.user is None and ALL in actor.allow):
         return None
-    by_hand = {
-        each[0]
-        for edit in verdict.edits
-        if isinstance(edit, UserEdit)
-        for each in (*(g.id for g in edit.grant), *edit.revoke)
-    }
-    moved = [(user, grant, how) for before, user in verdict.users for grant, how in _moved(before, user)]
-    if not by_hand and not moved:
+    if actor.user is None:
+        return Holder(f"token {actor.name}")
+    found = access.access(conn, workspace, actor.user, now)
+    if found is None:
+        return Holder(f"the user of token {actor.name}, who is gone,", person=True)
+    return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes)
+
+
+def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict) -> Forbidden | None:
+    """The refusal if this verdict gives, or takes back by hand, what the holder does not have."""
+    if holder is None:
         return None
-    holder = _holder(conn, workspace, actor, now)
+    edits = [edit for edit in verdict.edits if isinstance(edit, UserEdit)]
+    by_hand = {each[0] for edit in edits for each in (*(grant.id for grant in edit.grant), *edit.revoke)}
     for kind in sorted(by_hand):
         if not holder.manages(kind):
             return Forbidden(f"{holder.name} does not manage {_named(kind)}s: nothing was changed")
-    for user, grant, how in moved:
-        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
-        if lacking is not None:
-            through = f" (by rule {grant.name})" if grant.origin == "rule" else ""
-            return Forbidden(
-                f"{holder.name} may not {how} {user.name} the {_named(grant.kind)} {grant.value}{through}: that needs "
-                f"{lacking}; nothing was changed"
-            )
+    for before, user in verdict.users:
+        for grant, how in _moved(before, user):
+            lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+            if lacking is not None:
+                through = f" (by rule {grant.name})" if grant.origin == "rule" else ""
+                return Forbidden(
+                    f"{holder.name} may not {how} {user.name} the {_named(grant.kind)} {grant.value}{through}: that "
+                    f"needs {lacking}; nothing was changed"
+                )
     return None
 
 
@@ -66,15 +71,6 @@ def _moved(before: User | None, after: User) -> Iterator[tuple[Grant, str]]:
     for id, grant in earlier.items():
         if id not in later and grant.origin == "direct":
             yield grant, "take from"
-
-
-def _holder(conn: Connection, workspace: Workspace, actor: Actor, now: datetime) -> Holder:
-    if actor.user is None:
-        return Holder(f"token {actor.name}")
-    found = access.access(conn, workspace, actor.user, now)
-    if found is None:
-        return Holder(f"the user of token {actor.name}, who is gone,", person=True)
-    return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes)
 
 
 def _named(kind: str) -> str:
