@@ -43,7 +43,7 @@ from syncd.errors import ConfigError, UsageError
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.ldif_source import LdifConfig, LdifSource
 from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
-from syncd.settings import Settings
+from syncd.settings import Settings, outgoing
 from syncd.settings import model as written
 from syncd.store.clock import shared
 from syncd.store.engine import Database
@@ -53,6 +53,8 @@ from syncd.timers import Timers, TimerSettings
 from syncd.timetable import Timetable
 
 if TYPE_CHECKING:
+    from syncd.deliver.courier import Courier
+    from syncd.deliver.webhooks import Webhook
     from syncd.ldap.source import LdapSource
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -125,6 +127,21 @@ class App:
         settings = _timer_settings(self.settings, self.workspaces.values())
         return Timers(database, self.workspaces, clock, self.ids, settings)
 
+    def courier(self, database: Database, clock: Clock) -> Courier | None:
+        """What brings messages to who must hear them, for the worker; None if nobody wants any."""
+        found = [
+            _webhook(name, key, webhook)
+            for name, part in self.settings.workspaces.items()
+            for key, webhook in part.webhooks.items()
+        ]
+        if not found:
+            return None
+        from syncd.deliver.courier import Courier, Pauses  # noqa: PLC0415 - loads httpx
+
+        kept = self.settings.deliver
+        pauses = Pauses(kept.first_retry, kept.last_retry)
+        return Courier(database, {each.key: each for each in found}, clock, pauses)
+
     @property
     def timetables(self) -> dict[tuple[str, str], Timetable]:
         """When each directory is to be read, by (workspace, source)."""
@@ -145,7 +162,13 @@ class App:
         except ValueError:  # not an address in that sense: a path
             password = None
         own = Secret(unquote(password)) if password else None
-        return tuple(each for each in (own, *binds) if each)
+        hooks = [
+            secret
+            for part in self.settings.workspaces.values()
+            for webhook in part.webhooks.values()
+            for secret in webhook.secrets
+        ]
+        return tuple(each for each in (own, *binds, *hooks) if each)
 
     def command_line(self, workspace: str, user: str) -> Actor:
         return Actor("cli", user, workspace, source=ADMIN_SOURCE)
@@ -242,8 +265,16 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         passwords=_passwords(part.passwords),
         sign_ins=SignInPolicy(part.sign_ins.lock_after, part.sign_ins.lock_for, part.sign_ins.count_for),
         purge_after=loaded.retention.purge_after,
+        webhooks=tuple(part.webhooks),
         types=types,
     )
+
+
+def _webhook(workspace: str, name: str, given: outgoing.Webhook) -> Webhook:
+    from syncd.deliver.webhooks import Webhook  # noqa: PLC0415 - loads httpx
+
+    ca_file = None if given.ca_file is None else str(given.ca_file)
+    return Webhook(workspace, name, given.url, given.secrets, given.timeout.total_seconds(), ca_file)
 
 
 def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerSettings:

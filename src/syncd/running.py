@@ -70,6 +70,7 @@ def worker(config: Path, line: Connection) -> None:
             version("syncd"),
             settings.runs,
             settings.beat_file,
+            app.courier(database, clock),
         )
         metrics = Metrics("worker")
 

@@ -38,6 +38,7 @@ from syncd.timers import Timers
 from syncd.timetable import Timetable
 
 if TYPE_CHECKING:
+    from syncd.deliver.courier import Courier
     from syncd.store.queue import Queue
 
 TICK_S = 5
@@ -82,6 +83,7 @@ class Worker:
     release: str
     runs: int = 2
     beat_file: Path | None = None
+    courier: Courier | None = None
     _ending: threading.Event = field(default_factory=threading.Event)
     _under_way: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class Worker:
             if each.timetable:
                 self._scheduler.add_job(self._due, _Times(each.timetable), [each, ()], next_run_time=self._from(each))
         self._scheduler.start()
+        if self.courier is not None:
+            self.courier.start()
         ready()
         waited = float(SWEEP_S)
         try:
@@ -291,6 +295,8 @@ class Worker:
             if isinstance(each.source, Stoppable):
                 each.source.stop()
         self._scheduler.shutdown(wait=False)
+        if self.courier is not None:
+            self.courier.stop()
         ended = threading.Thread(target=self._drain, daemon=True)
         ended.start()
         ended.join(GRACE_S)

@@ -12,12 +12,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.deliver import signing
 from syncd.errors import ConfigError
 from syncd.settings import load
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 EXAMPLE = (CONFIG / "syncd.example.yaml").read_text(encoding="utf-8")
-ENV = {"CORP_PASSWORD": "hunter2"}
+ENV = {"CORP_PASSWORD": "hunter2", "HOOK_SECRET": signing.written(b"hook" * 8)}
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8),
     st.sampled_from(["ldap", "scim", "never", "1d", "5%", "unlimited", "userName pr", "[]", "0 3 * * *", "default"]),

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 from sqlalchemy.engine import make_url
 
+from syncd.deliver import signing
 from syncd.errors import ConfigError
 from syncd.settings import Settings, json_schema, load
 from syncd.settings import model as models
@@ -23,7 +24,8 @@ from syncd.settings.model import Block, LdapSource, LdifSource, ScimSource
 TESTS = Path(__file__).parent.parent
 MISTAKES = TESTS / "config_errors"
 CONFIG = TESTS.parent / "config"
-ENV = {"PASSWORD": "hunter2", "CORP_PASSWORD": "hunter2"}
+HOOK_SECRET = signing.written(b"hook" * 8)
+ENV = {"PASSWORD": "hunter2", "CORP_PASSWORD": "hunter2", "HOOK_SECRET": HOOK_SECRET}
 
 
 def settings_of(text: str, folder: Path, env: dict[str, str] | None = None) -> Settings:

@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType(
         "seat": ("access", "Seats: used, limit, waiting; assign and release"),
         "role": ("access", "Roles: what they permit, who has them; grant and revoke"),
         "token": ("tokens", "Tokens: create, list, show, rotate, revoke"),
+        "deliveries": ("deliveries", "What the application has not acknowledged yet"),
         "db": ("database", "The database: migrations, state, a copy"),
     }
 )

@@ -18,6 +18,7 @@ from syncd.cli import explaining
 from syncd.cli.session import (
     Session,
     act,
+    confirmed,
     json_line,
     moment,
     print_json,
@@ -36,7 +37,7 @@ from syncd.core.schema import Resolved, ResourceType
 from syncd.core.state import Grant, Link, User
 from syncd.errors import Conflict, InvalidValue, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
-from syncd.store import describe, listing
+from syncd.store import deliveries, describe, listing
 from syncd.store.commit import Outcome
 
 STATES = ("active", "pending", "locked", "suspended", "inactive", "deleted")
@@ -194,6 +195,25 @@ def restore(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson =
     now, workspace = current.now(), current.workspace
     why = reason or "restored at the command line"
     _change(ctx, who, lambda _, known: restoration(known, workspace, now, why), as_json, deleted=True)
+
+
+@user.command("revoke-sessions")
+def revoke_sessions(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False) -> None:
+    """Tell the application to end all her sessions. What she may do stays: she can sign in again."""
+    current = session(ctx)
+    workspace, now = current.workspace, current.now()
+    if not workspace.webhooks:
+        raise UsageError("nobody would hear of it: no webhook is configured (`webhooks:`, docs/offboarding.md)")
+    confirmed(f"End all sessions of {who}?", yes)
+    why = reason or "revoked at the command line"
+
+    def revoke(conn: describe.Conn) -> str:
+        id = describe.find_user(conn, workspace.name, who)
+        deliveries.revoke_sessions(conn, workspace, current.actor, id, why, now, current.app.ids)
+        return id
+
+    id = current.database.write_now(revoke)
+    say(f"{', '.join(workspace.webhooks)} will be told; `syncd deliveries list --user {id}` says until when not")
 
 
 # -- shared with access.py ---------------------------------------------------------------------------------------------------

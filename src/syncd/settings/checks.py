@@ -21,7 +21,19 @@ from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
 from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
-from syncd.settings.model import Directory, Http, Jwt, LdapSource, Missing, Policy, Rule, ScimSource, Source, Workspace
+from syncd.settings.model import (
+    Directory,
+    Http,
+    Jwt,
+    LdapSource,
+    Missing,
+    Policy,
+    Rule,
+    ScimSource,
+    Source,
+    Workspace,
+)
+from syncd.settings.outgoing import Deliver
 from syncd.settings.values import shown
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -58,6 +70,11 @@ def http(settings: Http) -> Iterator[Contradiction]:
         )
 
 
+def deliver(settings: Deliver) -> Iterator[Contradiction]:
+    if settings.last_retry < settings.first_retry:
+        yield ("deliver", "last_retry"), "is shorter than first_retry"
+
+
 def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Contradiction]:
     """`types` None: an extension's file is faulty, so nobody can say yet which attributes there are."""
     yield from _seats(part, known)
@@ -76,6 +93,7 @@ def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Co
             yield ("sources", name, *path), what
     yield from _rules(part, known)
     yield from _issuers(part)
+    yield from _webhooks(part)
 
 
 def _conditions(part: Workspace, types: Types) -> Iterator[Contradiction]:
@@ -160,6 +178,18 @@ def _issuers(part: Workspace) -> Iterator[Contradiction]:
             if same and all(jwt.claims[claim] == source.jwt.claims[claim] for claim in shared):
                 yield ("sources", name, "jwt", "claims"), f"a token may fit source '{other}' as well: tell them apart"
         seen.append((name, source.jwt))
+
+
+def _webhooks(part: Workspace) -> Iterator[Contradiction]:
+    for name, webhook in part.webhooks.items():
+        if not webhook.secrets:
+            yield (
+                ("webhooks", name),
+                "has no secret, so that nobody could tell its messages from others': give secret_files or secret_envs",
+            )
+        if len({each.reveal() for each in webhook.secrets}) < len(webhook.secrets):
+            key = "secret_files" if webhook.secret_files else "secret_envs"
+            yield ("webhooks", name, key), "names the same secret twice"
 
 
 def _switches(policy: Policy) -> Iterator[Contradiction]:

@@ -17,6 +17,7 @@ from syncd.core.secret import Secret
 from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
+from syncd.settings.outgoing import Deliver, Webhook
 from syncd.settings.values import (
     DN,
     Address,
@@ -482,6 +483,8 @@ class Workspace(Block):
     """Where changes come from, by name."""
     rules: tuple[Rule, ...] = ()
     """Who gets which roles, permissions, seats and data scopes."""
+    webhooks: dict[Name, Webhook] = Field(default_factory=dict)
+    """Who is told at once when somebody loses access, by name, and has to acknowledge it."""
 
 
 class File(Workspace):
@@ -499,6 +502,8 @@ class File(Workspace):
     """What connections and programs authenticate with."""
     retention: Retention = Retention.model_construct()
     """What is kept how long, after it is of no use any more."""
+    deliver: Deliver = Deliver.model_construct()
+    """How what is sent is tried again."""
     log: Log = Log.model_construct()
     """What `syncd serve` says on stderr."""
     timezone: TimeZone = UTC
@@ -518,6 +523,7 @@ class Settings:
     log: Log
     tokens: Tokens
     retention: Retention
+    deliver: Deliver
     timezone: tzinfo
     workspaces: dict[str, Workspace]
     types: dict[str, Types]  # the resource types of each workspace

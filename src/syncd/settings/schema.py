@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
 
-from syncd.settings import model
+from syncd.settings import model, outgoing
 
 
 class _AsWritten(GenerateJsonSchema):
@@ -36,7 +36,7 @@ def json_schema() -> dict[str, Any]:
 def _texts() -> dict[tuple[str, str], str]:
     """Of every key that has one, by (class, key)."""
     found = {}
-    for block in ast.parse(inspect.getsource(model)).body:
+    for block in (each for module in (model, outgoing) for each in ast.parse(inspect.getsource(module)).body):
         if isinstance(block, ast.ClassDef):
             for key, text in zip(block.body, block.body[1:], strict=False):
                 match key, text:

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 from syncd.core import permission
 from syncd.core.connection import ALGORITHMS
 from syncd.core.secret import Secret
+from syncd.deliver import signing
 from syncd.errors import SyncdError
 from syncd.ldap import dn
 from syncd.ldap.config import is_loopback, socket_path
@@ -189,6 +190,11 @@ def _secret_env(value: object, info: ValidationInfo) -> Secret:
     return Secret(text)
 
 
+def _hook_secret(secret: Secret) -> Secret:
+    signing.key_of(secret.reveal())
+    return secret
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     host: str
@@ -248,14 +254,15 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _keys_url(value: str) -> str:
-    parts = urlsplit(value)
-    local = parts.scheme == "http" and is_loopback(parts.hostname or "")
-    if not parts.hostname or parts.fragment or parts.username or not (parts.scheme == "https" or local):
-        raise ValueError(
-            f"{shown(value)} is not an address such as https://idp.example.org/keys; http:// is of this machine"
-        )
-    return value
+def _address_of(example: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        local = parts.scheme == "http" and is_loopback(parts.hostname or "")
+        if not parts.hostname or parts.fragment or parts.username or not (parts.scheme == "https" or local):
+            raise ValueError(f"{shown(value)} is not an address such as {example}; http:// is of this machine")
+        return value
+
+    return check
 
 
 def _permission(value: str) -> str:
@@ -397,10 +404,29 @@ SecretFile = Annotated[
 SecretEnv = Annotated[
     Secret, PlainValidator(_secret_env), WithJsonSchema({"type": "string", "description": "a variable's name"})
 ]
+HookSecretFile = Annotated[
+    Secret,
+    PlainValidator(lambda value, info: _hook_secret(_secret_file(value, info))),
+    WithJsonSchema({"type": "string", "description": "a path"}),
+]
+HookSecretEnv = Annotated[
+    Secret,
+    PlainValidator(lambda value, info: _hook_secret(_secret_env(value, info))),
+    WithJsonSchema({"type": "string", "description": "a variable's name"}),
+]
 Database = Annotated[str, PlainValidator(_database), _written("^(sqlite:///|postgresql://)", "sqlite:///var/syncd.db")]
 Address = Annotated[Bind, PlainValidator(parse_bind), _written(":[0-9]+$", "127.0.0.1:8080")]
 Network = Annotated[str, PlainValidator(_network), WithJsonSchema({"type": "string"})]
-KeysUrl = Annotated[str, AfterValidator(_keys_url), _written("^https?://", "https://idp.example.org/keys")]
+KeysUrl = Annotated[
+    str,
+    AfterValidator(_address_of("https://idp.example.org/keys")),
+    _written("^https?://", "https://idp.example.org/keys"),
+]
+HookUrl = Annotated[
+    str,
+    AfterValidator(_address_of("https://app.example.org/syncd")),
+    _written("^https?://", "https://app.example.org/syncd"),
+]
 Permission = Annotated[str, AfterValidator(_permission)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 LdapUrl = Annotated[str, PlainValidator(_ldap_url), _written("^ldap[si]?://", "ldaps://dc1.example.org")]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from syncd.core import revocation
 from syncd.core.actor import Actor
 from syncd.core.change import Change
 from syncd.core.schema import SYNCD_USER
@@ -25,6 +26,8 @@ PROV: Final = "urn:ietf:params:scim:event:prov:"
 FEED_ADD: Final = "urn:ietf:params:scim:event:feed:add"
 ASYNC_RESPONSE: Final = "urn:ietf:params:scim:event:misc:asyncresp"
 PURGED: Final = "urn:syncd:params:event:purged"  # the standard has no name for data that are gone for good
+REVOKED: Final = "urn:syncd:params:event:revoked"  # nor for what somebody lost by a change: core/revocation.py
+SESSIONS_REVOKED: Final = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"  # CAEP 1.0 section 3.1
 
 Events = dict[str, dict[str, Any]]  # event URI -> what it says
 _USABLE: Final = frozenset({"active", "locked"})  # a lock passes by itself: whoever is locked is not deactivated
@@ -49,8 +52,9 @@ def write(
     joined_or_left: Iterable[str],
     now: datetime,
     ids: Callable[[], str],
+    webhooks: Sequence[str] = (),
 ) -> None:
-    """The events of one batch. `joined_or_left`: groups whose members changed."""
+    """The events of one batch. `joined_or_left`: groups whose members changed; `webhooks`: who must hear of revocations."""
     changes: dict[str, list[Change]] = defaultdict(list)
     users: dict[str, tuple[User | None, User]] = {}
     groups: dict[str, tuple[Group | None, Group | None]] = {}
@@ -70,13 +74,39 @@ def write(
     txn = actor.txn
     for (endpoint, id), events in said.items():
         if events:
-            txn = tell(rows, f"/{endpoint}/{id}", id, events, now, ids(), txn)
+            jti = ids()
+            txn = tell(rows, f"/{endpoint}/{id}", id, events, now, jti, txn)
+            if REVOKED in events:
+                owe(rows, webhooks, jti, id, users[id][1].version, now, ids)
 
 
 def tell(rows: Rows, uri: str, subject_id: str, events: Events, now: datetime, jti: str, txn: str | None = None) -> str:
     """One event token about the resource at `uri`; returns its `txn`, which is its own id if none was given."""
     rows.insert(t.outbox, **row(uri, subject_id, events, now, jti, txn))
     return txn or jti
+
+
+def owe(
+    rows: Rows,
+    webhooks: Iterable[str],
+    event_id: str,
+    subject_id: str,
+    version: int,
+    now: datetime,
+    ids: Callable[[], str],
+) -> None:
+    """Each of these is to be told of this event, and has to acknowledge it."""
+    for name in webhooks:
+        rows.insert(
+            t.deliveries,
+            id=ids(),
+            webhook=name,
+            event_id=event_id,
+            subject_id=subject_id,
+            version=version,
+            created_at=now,
+            next_at=now,
+        )
 
 
 def row(uri: str, subject_id: str, events: Events, now: datetime, jti: str, txn: str | None) -> dict[str, Any]:
@@ -95,8 +125,10 @@ def row(uri: str, subject_id: str, events: Events, now: datetime, jti: str, txn:
 
 def _of_user(before: User | None, after: User, changes: Sequence[Change], verb: str) -> Events:
     was = before is not None and before.present
+    lost = revocation.of(before, after, changes) if was else None
+    revoked: Events = {} if lost is None else {REVOKED: lost}
     if not after.present:
-        return {f"{PROV}delete": {}} if was else {}
+        return {f"{PROV}delete": {}, **revoked} if was else {}
     usable = after.status in _USABLE
     if before is not None and not was:
         back: Events = {f"{PROV}activate": {}} if usable else {}
@@ -107,7 +139,7 @@ def _of_user(before: User | None, after: User, changes: Sequence[Change], verb: 
     events: Events = {f"{PROV}{verb}:notice": _notice(names, after.version)} if names else {}
     if usable != (before.status in _USABLE):
         events[f"{PROV}{'activate' if usable else 'deactivate'}"] = {}
-    return events
+    return events | revoked
 
 
 def _of_group(before: Group | None, after: Group | None, changes: Sequence[Change], verb: str) -> Events:

@@ -32,7 +32,9 @@ class Retention:
     run_details: timedelta | None = timedelta(days=7)  # set-aside entries and items of finished runs
     runs: timedelta | None = timedelta(days=400)
     activity: timedelta | None = None
-    delivered: timedelta | None = timedelta(days=7)  # events that were delivered; asynchronous requests that are done
+    delivered: timedelta | None = timedelta(
+        days=7
+    )  # events that were delivered, and deliveries that ended; asynchronous requests that are done
     undelivered: timedelta | None = timedelta(days=30)  # events nobody fetched
     tokens: timedelta | None = timedelta(days=90)  # after they expired or were revoked
     sign_ins: timedelta | None = timedelta(days=90)  # each report; the last ones are kept with the user
@@ -128,6 +130,13 @@ def _recorded() -> ColumnElement[bool]:
     return select(a.id).where(a.workspace == p.workspace, a.id == p.activity_id).exists()
 
 
+def _owed() -> ColumnElement[bool]:
+    """Somebody has not acknowledged this event yet."""
+    d, o = t.deliveries.c, t.outbox.c
+    same = and_(d.workspace == o.workspace, d.event_id == o.id)
+    return select(d.id).where(same, d.ended_at.is_(None)).exists()
+
+
 _Condition = Callable[[Connection, datetime], ColumnElement[bool]]
 _o, _k = t.outbox.c, t.tokens.c
 KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condition]] = {
@@ -137,13 +146,14 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
     "outbox": (
         t.outbox,
         lambda policy: policy.delivered,
-        lambda _, date: and_(_o.state == "delivered", _o.at < date),
+        lambda _, date: and_(_o.state == "delivered", _o.at < date, ~_owed()),
     ),
     "outbox_undelivered": (
         t.outbox,
         lambda policy: policy.undelivered,
-        lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date),
+        lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date, ~_owed()),
     ),
+    "deliveries": (t.deliveries, lambda policy: policy.delivered, lambda _, date: t.deliveries.c.ended_at < date),
     "requests": (t.requests, lambda policy: policy.delivered, lambda _, date: t.requests.c.done_at < date),
     "sign_ins": (
         t.sign_in_reports,

@@ -483,6 +483,41 @@ outbox = Table(
     Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
 )
 
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),  # the receiver knows it by this: the header webhook-id
+    Column("webhook", Text, nullable=False),
+    Column("event_id", Text, nullable=False),  # of the outbox, which says what is sent
+    Column("subject_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # of the user: what is told of one comes in this order
+    Column("created_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Instant, nullable=False),  # not before; while it is being sent, when that counts as lost
+    Column("last_at", Instant),  # when it was last sent
+    Column("last_status", Integer),  # what was answered then, if anything was
+    Column("last_error", Text),
+    Column("ended_at", Instant),  # NULL: outstanding
+    Column("ended_as", Text),  # acknowledged | discarded
+    PrimaryKeyConstraint("workspace", "id"),
+    Index(
+        "deliveries_due", "next_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")
+    ),
+    Index(
+        "deliveries_order",
+        "workspace",
+        "webhook",
+        "subject_id",
+        "version",
+        "id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("deliveries_ended", "ended_at"),
+    Index("deliveries_event", "workspace", "event_id"),
+)
+
 requests = Table(
     "requests",
     metadata,

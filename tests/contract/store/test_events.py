@@ -16,6 +16,7 @@ from syncd.core.seats import Pool
 from syncd.core.state import Link
 from syncd.store import tables as t
 from syncd.store.commit import commit
+from syncd.store.events import REVOKED
 
 PROV = "urn:ietf:params:scim:event:prov:"
 
@@ -44,6 +45,12 @@ def events(stage: Stage) -> dict[str, dict[str, Any]]:
     return {each["sub_id"]["uri"]: each["events"] for each in found}
 
 
+def lost(kind: str, status: str, version: int, **names: list[str]) -> dict[str, Any]:
+    none: dict[str, list[str]] = {name: [] for name in ("roles", "permissions", "data_scopes", "seats")}
+    said = {"kind": kind, "status": status, "version": version, "sign_in": kind != "access"}
+    return {REVOKED: {**said, **none, **names}}
+
+
 def test_a_user_from_the_first_day_to_the_last(stage: Stage) -> None:
     stage.do(user("u1", name="rosa", values={"name.givenName": "Rosa"}))
     [(uri, said)] = events(stage).items()
@@ -62,6 +69,7 @@ def test_a_user_from_the_first_day_to_the_last(stage: Stage) -> None:
     assert events(stage)["/Users/u1"] == {
         f"{PROV}patch:notice": {"version": 'W/"3"', "attributes": status},
         f"{PROV}deactivate": {},
+        **lost("deactivated", "inactive", 3),
     }
     stage.restate("u1", enabled=True).check()
     assert events(stage)["/Users/u1"] == {
@@ -69,7 +77,7 @@ def test_a_user_from_the_first_day_to_the_last(stage: Stage) -> None:
         f"{PROV}activate": {},
     }
     stage.do(UserEdit("u1", "local", facts={"deleted_at": stage.now}))
-    assert events(stage) == {"/Users/u1": {f"{PROV}delete": {}}}
+    assert events(stage) == {"/Users/u1": {f"{PROV}delete": {}, **lost("deleted", "deleted", 5)}}
     stage.do(UserEdit("u1", "local", facts={"deleted_at": None}))
     assert events(stage) == {"/Users/u1": {"urn:ietf:params:scim:event:feed:add": {}, f"{PROV}activate": {}}}
 
@@ -81,6 +89,7 @@ def test_suspended_is_told_as_deactivated_and_locked_is_not(stage: Stage) -> Non
     assert events(stage)["/Users/u1"] == {
         f"{PROV}patch:notice": {"version": 'W/"2"', "attributes": [f"{SYNCD_USER}:status"]},
         f"{PROV}deactivate": {},
+        **lost("suspended", "suspended", 2),
     }
     stage.do(UserEdit("u1", "local", facts={"suspended": None}))
     assert f"{PROV}activate" in events(stage)["/Users/u1"]
@@ -130,6 +139,9 @@ def test_access_by_rule_is_told(stage: Stage) -> None:
     assert events(stage)["/Users/u1"][f"{PROV}patch:notice"]["attributes"] == sorted(
         ["roles", "title", f"{SYNCD_USER}:seats", f"{SYNCD_USER}:waiting"]
     )
+    stage.restate("u1", values={"title": "bench"}).check()
+    said = events(stage)["/Users/u1"]
+    assert {REVOKED: said[REVOKED]} == lost("access", "active", 3, roles=["member"], seats=["desk"])
 
 
 def test_a_run_tells_as_a_request_does_and_nobodys_values(stage: Stage) -> None:

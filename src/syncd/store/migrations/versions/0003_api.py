@@ -1,4 +1,5 @@
-"""The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins.
+"""The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
+is outstanding.
 
 Revision ID: 0003
 """
@@ -16,7 +17,40 @@ branch_labels = None
 depends_on = None
 
 
+def _webhooks() -> None:
+    op.create_table(
+        "deliveries",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("webhook", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("subject_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("next_at", types.Instant(), nullable=False),
+        sa.Column("last_at", types.Instant(), nullable=True),
+        sa.Column("last_status", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("ended_at", types.Instant(), nullable=True),
+        sa.Column("ended_as", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    outstanding = sa.text("ended_at IS NULL")
+    op.create_index("deliveries_due", "deliveries", ["next_at"], sqlite_where=outstanding, postgresql_where=outstanding)
+    op.create_index(
+        "deliveries_order",
+        "deliveries",
+        ["workspace", "webhook", "subject_id", "version", "id"],
+        sqlite_where=outstanding,
+        postgresql_where=outstanding,
+    )
+    op.create_index("deliveries_ended", "deliveries", ["ended_at"])
+    op.create_index("deliveries_event", "deliveries", ["workspace", "event_id"])
+
+
 def upgrade() -> None:
+    _webhooks()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),
