@@ -13,7 +13,10 @@ from syncd.api import (
     lifecycle,
     me,
     openapi,
+    roles,
+    seats,
     signins,
+    tokens,
     users,
 )
 from syncd.api.endpoint import Edge, Endpoint
@@ -28,6 +31,9 @@ _TABLE = (
     *access.OPERATIONS,
     *grants.OPERATIONS,
     *groups.OPERATIONS,
+    *roles.OPERATIONS,
+    *seats.OPERATIONS,
+    *tokens.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

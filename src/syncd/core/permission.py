@@ -93,6 +93,25 @@ def limited(allow: frozenset[str], asked: str) -> bool:
     return limited_to(allow, resource, verb) is not None
 
 
+def exceeding(allow: frozenset[str], wanted: Iterable[str]) -> list[str]:
+    """Of these permissions those that go beyond `allow`, sorted: what its bearer cannot hand on.
+
+    `*` does not include `metrics:read`, which tells of other workspaces too.
+    """
+    return sorted(each for each in wanted if each not in allow and not _included(allow, each))
+
+
+def _included(allow: frozenset[str], wanted: str) -> bool:
+    if wanted in (ALL, METRICS_READ):
+        return False
+    resource, verb, attribute = _split(wanted)
+    for each in _verbs(verb):
+        limits = limited_to(allow, resource, each)
+        if limits is not None and (attribute is None or outside(limits, [attribute])):
+            return False
+    return True
+
+
 def outside(attributes: Collection[str] | None, paths: Iterable[str]) -> list[str]:
     """Of these canonical paths those that lie outside `attributes` (None: nothing does), sorted."""
     if attributes is None:

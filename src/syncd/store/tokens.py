@@ -86,6 +86,8 @@ def create(
         raise InvalidValue("a token must be allowed something: give it permissions, such as users:read")
     if not name.strip() or not source.strip():
         raise InvalidValue("a token needs a name and a source")
+    if _ID.fullmatch(name.strip()):
+        raise InvalidValue(f"{shown(name)} looks like the id of a token: give it a name that tells whose it is")
     if expires_at is not None and expires_at <= now:
         raise InvalidValue(f"token {shown(name)} would have expired already, at {expires_at.isoformat()}")
     token = Token(

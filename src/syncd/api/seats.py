@@ -1,0 +1,160 @@
+"""Seat pools: used, limit, who holds and who waits in which order; seats assigned and released by hand."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from syncd.api.each import Id
+from syncd.api.grants import GrantMade, GrantShown, direct_of, grant_of, shown
+from syncd.api.model import Instant, Model, Page, Paging, Reason, Text
+from syncd.api.operation import Answer, Call, Operation
+from syncd.api.paging import asked
+from syncd.api.users import found
+from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.change import UserEdit
+from syncd.errors import NotFound
+from syncd.store import holders, listing
+from syncd.store.holders import SeatHolder
+from syncd.store.listing import PoolReport
+from syncd.store.read import Connection
+
+
+class PoolShown(Model):
+    name: str
+    kind: str = Field(description="`internal`, `portal` or `add-on`; `removed`: still in use, no longer configured.")
+    used: int
+    limit: int | None = Field(description="null: unlimited.")
+    free: int | None = Field(description="null: unlimited.")
+    over: int = Field(description="How many more than the limit are used.")
+    waiting: int
+    when_full: Literal["refuse", "waitlist", "overage"]
+    requires: tuple[str, ...] = Field(description="Pools in which one must hold a seat to hold one here.")
+    required: bool = Field(description="Without a seat here the whole person is refused.")
+
+
+class PoolsShown(Model):
+    items: tuple[PoolShown, ...]
+
+
+class SeatHolderShown(Model):
+    id: str
+    userName: str
+    status: str
+    since: Instant
+    priority: int = Field(description="The lower is served first.")
+
+
+class SeatHolderPage(Page[SeatHolderShown]):
+    pass
+
+
+class ListHolders(Paging):
+    state: Literal["held", "waiting"] = Field(
+        default="held", description="`waiting`: in the order they will be served."
+    )
+
+
+class SeatAssigned(Model):
+    user: Id = Field(description="Her id.")
+    expires: Instant | None = Field(default=None, description="When it ends by itself.")
+    reason: Text = ""
+
+
+def list_(call: Call, conn: Connection) -> PoolsShown:
+    return PoolsShown(items=tuple(_shown(each, call) for each in listing.seat_pools(conn, call.workspace)))
+
+
+def show(call: Call, conn: Connection) -> PoolShown:
+    return _shown(pool(call, conn), call)
+
+
+def list_holders(call: Call, conn: Connection) -> SeatHolderPage:
+    query = call.asked(ListHolders)
+    known = pool(call, conn)
+    wanted = asked(call, query, "seat holders")
+    here = holders.of_pool(conn, call.workspace.name, known.pool, query.state == "held", wanted.limit, wanted.after)
+    page = wanted.page(SeatHolderPage, map(_holder, here.rows), here.more)
+    assert isinstance(page, SeatHolderPage)
+    return page
+
+
+def assign(call: Call, conn: Connection) -> GrantShown:
+    """A seat, or a place on the waiting list."""
+    said = call.said(SeatAssigned)
+    known = pool(call, conn)
+    user = found(call, conn, said.user)
+    made = grant_of(call, GrantMade(kind="seat", value=known.pool, expires=said.expires, reason=said.reason))
+    why = said.reason or f"assigned by {call.actor.name}"
+    outcome = call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, grant=(made,), why=why)])
+    after = outcome.users.get(user.id, user)
+    return next(each for each in shown(after, call) if (each.kind, each.value, each.origin, each.name) == made.id)
+
+
+def release(call: Call, conn: Connection) -> Answer:
+    known = pool(call, conn)
+    user = found(call, conn, call.id)
+    why = call.asked(Reason).reason or f"released by {call.actor.name}"
+    call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, revoke=direct_of(user, "seat", known.pool), why=why)])
+    return Answer()
+
+
+def pool(call: Call, conn: Connection) -> PoolReport:
+    name = call.param("pool")
+    known = {each.pool: each for each in listing.seat_pools(conn, call.workspace)}
+    if name not in known:
+        raise NotFound(f"there is no seat pool {name[:64]!r}: there are {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
+def _shown(report: PoolReport, call: Call) -> PoolShown:
+    known = call.workspace.pools.get(report.pool)
+    return PoolShown.model_validate(
+        {
+            **{"name": report.pool, "kind": report.kind, "used": report.used, "limit": report.limit},
+            "free": None if report.limit is None else max(0, report.limit - report.used),
+            **{"over": report.over, "waiting": report.waiting, "requires": report.requires},
+            "when_full": known.when_full if known else "refuse",
+            "required": known is not None and known.required,
+        }
+    )
+
+
+def _holder(each: SeatHolder) -> SeatHolderShown:
+    return SeatHolderShown(
+        id=each.id, userName=each.user_name, status=each.status, since=each.since, priority=each.priority
+    )
+
+
+OPERATIONS = (
+    Operation("GET", "/seats", "seats:read", list_, "Seat pools with their numbers", answer=PoolsShown),
+    Operation("GET", "/seats/{pool}", "seats:read", show, "One seat pool", answer=PoolShown),
+    Operation(
+        "GET",
+        "/seats/{pool}/holders",
+        "seats:read",
+        list_holders,
+        "Who holds a seat, or waits for one",
+        answer=SeatHolderPage,
+        query=ListHolders,
+        beside=True,
+    ),
+    Operation(
+        "POST",
+        "/seats/{pool}/holders",
+        "seats:write",
+        assign,
+        "Assign a seat, or a place on the waiting list",
+        answer=GrantShown,
+        body=SeatAssigned,
+    ),
+    Operation(
+        "DELETE",
+        "/seats/{pool}/holders/{id}",
+        "seats:write",
+        release,
+        "Release a seat that was assigned by hand",
+        query=Reason,
+    ),
+)
