@@ -313,11 +313,15 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
-        shows=Shows(source.show.roles_and_entitlements) if isinstance(source, written.ScimSource) else Shows(),
+        shows=_shows(source.show) if isinstance(source, written.ScimSource) else Shows(),
         dialect=str(policy),
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",
     )
+
+
+def _shows(show: written.Show) -> Shows:
+    return Shows(show.roles_and_entitlements, show.member_display)
 
 
 def _access(source: written.ScimSource) -> Access:

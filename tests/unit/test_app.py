@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from syncd.app import App, TimeOrderedIds, clock, compose
+from syncd.core.connection import Shows
 from syncd.core.seats import Pool
 from syncd.errors import ConfigError, DatabaseUnavailable, UsageError
 from syncd.ldap.source import LdapSource
@@ -24,7 +25,7 @@ seats:
 roles: {clerk: {permissions: [invoices.view]}}
 protected: ['userName eq "root"']
 sources:
-  okta: {kind: scim, may_grant: [admin], show: {roles_and_entitlements: true}}
+  okta: {kind: scim, may_grant: [admin], show: {roles_and_entitlements: true, member_display: false}}
   corp:
     kind: ldap
     url: ldap://127.0.0.1:1389
@@ -56,9 +57,7 @@ def test_a_workspace_is_built_of_core_values(tmp_path: Path) -> None:
     assert default.rules[0].scopes == ("unit=north", "unit=south")
     assert {"owner", "admin", "member", "viewer", "clerk"} == set(default.roles)
     assert default.roles["clerk"].where == f"{tmp_path / 'syncd.yaml'}:6"
-    assert (
-        default.source("okta").shows.roles_and_entitlements and not default.source("scim").shows.roles_and_entitlements
-    )
+    assert (default.source("okta").shows, default.source("scim").shows) == (Shows(True, False), Shows(False, True))
     assert default.protected[0][1]({"username": "root"}) and not default.protected[0][1]({"username": "ann"})
 
 

@@ -42,6 +42,7 @@ class Shows:
     """What a connection is shown where clients differ in what they bear."""
 
     roles_and_entitlements: bool = False  # named by discovery without being asked for
+    member_display: bool = True  # a member's name, without being asked for
 
 
 @dataclass(frozen=True, slots=True)

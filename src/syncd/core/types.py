@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
-from syncd.core.schema import GROUP, RULE_USER, USER, ResourceType, Schema
+from syncd.core.schema import GROUP, RULE_USER, USER, Attribute, ResourceType, Returned, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,23 @@ def extended(extensions: Iterable[Extension]) -> Types:
     if not given:
         return STANDARD
     return Types(*(_with(each, given) for each in (USER, GROUP, RULE_USER)))
+
+
+@lru_cache(256)
+def with_plain_members(types: Types) -> Types:
+    """The same, but a member's `display` comes on request only: for clients that compare what they get with what they sent,
+    and never send it (scim2-tester 0.5, utils.fields_equality).
+    """
+    schema = types.group.schema
+    attributes = tuple(_plain(each) if each.name == "members" else each for each in schema.attributes)
+    return replace(types, group=replace(types.group, schema=replace(schema, attributes=attributes)))
+
+
+def _plain(members: Attribute) -> Attribute:
+    parts = (
+        replace(each, returned=Returned.REQUEST) if each.name == "display" else each for each in members.sub_attributes
+    )
+    return replace(members, sub_attributes=tuple(parts))
 
 
 def _with(type: ResourceType, extensions: Iterable[Extension]) -> ResourceType:

@@ -26,7 +26,7 @@ from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
 from syncd.core.permission import named, outside
 from syncd.core.schema import ResourceType
-from syncd.core.types import Types
+from syncd.core.types import Types, with_plain_members
 from syncd.core.workspace import Workspace
 from syncd.errors import (
     Forbidden,
@@ -89,7 +89,9 @@ class Call:
 
     @property
     def types(self) -> Types:
-        return self.workspace.types
+        """As this connection is shown them."""
+        plain = not self.workspace.source(self.actor.source).shows.member_display
+        return with_plain_members(self.workspace.types) if plain else self.workspace.types
 
     @property
     def id(self) -> str:

@@ -89,10 +89,11 @@ def group(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Show
         spliced = b',"externalId":' + orjson.dumps(stored.external_id)
     if stored.members:
         homes = {"user": ("User", f"{base_url}/Users/"), "group": ("Group", f"{base_url}/Groups/")}
-        # Its `display` is returned on request only (core/schema.py), so it stands here where a projection may take it out.
+        # What comes on request only stands here where a projection may take it out.
+        named = not (shown.all and type.on_request("members.display"))
         members = [
             {"value": member.id, "$ref": homes[member.kind][1] + member.id, "type": homes[member.kind][0]}
-            | ({} if shown.all else {"display": member.display})
+            | ({"display": member.display} if named else {})
             for member in stored.members
         ]
         spliced += b',"members":' + orjson.dumps(members)

@@ -420,6 +420,8 @@ class Jwt(Block):
 class Show(Block):
     roles_and_entitlements: bool = False
     """Discovery names /Roles and /Entitlements in its lists. Not every client bears types that it cannot write."""
+    member_display: bool = True
+    """A group's members come with their names. Not every client bears a part of a member that it did not send."""
 
 
 class ScimSource(Connection):

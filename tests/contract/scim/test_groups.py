@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from syncd.core.change import GroupEdit, UserEdit
+from syncd.core.connection import Shows
 from syncd.core.state import Link
 
 from .conftest import GROUP_URN, Service
@@ -36,11 +38,10 @@ def test_create_read_and_delete(service: Service) -> None:
     assert (answer.status_code, answer.headers["location"]) == (201, group["meta"]["location"])
     assert (group["displayName"], group["externalId"], group["meta"]["version"]) == ("Sales", "g1", 'W/"1"')
     assert sorted(group["members"], key=lambda each: each["type"]) == [
-        {"value": inner["id"], "$ref": inner["meta"]["location"], "type": "Group"},
-        {"value": ann["id"], "$ref": ann["meta"]["location"], "type": "User"},
+        {"value": inner["id"], "$ref": inner["meta"]["location"], "type": "Group", "display": "inner"},
+        {"value": ann["id"], "$ref": ann["meta"]["location"], "type": "User", "display": "ann"},
     ]
-    shown = service.ask("GET", f"Groups/{group['id']}", attributes="members.display").json()
-    assert {each["display"] for each in shown["members"]} == {"ann", "inner"}
+    assert service.ask("GET", f"Groups/{group['id']}").json() == group
     seen = service.ask("GET", f"Users/{ann['id']}").json()
     assert seen["groups"] == [
         {"value": group["id"], "$ref": group["meta"]["location"], "display": "Sales", "type": "direct"}
@@ -49,6 +50,45 @@ def test_create_read_and_delete(service: Service) -> None:
     assert service.ask("GET", f"Groups/{group['id']}").status_code == 404
     assert "groups" not in service.ask("GET", f"Users/{ann['id']}").json()
     assert service.group("Sales", externalId="g1")["id"] != group["id"]
+
+
+def test_a_connection_may_be_spared_the_names_of_members(service: Service) -> None:
+    """For clients that compare members with what they sent; `/Schemas` says so, to that connection."""
+    group = service.group("Sales", service.user("ann")["id"])
+    own = replace(service.workspaces["default"].source("entra"), shows=Shows(member_display=False))
+    default = service.workspaces["default"]
+    service.workspaces["default"] = replace(default, sources={**default.sources, "entra": own})
+
+    def returned(token: str) -> str:
+        schema = service.ask("GET", f"Schemas/{GROUP_URN}", token=token).json()
+        (members,) = (each for each in schema["attributes"] if each["name"] == "members")
+        return str(next(each["returned"] for each in members["subAttributes"] if each["name"] == "display"))
+
+    def shown(token: str, **query: str) -> list[set[str]]:
+        one = service.ask("GET", f"Groups/{group['id']}", token=token, **query).json()
+        (of_list,) = service.ask("GET", "Groups", token=token, **query).json()["Resources"]
+        return [set(each["members"][0]) for each in (one, of_list)]
+
+    entra, plain = service.make_token("entra"), {"value", "$ref", "type"}
+    for _ in range(2):  # answered from what is remembered as well
+        assert (returned(entra), shown(entra)) == ("request", [plain, plain])
+        assert (returned(""), shown("")) == ("default", [{*plain, "display"}] * 2)
+    assert shown(entra, attributes="members.display") == [{"display"}] * 2
+    assert shown("", excludedAttributes="members.display") == [plain] * 2
+
+
+def test_a_member_who_is_renamed_shows_her_new_name(service: Service) -> None:
+    ann, inner = service.user("ann"), service.group("inner")
+    group = service.group("Sales", ann["id"], inner["id"])
+
+    def names() -> set[str]:
+        return {each["display"] for each in service.ask("GET", f"Groups/{group['id']}").json()["members"]}
+
+    assert names() == {"ann", "inner"}
+    service.patch(f"Users/{ann['id']}", {"op": "replace", "path": "userName", "value": "anna"})
+    assert names() == {"anna", "inner"}
+    service.patch(f"Groups/{inner['id']}", {"op": "replace", "path": "displayName", "value": "core"})
+    assert names() == {"anna", "core"}
 
 
 def test_nested_groups_show_as_indirect(service: Service) -> None:
