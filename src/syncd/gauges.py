@@ -270,6 +270,21 @@ def _deliveries(seen: Standing) -> Iterator[Metric]:
             for each in workspaces
         ],
     )
+    owed = [
+        ({"workspace": each.name, "webhook": name}, {one.webhook: one for one in each.owed}.get(name))
+        for each in workspaces
+        for name in sorted({*each.webhooks, *(one.webhook for one in each.owed)})
+    ]
+    yield _labelled(
+        "syncd_deliveries_outstanding",
+        "Revocations that a webhook has not acknowledged yet.",
+        [(one.outstanding if one else 0, labels) for labels, one in owed],
+    )
+    yield _labelled(
+        "syncd_delivery_oldest_age_seconds",
+        "Since the oldest revocation that a webhook has not acknowledged yet; 0 without one.",
+        [((seen.at - one.since).total_seconds() if one else 0, labels) for labels, one in owed],
+    )
     yield _labelled(
         "syncd_token_expiry_seconds",
         "Until the token of a connection expires, below 0 since it did. Not of tokens that last for ever.",

@@ -18,6 +18,7 @@ LATE = timedelta(minutes=30)
 EXPIRES_SOON = timedelta(days=14)
 EXPIRES_NOW = timedelta(days=2)
 UNCLAIMED = timedelta(minutes=15)
+UNACKNOWLEDGED = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,26 @@ def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Fi
     if since is not None and now - since > UNCLAIMED and any(n for s, n in workspace.outbox.items() if s != "new"):
         what = f"{workspace.outbox['new']:,} events wait, the oldest for {span((now - since).total_seconds())}"
         yield Finding("problem", f"{prefix}outbox", what, "look at the worker's log for deliveries that fail")
+    yield from _owed(prefix, workspace, now)
     for pool in workspace.pools:
         if pool.waiting:
             what = f"{pool.waiting:,} wait for a seat, {pool.used:,} of {pool.limit} are taken"
             yield Finding(
                 "notice", f"{prefix}seats {pool.pool}", what, f"`syncd seat list {pool.pool}`, or a higher limit"
             )
+
+
+def _owed(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Finding]:
+    for each in workspace.owed:
+        about = f"{prefix}webhook {each.webhook}"
+        if each.webhook not in workspace.webhooks:
+            what = f"not configured any more, and {each.outstanding:,} revocations were never acknowledged"
+            yield Finding("problem", about, what, f"`syncd deliveries discard --webhook {each.webhook}` gives them up")
+        elif now - each.since > UNACKNOWLEDGED:
+            why = f" ({each.why.partition(':')[0]})" if each.why else ""
+            waited = span((now - each.since).total_seconds())
+            what = f"{each.outstanding:,} revocations are not acknowledged, the oldest for {waited}{why}"
+            yield Finding("problem", about, what, "`syncd deliveries list`; look at the application's log")
 
 
 def span(seconds: float) -> str:

@@ -26,6 +26,7 @@ from deploy import commands, promql
 from deploy.files import DEPLOY, ROOT
 from syncd import sample
 from syncd.cli import main
+from syncd.deliver import signing
 
 RULES = DEPLOY / "prometheus" / "alerts.yaml"
 DASHBOARD = DEPLOY / "grafana" / "syncd.json"
@@ -71,6 +72,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
         "    path: corp.ldif\n", "    path: corp.ldif\n    schedule: {full: 1s}\n    missing: {suspend_after: 1s}\n", 1
     )
     text += f"http: {{bind: {base.removeprefix('http://')}}}\n"
+    text += "webhooks: {app: {url: 'http://127.0.0.1:1/', secret_files: hook}}\n"
+    (folder / "hook").write_text(signing.written(b"k" * 32), encoding="utf-8")
     (folder / "syncd.yaml").write_text(text, encoding="utf-8")
     company = sample.company(60, 20, 7)
     (folder / "corp.ldif").write_text("".join(sample.ldif(company)), encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from syncd.health import findings, punctuality, span
+from syncd.store.deliveries import Owed
 from syncd.store.leases import Process
 from syncd.store.listing import PoolReport
 from syncd.store.standing import ConnectionSeen, HeldSeen, RunSeen, SourceSeen, Standing, WorkspaceSeen
@@ -150,3 +151,15 @@ def test_a_source_that_nobody_ever_reads_is_a_notice() -> None:
 )
 def test_spans_are_rounded_down(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_revocations_that_nobody_acknowledges() -> None:
+    def about(**more: Any) -> list[tuple[str, str]]:
+        owed = Owed("app", 3, NOW - HOUR, "answered 500: oh dear")
+        return said(standing(owed=(replace(owed, **more),), webhooks=("app",)))
+
+    assert about() == [("problem", "webhook app")]
+    assert about(since=NOW - timedelta(minutes=4)) == []
+    assert about(webhook="old", since=NOW) == [("problem", "webhook old")]
+    [told] = findings(standing(owed=(Owed("app", 3, NOW - HOUR, "answered 500: oh dear"),), webhooks=("app",)), {})
+    assert told.what == "3 revocations are not acknowledged, the oldest for 60 min (answered 500)"

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from syncd.api import (
     access,
+    deliveries,
     grants,
     groups,
     lifecycle,
@@ -34,6 +35,7 @@ _TABLE = (
     *roles.OPERATIONS,
     *seats.OPERATIONS,
     *tokens.OPERATIONS,
+    *deliveries.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

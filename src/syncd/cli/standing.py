@@ -136,6 +136,9 @@ def _lines(standing: Standing, name: str, timetables: Timetables) -> Iterator[st
     if seen.outbox_since is not None:
         waiting += f", the oldest {span((standing.at - seen.outbox_since).total_seconds())} old"
     yield f"outbox  {waiting}"
+    for one in seen.owed:
+        since = span((standing.at - one.since).total_seconds())
+        yield f"webhook {one.webhook}: {one.outstanding:,} not acknowledged, the oldest {since} old"
     for each in seen.expiring[:3]:
         yield f"token   {each.name} expires {when(each.expires_at)}"
     if seen.sources:
@@ -205,6 +208,10 @@ def _json(standing: Standing, name: str, timetables: Timetables) -> dict[str, An
         "held": sum(each.items for each in seen.held),
         "sources": [_source_json(seen, each, standing, timetables) for each in seen.sources],
         "seats": [{"pool": p.pool, "used": p.used, "limit": p.limit, "waiting": p.waiting} for p in seen.pools],
+        "webhooks": [
+            {"webhook": one.webhook, "outstanding": one.outstanding, "oldest_at": one.since, "last_error": one.why}
+            for one in seen.owed
+        ],
         "outbox": {"events": dict(seen.outbox), "oldest_at": seen.outbox_since},
         "tokens": [{"connection": each.name, "expires_at": each.expires_at} for each in seen.expiring],
     }

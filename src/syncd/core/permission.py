@@ -29,6 +29,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "runs": ("read", "write"),  # write: approve and discard what a guard held
     "sources": ("read",),
     "tokens": ("read", "write"),
+    "deliveries": ("read", "write"),  # write: hurry what the application has not acknowledged, or give it up
     "sign-ins": ("read", "write"),  # write: report them; a failure too many locks
 }
 PLAIN = (

@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, literal, literal_column, or_, select, union_all
 
 from syncd.core.workspace import Workspace
-from syncd.store import facts
+from syncd.store import deliveries, facts
 from syncd.store import tables as t
+from syncd.store.deliveries import Owed
 from syncd.store.leases import Process, processes
 from syncd.store.listing import PoolReport
 
@@ -97,6 +98,8 @@ class WorkspaceSeen:
     outbox: Mapping[str, int]  # by state
     outbox_since: datetime | None  # the oldest event that nobody has taken yet
     expiring: tuple[ConnectionSeen, ...]
+    webhooks: tuple[str, ...] = ()  # that are configured
+    owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
 
     def held_of(self, source: str) -> int:
         return sum(each.items for each in self.held if each.source == source)
@@ -139,6 +142,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     groups = _groups(conn, names)
     pools = _pools(conn, shown)
     expiring = _expiring(conn, names, now)
+    owed = deliveries.owed(conn, names)
     runs: dict[tuple[str, str], list[RunSeen]] = defaultdict(list)
     firsts: dict[tuple[str, str], tuple[datetime | None, int]] = {}
     for batch in facts.batched(directories, _SOURCES_AT_ONCE):
@@ -173,6 +177,8 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                 {state: n for state, n, _ in outbox[each.name]},
                 next((since for state, _, since in outbox[each.name] if state == "new"), None),
                 tuple(expiring[each.name]),
+                each.webhooks,
+                tuple(owed.get(each.name, ())),
             )
             for each in shown
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,23 @@ def test_people_seats_and_events_are_counted(service: Service) -> None:
     assert scraped(service).value("syncd_outbox_oldest_age_seconds", workspace="default") == 3600
     assert seen.value("syncd_outbox_oldest_age_seconds", workspace="other") == 0
     assert [seen.value(f"syncd_{each}") for each in ("database_up", "ready")] == [1, 1]
+
+
+def test_revocations_that_wait_are_counted_by_webhook(service: Service) -> None:
+    service.workspaces["default"] = replace(service.workspaces["default"], webhooks=("app", "other"))
+    service.web = service.application()
+    service.ask("PATCH", f"/api/v1/users/{service.user('ann')['id']}", {"title": "Lead"})
+    assert service.ask("POST", f"/api/v1/users/{service.user('bob')['id']}/suspend").status_code == 200
+    with service.database.writing() as conn:
+        conn.execute(t.deliveries.delete().where(t.deliveries.c.webhook == "other"))
+    service.now += timedelta(minutes=7)
+    seen = scraped(service)
+    app, other = ({"workspace": "default", "webhook": name} for name in ("app", "other"))
+    assert seen.value("syncd_deliveries_outstanding", **app) == 1
+    assert seen.value("syncd_delivery_oldest_age_seconds", **app) == 420
+    assert seen.value("syncd_deliveries_outstanding", **other) == 0
+    assert seen.value("syncd_delivery_oldest_age_seconds", **other) == 0
+    assert seen.value("syncd_deliveries_outstanding", workspace="other", webhook="app") is None
 
 
 def test_a_source_that_keeps_its_schedule(service: Service) -> None:
