@@ -321,7 +321,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
 
 
 def _shows(show: written.Show) -> Shows:
-    return Shows(show.roles_and_entitlements, show.member_display)
+    return Shows(show.roles_and_entitlements, show.member_display, show.patched_group)
 
 
 def _access(source: written.ScimSource) -> Access:

@@ -43,6 +43,7 @@ class Shows:
 
     roles_and_entitlements: bool = False  # named by discovery without being asked for
     member_display: bool = True  # a member's name, without being asked for
+    patched_group: bool = False  # a PATCH of a group is answered with the whole group
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from syncd.auth import ACTOR, TOLERANCES
 from syncd.core.actor import Actor
+from syncd.core.connection import Shows
 from syncd.core.etag import etag
 from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
@@ -90,8 +91,12 @@ class Call:
     @property
     def types(self) -> Types:
         """As this connection is shown them."""
-        plain = not self.workspace.source(self.actor.source).shows.member_display
-        return with_plain_members(self.workspace.types) if plain else self.workspace.types
+        types = self.workspace.types
+        return types if self.shows.member_display else with_plain_members(types)
+
+    @property
+    def shows(self) -> Shows:
+        return self.workspace.source(self.actor.source).shows
 
     @property
     def id(self) -> str:

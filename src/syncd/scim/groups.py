@@ -104,7 +104,8 @@ async def replace_(call: Call) -> Response:
 async def patch(call: Call) -> Response:
     """204 unless attributes are asked for: Entra wants it so, and it spares rendering the members of a large group."""
     operations, shown, id = call.operations(await call.body()), selected(call.query()), call.id
-    silent = Shown(excluded=("members",)) if shown.all else shown
+    silent = shown.all and not call.shows.patched_group
+    read_again = Shown(excluded=("members",)) if silent else shown
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, own = _found(conn, call, id)
@@ -114,11 +115,11 @@ async def patch(call: Call) -> Response:
         others, member_edits = split_members(formed)
         said = difference(document, apply_patch(document, others, type), others, type)
         wanted = membership(_by_id(conn, call, id, member_edits))
-        return _state(conn, call, stored, own, said, wanted, silent)
+        return _state(conn, call, stored, own, said, wanted, read_again)
 
-    stored = await call.write(work, 204 if shown.all else 200)
+    stored = await call.write(work, 204 if silent else 200)
     assert stored is not None
-    if shown.all:
+    if silent:
         return Response(status_code=204, headers={"ETag": etag(stored.version), "Location": _location(call, id)})
     body = render.group(stored, call.context.base_url, call.types.group, shown)
     return answer(body, stored, _location(call, id))

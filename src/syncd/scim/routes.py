@@ -96,20 +96,17 @@ def writes_of(context: Context) -> Writes:
 async def _config(call: Call) -> Response:
     _refuse_filter(call)
     asked = frozenset(name.lower() for name in call.query().attributes)
-    if _shows_catalogue(call):
+    if call.shows.roles_and_entitlements:
         asked |= {"rolesandentitlements"}
     config = discovery.service_provider_config(call.context.base_url, asked)
     return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 
 
-def _shows_catalogue(call: Call) -> bool:
-    return call.workspace.source(call.actor.source).shows.roles_and_entitlements
-
-
 def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
     async def handle(call: Call) -> Response:
         _refuse_filter(call)
-        found = [orjson.dumps(each) for each in make(call.types, call.context.base_url, _shows_catalogue(call))]
+        listed = make(call.types, call.context.base_url, call.shows.roles_and_entitlements)
+        found = [orjson.dumps(each) for each in listed]
         return Response(list_response(len(found), 1, found), media_type=MEDIA_TYPE)
 
     return handle

@@ -422,6 +422,8 @@ class Show(Block):
     """Discovery names /Roles and /Entitlements in its lists. Not every client bears types that it cannot write."""
     member_display: bool = True
     """A group's members come with their names. Not every client bears a part of a member that it did not send."""
+    patched_group: bool = False
+    """A PATCH of a group is answered 200 with the whole group, all its members, rather than 204."""
 
 
 class ScimSource(Connection):
