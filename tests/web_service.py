@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
+from argon2 import PasswordHasher
 from starlette.applications import Starlette
 
 from syncd.core.access import Role
@@ -20,6 +21,7 @@ from syncd.core.schema import RULE_USER, SYNCD_USER
 from syncd.core.seats import Pool
 from syncd.core.state import Grant, Link
 from syncd.core.workspace import SourcePolicy, Workspace
+from syncd.passwords import Passwords
 from syncd.store import describe, tokens
 from syncd.store.commit import Outcome, commit
 from syncd.store.engine import Database
@@ -27,6 +29,7 @@ from syncd.store.migrate import upgrade
 from syncd.web import create_web
 
 T = TypeVar("T")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 BASE = "http://syncd.test"
 USER_URN = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP_URN = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -77,7 +80,14 @@ class Service:
     def application(self, token_cache_s: float = 0, **options: Any) -> Starlette:
         """Tokens are looked up anew for each request, unless a test says otherwise."""
         return create_web(
-            self.database, self.workspaces, lambda: self.now, self.ids, BASE, token_cache_s=token_cache_s, **options
+            self.database,
+            self.workspaces,
+            lambda: self.now,
+            self.ids,
+            BASE,
+            token_cache_s=token_cache_s,
+            passwords=Passwords(CHEAP),
+            **options,
         )
 
     def ids(self) -> str:

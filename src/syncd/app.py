@@ -391,7 +391,9 @@ def _pool(name: str, seat: written.Seat) -> Pool:
 
 def _passwords(given: written.Passwords) -> PasswordPolicy:
     forbidden = frozenset(map(fold, given.forbidden_file or ()))
-    return PasswordPolicy(given.min_length, forbidden, given.beside_provider)
+    return PasswordPolicy(
+        given.min_length, forbidden, given.beside_provider, given.attempts_per_minute, given.reset_for
+    )
 
 
 def _precedence(part: written.Workspace, types: Types) -> Precedence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,10 +13,12 @@ from starlette.requests import Request
 
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
+from syncd.passwords import Passwords
 from syncd.store import keys
 from syncd.store.engine import Database
 from syncd.store.memory import Memory
 from syncd.store.read import Connection
+from syncd.throttle import Buckets
 
 T = TypeVar("T")
 CURSOR_KEY: Final = "cursor"
@@ -33,6 +36,9 @@ class Context:
     clock: Callable[[], datetime]
     ids: Callable[[], str]
     base_url: str
+    passwords: Passwords = field(default_factory=Passwords, repr=False)
+    attempts: Buckets = field(default_factory=Buckets, repr=False)  # to guess something, by whom it is about
+    monotonic: Callable[[], float] = time.monotonic
     memory: Memory = field(default_factory=Memory, repr=False)
     _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 

@@ -39,6 +39,7 @@ from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
 from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
+from syncd.passwords import Passwords
 from syncd.scim.direct import Direct
 from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, error
 from syncd.scim.later import Later
@@ -67,6 +68,7 @@ def create_web(
     timetables: Timetables = MappingProxyType({}),
     needs_worker: bool = False,
     authentication: Policy = Policy(),
+    passwords: Passwords | None = None,
 ) -> Starlette:
     """The application. `workspaces`: by name; `public_url`: how others reach it, such as `https://syncd.example.org`.
 
@@ -74,11 +76,12 @@ def create_web(
     verified token is not looked up again, and so how long a revoked one may go on. `routes` come after SCIM's and stand
     behind the same authentication. `timetables`: when each source is to be read, for who asks how late it is.
     `needs_worker`: not ready without a worker's heartbeat, since nobody else would run one. `authentication`: limits and
-    lifetimes.
+    lifetimes. `passwords`: what hashes them.
     """
     authenticator = Authenticator(database, workspaces, clock, token_cache_s, authentication)
     issuer = public_url.rstrip("/")
-    context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX)
+    hasher = passwords or Passwords()
+    context = Context(database, workspaces, clock, ids, public_url.rstrip("/") + PREFIX, passwords=hasher)
     later = Later(writes_of(context), authenticator.tolerated)
     api = replace(context, base_url=issuer + API)
     metrics = Metrics()

@@ -114,10 +114,12 @@ class Endpoint:
             base_url=context.base_url,
             cursor_key=await context.cursor_key(),
         )
+        if operation.prepare is not None:
+            call = replace(call, prepared=await operation.prepare(call, context))
         if not operation.writes:
             find = context.scan if operation.beside else context.database.read
             return _response(await find(lambda conn: _rendered(operation, call, conn)))
-        key = None if dry_run or operation.method != "POST" else _idempotency_key(request)
+        key = None if dry_run or operation.method != "POST" or not operation.once else _idempotency_key(request)
         if key is None:
             return _response(await self._written(operation, call))
         digest = hashlib.sha256(

@@ -166,7 +166,7 @@ def _parameters(each: Operation, refs: dict[_Key, Any], schemas: dict[str, Any])
             yield described
     if each.writes:
         yield _DRY
-    if each.method == "POST":
+    if each.method == "POST" and each.once:
         yield _ONCE
     if each.versioned and each.writes:
         yield _IF_MATCH

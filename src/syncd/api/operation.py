@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -15,12 +15,14 @@ from syncd.core.change import Edit
 from syncd.core.etag import etag, names
 from syncd.core.workspace import Workspace
 from syncd.errors import NotFound, StaleVersion, SyncdError
+from syncd.serving import Context
 from syncd.store.commit import Outcome, commit
 from syncd.store.read import Connection
 
 PREFIX: Final = "/api/v1"
 AUTHENTICATED: Final = ""  # the permission of what every token may ask
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R")
 
 
 class Recorded(Exception):
@@ -60,6 +62,7 @@ class Call:
     if_match: str | None
     base_url: str
     cursor_key: bytes = b""
+    prepared: object = None  # what the operation's `prepare` made
 
     @property
     def id(self) -> str:
@@ -82,6 +85,11 @@ class Call:
         assert isinstance(self.body, model)
         return self.body
 
+    def ready(self, kind: type[R]) -> R:
+        """What `prepare` made."""
+        assert isinstance(self.prepared, kind)
+        return self.prepared
+
     def must_match(self, version: int) -> None:
         """If-Match (RFC 7232 section 3.1). Raises StaleVersion."""
         if self.if_match is not None and not names(self.if_match, version):
@@ -95,6 +103,7 @@ class Call:
         return outcome
 
 
+Prepare = Callable[[Call, Context], Awaitable[object]]
 Handler = Callable[[Call, Connection], "BaseModel | Answer"]
 
 
@@ -104,7 +113,8 @@ class Operation:
 
     `errors`: statuses it answers beside those of every operation. `beside`: a read that may walk over many rows, done
     where it makes nobody wait. `versioned`: it has an ETag, and obeys If-Match if it writes. `secret`: fields of the answer
-    that are shown once and never kept, not even for a repeated Idempotency-Key.
+    that are shown once and never kept, not even for a repeated Idempotency-Key. `once`: whether it takes one; not where the
+    body is secret or each attempt counts. `prepare`: work that belongs in no transaction, such as hashing, done before.
     """
 
     method: str
@@ -121,6 +131,8 @@ class Operation:
     versioned: bool = False
     secret: tuple[str, ...] = ()
     media: str = "application/json"
+    once: bool = True
+    prepare: Prepare | None = None
 
     @property
     def writes(self) -> bool:

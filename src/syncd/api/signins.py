@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from syncd.api.model import Instant, Model, Page, Paging
 from syncd.api.operation import Call, Operation
@@ -20,18 +20,20 @@ from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 
+def _address(value: object) -> object:
+    if value is not None and (not isinstance(value, str) or "%" in value):
+        raise ValueError("an address is text without a zone, such as 192.0.2.7")
+    return value
+
+
+Address = Annotated[IPv4Address | IPv6Address | None, BeforeValidator(_address)]
+
+
 class ReportSignIn(Model):
     outcome: Literal["success", "failure"]
     at: Instant | None = Field(default=None, description="When it was; without it, now. May be in the past.")
-    address: IPv4Address | IPv6Address | None = Field(default=None, description="Where she came from.")
+    address: Address = Field(default=None, description="Where she came from.")
     second_factor: bool | None = Field(default=None, description="Whether a second factor was used.")
-
-    @field_validator("address", mode="before")
-    @classmethod
-    def _is_text(cls, value: object) -> object:
-        if value is not None and (not isinstance(value, str) or "%" in value):
-            raise ValueError("an address is text, such as 192.0.2.7")
-        return value
 
 
 class SignedIn(Model):

@@ -5,7 +5,7 @@ What is stated here belongs to the source `local`; values that another source ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -24,14 +24,26 @@ from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
 from syncd.core.signins import SignIns
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidSyntax, InvalidValue, NotFound
-from syncd.store import describe, people, signins
+from syncd.store import describe, passwords, people, signins
 from syncd.store.pages import Order, Window
+from syncd.store.passwords import Kept
 from syncd.store.people import Person
 from syncd.store.read import Connection
 
 Status = Literal["active", "pending", "locked", "suspended", "inactive", "deleted"]
 _OURS: Final = frozenset(
-    {"id", "status", "suspended", "locked_until", "deleted_at", "created_at", "modified_at", "version", "sign_ins"}
+    {
+        "id",
+        "status",
+        "suspended",
+        "locked_until",
+        "deleted_at",
+        "created_at",
+        "modified_at",
+        "version",
+        "sign_ins",
+        "password",
+    }
 )
 # What SCIM clients state of themselves, or what here is a thing of its own.
 _NOT_HERE: Final = {
@@ -96,6 +108,14 @@ class SignInsShown(Model):
     failed_address: str | None
 
 
+class PasswordShown(Model):
+    """That there is a password, and nothing of it."""
+
+    set_at: Instant
+    source: str = Field(description="Who set it: `local`, or the connection that sent it.")
+    must_change: bool = Field(description="Somebody else chose it, so that she has to choose another.")
+
+
 class UserShown(BaseModel):
     """A user: the attributes of SCIM, and what syncd knows of her."""
 
@@ -109,6 +129,7 @@ class UserShown(BaseModel):
     created_at: Instant
     modified_at: Instant
     version: int
+    password: PasswordShown | None = Field(description="That syncd keeps one; changes without a new version.")
     sign_ins: SignInsShown = Field(description="They change without a new version.")
 
 
@@ -152,8 +173,7 @@ def list_(call: Call, conn: Connection) -> UserPage:
     states = (query.status,) if query.status else ()
     window = Window(wanted.limit, keyset=True, after=wanted.after)
     found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states)
-    signed_in = signins.of(conn, call.workspace.name, (row.id for row in found.rows))
-    page = wanted.page(UserPage, (shown(row, signed_in.get(row.id)) for row in found.rows), found.more)
+    page = wanted.page(UserPage, shown(call, conn, found.rows), found.more)
     assert isinstance(page, UserPage)
     return page
 
@@ -211,14 +231,27 @@ def answered(call: Call, conn: Connection, id: str, status: int | None = None) -
     person = people.get(conn, call.workspace, id, call.now)
     if person is None:
         raise NotFound(f"there is no user {id[:64]!r}")
-    signed_in = signins.of(conn, call.workspace.name, [id]).get(id)
-    return Answer(shown(person, signed_in), person.version, f"/users/{id}", status)
+    return Answer(shown(call, conn, [person])[0], person.version, f"/users/{id}", status)
 
 
-def shown(person: Person, signed_in: SignIns | None = None) -> UserShown:
+def shown(call: Call, conn: Connection, people: Sequence[Person]) -> list[UserShown]:
+    ids = [each.id for each in people]
+    signed_in = signins.of(conn, call.workspace.name, ids)
+    kept = passwords.of(conn, call.workspace.name, ids)
+    return [_shown(each, signed_in.get(each.id, signins.NONE), kept.get(each.id)) for each in people]
+
+
+def _shown(person: Person, signed_in: SignIns, password: Kept | None) -> UserShown:
     document = {name: value for name, value in orjson.loads(person.document).items() if name not in _NOT_HERE}
-    ours = {name: getattr(person, name) for name in UserShown.model_fields if name != "sign_ins"}
-    return UserShown(**{**document, **ours, "sign_ins": sign_ins_shown(signed_in or signins.NONE)})
+    beside = {"sign_ins": sign_ins_shown(signed_in), "password": password_shown(password)}
+    ours = {name: getattr(person, name) for name in UserShown.model_fields if name not in beside}
+    return UserShown(**{**document, **ours, **beside})
+
+
+def password_shown(kept: Kept | None) -> PasswordShown | None:
+    if kept is None:
+        return None
+    return PasswordShown(set_at=kept.set_at, source=kept.source, must_change=kept.must_change)
 
 
 def sign_ins_shown(known: SignIns) -> SignInsShown:

@@ -79,10 +79,17 @@ def _facts(user: Json) -> Iterator[tuple[str, Any]]:
     yield "waiting for", [f"{each['value']} ({each['position']} of {each['queue']})" for each in user["waiting"]]
     yield "groups", [each["display"] for each in user["groups"]]
     yield "sources", [each["source"] for each in user["links"]]
+    yield "password", _password(user["password"])
     yield "last sign-in", _signed_in(user["sign_ins"])
     yield "failed attempts", _failed(user["sign_ins"])
     yield "created", user["created_at"]
     yield "version", user["version"]
+
+
+def _password(kept: Json | None) -> str:
+    if kept is None:
+        return "none here"
+    return f"set {when(kept['set_at'])} by {kept['source']}{', to be changed' if kept['must_change'] else ''}"
 
 
 def _signed_in(known: Json) -> str:

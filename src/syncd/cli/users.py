@@ -27,17 +27,20 @@ from syncd.cli.session import (
     session,
     show,
     show_rows,
+    when,
 )
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import parse_filter
+from syncd.core.password import barred, faults, names_of
 from syncd.core.resource import canonical_value
 from syncd.core.schema import Resolved, ResourceType
+from syncd.core.secret import Secret
 from syncd.core.state import Grant, Link, User
-from syncd.errors import Conflict, InvalidValue, UsageError
+from syncd.errors import Conflict, InvalidValue, Refused, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
-from syncd.store import deliveries, describe, listing
+from syncd.store import deliveries, describe, listing, passwords, resets
 from syncd.store.commit import Outcome
 
 STATES = ("active", "pending", "locked", "suspended", "inactive", "deleted")
@@ -142,6 +145,77 @@ def unsuspend(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson
     """Lift an admin's hold."""
     why = reason or "hold lifted at the command line"
     _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"suspended": None}, why=why), as_json)
+
+
+@user.command("set-password")
+def set_password(
+    ctx: typer.Context,
+    who: Who,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read it from standard input, for scripts.")] = False,
+    must_change: Annotated[bool, typer.Option("--must-change", help="She has to choose another.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Set the password of a user who has no identity provider. It is asked for twice and never shown."""
+    from syncd.passwords import Passwords  # noqa: PLC0415 - loads argon2
+
+    current = session(ctx)
+    with current.database.reading() as conn:
+        known = _may_have_password(current, conn, who)
+    typed = Secret(sys.stdin.readline().rstrip("\r\n") if stdin else _asked_twice())
+    wrong = faults(typed, current.workspace.passwords, names_of(known))
+    if wrong:
+        raise UsageError(f"the password is not good enough: {'; '.join(wrong)}")
+    hash, why = Passwords().hash_now(typed), reason or "set at the command line"
+
+    def put(conn: describe.Conn) -> None:
+        again = _may_have_password(current, conn, known.id)
+        resets.forget(conn, current.workspace.name, again.id)
+        passwords.put(
+            conn,
+            current.actor,
+            again.id,
+            again.name,
+            hash,
+            current.now(),
+            current.app.ids,
+            why=why,
+            must_change=must_change,
+        )
+
+    current.database.write_now(put)
+    say(f"password of {known.name} set")
+
+
+@user.command("reset-password")
+def reset_password(ctx: typer.Context, who: Who, reason: Reason = "") -> None:
+    """Print a token, once, with which the user chooses a new password (POST /api/v1/password-resets)."""
+    current = session(ctx)
+    until = current.now() + current.workspace.passwords.reset_for
+
+    def make(conn: describe.Conn) -> str:
+        known = _may_have_password(current, conn, who)
+        why = reason or "asked for at the command line"
+        return resets.make(conn, current.actor, known.id, known.name, current.now(), until, current.app.ids, why)
+
+    text = current.database.write_now(make)
+    say(f"good until {when(until)} (UTC), for one use; what was made before has ended")
+    print(text)
+
+
+def _may_have_password(current: Session, conn: describe.Conn, who: str) -> User:
+    """Raises Refused for whoever signs in elsewhere, Conflict for a deleted user."""
+    known = describe.user_facts(conn, current.workspace, describe.find_user(conn, current.workspace.name, who))
+    if not known.present:
+        raise Conflict(f"{known.name} is deleted: `syncd user restore` brings her back")
+    why = barred(known, current.workspace.passwords, lambda name: current.workspace.source(name).passwords)
+    if why is not None:
+        raise Refused(why)
+    return known
+
+
+def _asked_twice() -> str:
+    typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return typed
 
 
 @user.command()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 
 from syncd.core.actor import ADMIN_SOURCE
@@ -77,11 +78,16 @@ _COMMON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PasswordPolicy:
-    """`forbidden`: further passwords, folded. `beside_provider`: also who signs in elsewhere may have one here."""
+    """`forbidden`: further passwords, folded. `beside_provider`: also who signs in elsewhere may have one here.
+
+    `attempts_per_minute`: that are looked at, for one user. `reset_for`: how long a token to choose a new one lasts.
+    """
 
     min_length: int = 12
     forbidden: frozenset[str] = frozenset()
     beside_provider: bool = False
+    attempts_per_minute: int = 10
+    reset_for: timedelta = timedelta(hours=1)
 
 
 def prepared(password: Secret) -> str:

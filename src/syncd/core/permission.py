@@ -30,6 +30,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "sources": ("read",),
     "tokens": ("read", "write"),
     "deliveries": ("read", "write"),  # write: hurry what the application has not acknowledged, or give it up
+    "passwords": ("verify", "write"),  # write: set, reset and remove those of people who are no more than the bearer
     "sign-ins": ("read", "write"),  # write: report them; a failure too many locks
 }
 PLAIN = (

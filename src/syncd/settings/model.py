@@ -218,6 +218,10 @@ class Passwords(Block):
     """Passwords that are refused beside the common ones that syncd knows, one a line."""
     beside_provider: bool = False
     """Who comes from a directory or an identity provider may have a password here too."""
+    attempts_per_minute: Annotated[int, Field(ge=1)] = 10
+    """Passwords that are looked at for one user; ten times as many from one address. More are answered 429."""
+    reset_for: Duration = timedelta(hours=1)
+    """How long a link to choose a new password lasts."""
 
 
 class Limit(Block):

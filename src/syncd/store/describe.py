@@ -23,8 +23,9 @@ from syncd.core.signins import SignIns
 from syncd.core.state import STAGES, Grant, Link, Membership, Seat, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
-from syncd.store import facts, signins
+from syncd.store import facts, passwords, signins
 from syncd.store import tables as t
+from syncd.store.passwords import Kept
 from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
 
@@ -57,6 +58,14 @@ def find_user(conn: Connection, workspace: str, who: str, deleted: bool = False)
         if owners:
             return str(owners[0])
     raise NotFound(_no_user(conn, workspace, who, deleted))
+
+
+def user_named(conn: Connection, workspace: str, user_name: str) -> str | None:
+    """The id of the undeleted user of exactly this userName, compared without case."""
+    u = t.users.c
+    named = select(u.id).where(u.workspace == workspace, u.user_name_key == fold(user_name), u.status != "deleted")
+    found: str | None = conn.scalar(named)
+    return found
 
 
 def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
@@ -129,6 +138,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "suspended_because": user.suspended,
         "locked_until": user.locked_until,
         "deleted_at": user.deleted_at,
+        "password": _password(passwords.find(conn, workspace.name, id)),
         "sign_ins": _sign_ins(signins.of(conn, workspace.name, [id]).get(id, signins.NONE)),
         "roles": [_grant(grant) for grant in live if grant.kind == "role"],
         "permissions": list(_permissions(live, workspace)),
@@ -145,6 +155,13 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "created_at": user.created_at,
         "version": user.version,
     }
+
+
+def _password(kept: Kept | None) -> Json | None:
+    """That there is one, and nothing of it."""
+    if kept is None:
+        return None
+    return {"set_at": kept.set_at, "source": kept.source, "must_change": kept.must_change}
 
 
 def _sign_ins(known: SignIns) -> Json:

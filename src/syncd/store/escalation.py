@@ -58,6 +58,25 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict) -> F
     return None
 
 
+def outranked(conn: Connection, workspace: Workspace, actor: Actor, user: User, now: datetime) -> Forbidden | None:
+    """The refusal if this user holds what the actor does not: whoever can sign in as her holds it too."""
+    holder = holder_of(conn, workspace, actor, now)
+    if holder is None:
+        return None
+    if not holder.manages("seat"):
+        return Forbidden(f"{holder.name} does not manage users: nothing was changed")
+    for grant in user.grants:
+        if grant.expires_at is not None and grant.expires_at <= now:
+            continue
+        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+        if lacking is not None:
+            return Forbidden(
+                f"{holder.name} may not sign in as {user.name}, who has the {_named(grant.kind)} {grant.value}: that needs "
+                f"{lacking}; nothing was changed"
+            )
+    return None
+
+
 def _moved(before: User | None, after: User) -> Iterator[tuple[Grant, str]]:
     """What is given, or given for longer; and what is taken back by hand."""
     earlier = {grant.id: grant for grant in before.grants} if before else {}

@@ -5,12 +5,14 @@ The hash is made outside the transaction (passwords.py); here it is only kept. W
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
 from syncd.core.actor import Actor
+from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record, upsert
 from syncd.store.facts import Rows
@@ -35,6 +37,20 @@ def find(conn: Connection, workspace: str, user_id: str) -> Kept | None:
         select(p.hash, p.source, p.set_at, p.must_change).where(p.workspace == workspace, p.user_id == user_id)
     ).first()
     return None if row is None else Kept(*row)
+
+
+def of(conn: Connection, workspace: str, user_ids: Iterable[str]) -> dict[str, Kept]:
+    """Those of these users who have one."""
+    p = t.passwords.c
+    found: dict[str, Kept] = {}
+    for ids in facts.batched(sorted(set(user_ids))):
+        rows = conn.execute(
+            select(p.user_id, p.hash, p.source, p.set_at, p.must_change).where(
+                p.workspace == workspace, p.user_id.in_(ids)
+            )
+        )
+        found |= {row.user_id: Kept(*row[1:]) for row in rows}
+    return found
 
 
 def put(

@@ -166,6 +166,11 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
         lambda policy: policy.tokens,
         lambda _, date: or_(_k.revoked_at < date, _k.expires_at < date),
     ),
+    "password_resets": (
+        t.password_resets,
+        lambda _: timedelta(0),
+        lambda _, date: t.password_resets.c.expires_at < date,
+    ),
     "leases": (t.leases, lambda _: _DAY, lambda _, date: t.leases.c.expires_at < date),
     "processes": (t.processes, lambda _: _DAY, lambda _, date: t.processes.c.beat_at < date),
     "activity": (t.activity, lambda policy: policy.activity, _activity),

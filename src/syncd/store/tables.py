@@ -596,6 +596,20 @@ passwords = Table(
     PrimaryKeyConstraint("workspace", "user_id"),
 )
 
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),  # public: the first part of the token
+    Column("user_id", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # SHA-256 of 256 random bits
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("password_resets_user", "workspace", "user_id"),
+    Index("password_resets_end", "expires_at"),
+)
+
 totals = Table(
     "totals",
     metadata,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -82,6 +85,28 @@ def test_failed_sign_ins_lock_and_an_admin_ends_the_lock(
     assert "2030-01-01T00:15:00" in cli("user", "show", "ann", "--json").json["locked_until"]
     assert cli("user", "unlock", "ann", "--json").json["status"] == "active"
     assert cli("user", "unlock", "ann").err == "syncd: nothing to change\n"
+
+
+def test_a_password_is_typed_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("user", "create", "ann")
+
+    def typed(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+    typed("correct horse battery\n")
+    assert cli("user", "set-password", "ann", "--stdin", "--must-change").err == "syncd: password of ann set\n"
+    assert "by local, to be changed" in cli("user", "show", "ann").out
+    typed("short\n")
+    refused = cli("user", "set-password", "ann", "--stdin", code=2)
+    assert "it has 5 characters, fewer than 12" in refused.err
+    made = cli("user", "reset-password", "ann")
+    assert re.fullmatch(r"syncd_[0-9a-f]{16}_[0-9a-f]{64}\n", made.out)
+    assert "for one use" in made.err
+
+
+def test_who_signs_in_elsewhere_has_no_password_here(synced: Cli) -> None:
+    name = synced("user", "list", "--status", "active", "--limit", "1", "--json").json["userName"]
+    assert "signs in there" in synced("user", "reset-password", name, code=1).err
 
 
 def test_deactivate_is_not_suspend(cli: Cli) -> None:

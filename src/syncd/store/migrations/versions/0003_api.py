@@ -75,6 +75,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace", "user_id"),
     )
     op.create_table(
+        "password_resets",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.Column("expires_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    op.create_index("password_resets_user", "password_resets", ["workspace", "user_id"])
+    op.create_index("password_resets_end", "password_resets", ["expires_at"])
+    op.create_table(
         "sign_ins",
         sa.Column("workspace", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
