@@ -20,9 +20,9 @@ from syncd.core.state import Group, Link, Membership, User
 from syncd.core.types import STANDARD
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import record, upsert
+from syncd.store.commit import record
 from syncd.store.engine import Database
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows, upsert
 
 SOURCE = "idp"
 WORKSPACE = "default"

@@ -25,8 +25,9 @@ from syncd.errors import HeldByGuard, Stopped, SyncdError
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
 from syncd.store import held, leases, linked, plans, run_records, runs
-from syncd.store.commit import RULES, upsert
+from syncd.store.commit import RULES
 from syncd.store.engine import Database
+from syncd.store.rows import upsert
 from syncd.store.spool import Spool
 from syncd.store.tables import source_states
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, and_, delete, distinct, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from syncd.core import guards
@@ -30,13 +29,14 @@ from syncd.core.resource import fold
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
-from syncd.store import events, facts
+from syncd.store import events, facts, raw
+from syncd.store import fact_queries as queries
 from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
-from syncd.store.facts import Rows
 from syncd.store.permitted import beyond
+from syncd.store.rows import Rows, count, ignoring, upsert
 
 Ids = Callable[[], str]
 RULES = "rules"  # the reserved source whose state holds the digest of the rule set
@@ -134,15 +134,10 @@ def writes(verdict: Verdict) -> bool:
 
 
 def _stale(conn: Connection, workspace: str, expect: Mapping[str, int]) -> SyncdError | None:
-    for table in (t.users, t.groups):
-        rows = conn.execute(
-            select(table.c.id, table.c.version).where(table.c.workspace == workspace, table.c.id.in_(list(expect)))
-        )
-        for row in rows if expect else ():
-            if row.version != expect[row.id]:
-                return StaleVersion(
-                    f"the resource is at version {row.version}, not {expect[row.id]}: read it again, then change it"
-                )
+    for id, version in expect.items():
+        for (found,) in raw.rows(conn, queries.versions(), {"workspace": workspace, "id": id}):
+            if found != version:
+                return StaleVersion(f"the resource is at version {found}, not {version}: read it again, then change it")
     return None
 
 
@@ -151,12 +146,8 @@ def _key_taken(conn: Connection, workspace: str, edits: Sequence[Edit]) -> Syncd
     for edit in edits:
         if edit.link is None:
             continue
-        k = t.links.c
-        owner = conn.scalar(
-            select(k.resource_id).where(
-                k.workspace == workspace, k.source == edit.source, k.resource == edit.resource, k.key == edit.link.key
-            )
-        )
+        asked = {"workspace": workspace, "source": edit.source, "resource": edit.resource, "key": edit.link.key}
+        owner = raw.one(conn, queries.key_owner(), asked)
         if owner is not None and owner != edit.id:
             return Uniqueness(f"externalId {edit.link.key!r} is used by another {edit.resource} of this connection")
     return None
@@ -188,20 +179,11 @@ def judge_losses(
     if not losing:
         return []
     limits = workspace.source(source).limits
-    w = t.losses.c
+    asked = {"workspace": workspace.name, "source": source, "ids": queries.as_list(losing)}
+    # Until: of a clock that was far ahead; it must not hold everything until then.
+    span = {"since": now - limits.window, "until": now + limits.window}
     recent: dict[str, int] = {
-        row.kind: row.n
-        for row in conn.execute(
-            select(w.kind, func.count(distinct(w.subject_id)).label("n"))
-            .where(
-                w.workspace == workspace.name,
-                w.source == source,
-                w.kind.in_(sorted(losing)),
-                w.at > now - limits.window,
-                w.at <= now + limits.window,  # of a clock that was far ahead: it must not hold everything until then
-            )
-            .group_by(w.kind)
-        )
+        kind: n for kind, n in raw.rows(conn, queries.lost_recently(conn.dialect.name), {**asked, **span})
     }
     # The population is counted only when it can matter: most requests lose one of something.
     small = all(
@@ -224,8 +206,7 @@ def population(conn: Connection, workspace: str, source: str) -> int:
 
 def rules_digest(conn: Connection, workspace: Workspace, now: datetime, record: bool) -> str:
     """The digest of the rule set the store was last derived with; the first writer ever records its own."""
-    s = t.source_states.c
-    known = conn.scalar(select(s.digest).where(s.workspace == workspace.name, s.source == RULES))
+    known = raw.one(conn, queries.state_digest(), {"workspace": workspace.name, "source": RULES})
     if known is None:
         if record:
             upsert(conn, t.workspaces, {"name": workspace.name}, {"created_at": now}, keep=True)
@@ -353,19 +334,15 @@ def apply(
     rows.write(conn)
     if lost and count_losses:
         _count_losses(conn, workspace.name, actor, lost, now)
-    g = t.groups.c
-    for batch in facts.batched(sorted(bumped - versioned)):
-        conn.execute(
-            update(t.groups)
-            .where(g.workspace == workspace.name, g.id.in_(batch))
-            .values(version=g.version + 1, modified_at=now)
-        )
+    if bumped - versioned:
+        others = {"workspace": workspace.name, "ids": queries.as_list(bumped - versioned), "now": now}
+        raw.change(conn, queries.another_version(conn.dialect.name), [others])
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
-            _count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
+            count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
     for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
-            _count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+            count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
 
 
 def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User | None, User]]) -> None:
@@ -410,9 +387,9 @@ def _count_losses(
     conn: Connection, workspace: str, actor: Actor, lost: Iterable[tuple[str, str]], now: datetime
 ) -> None:
     """Into the rolling window, each subject once a moment: what is lost twice at once is one loss."""
-    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.losses).on_conflict_do_nothing()
     common = {"workspace": workspace, "source": actor.source, "at": now, "run_id": actor.run_id or ""}
-    conn.execute(insert, [{**common, "kind": kind, "subject_id": subject_id} for kind, subject_id in lost])
+    rows = [{**common, "kind": kind, "subject_id": subject_id} for kind, subject_id in lost]
+    raw.change(conn, ignoring(t.losses, tuple(rows[0]), conn.dialect.name), rows)
 
 
 def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
@@ -469,18 +446,3 @@ def record_one(
     rows = Rows(actor.workspace)
     record(rows, actor, action, subject, subject, why, None, after, now, ids)
     rows.write(conn)
-
-
-def upsert(conn: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False) -> bool:
-    """Insert, or update by primary key; `keep`: leave an existing row as it is. Returns whether anything was written."""
-    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **values)
-    if keep:
-        return conn.execute(insert.on_conflict_do_nothing().returning(*table.primary_key)).first() is not None
-    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
-    return True
-
-
-def _count(conn: Connection, table: Any, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
-    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **deltas)
-    sums = {name: table.c[name] + delta for name, delta in deltas.items()}
-    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=sums))

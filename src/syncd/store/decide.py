@@ -35,7 +35,8 @@ from syncd.core.resource import fold
 from syncd.core.rules import evaluate
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
-from syncd.store import facts
+from syncd.store import fact_queries as queries
+from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict
@@ -389,22 +390,18 @@ class Decision:
         """Roles and seats a run's guard holds stay, whoever derives the user next, until someone decides; so does every
         loss of a first run after a changed configuration. Other held losses are judged again by each run, and a push
         that was refused by each new request: whatever the connection says next of that user takes its place."""
-        h = t.held.c
         found: dict[str, set[str]] = defaultdict(set)
-        for ids in facts.batched(sorted(users)):
-            for row in self.conn.execute(
-                select(h.subject_id, h.kind, h.guard, h.source, h.run_id).where(
-                    h.workspace == self.workspace.name, h.subject_id.in_(ids)
-                )
-            ):
-                if row.run_id is None and row.source == self.source:
-                    self.superseded.add(row.subject_id)
-                lasting = (row.kind in ("role", "seat") and row.run_id is not None) or (
-                    row.source == self.source
-                    and (row.guard == FIRST_RUN or (bool(self.approved) and row.run_id is None))
-                )  # of a push, one kind of loss may be approved before another
-                if lasting and (row.subject_id, row.kind) not in self.approved:
-                    found[row.subject_id].add(row.kind)
+        if not users:
+            return found
+        asked = {"workspace": self.workspace.name, "ids": queries.as_list(users)}
+        for id, kind, guard, source, run_id in raw.rows(self.conn, queries.held_of(self.conn.dialect.name), asked):
+            if run_id is None and source == self.source:
+                self.superseded.add(id)
+            lasting = (kind in ("role", "seat") and run_id is not None) or (
+                source == self.source and (guard == FIRST_RUN or (bool(self.approved) and run_id is None))
+            )  # of a push, one kind of loss may be approved before another
+            if lasting and (id, kind) not in self.approved:
+                found[id].add(kind)
         return found
 
     def _leaving_awaited(self, members: set[str]) -> set[str]:

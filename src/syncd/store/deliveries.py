@@ -20,8 +20,8 @@ from syncd.errors import Conflict, NotFound
 from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record
-from syncd.store.facts import Rows
 from syncd.store.pages import Position
+from syncd.store.rows import Rows
 
 ACKNOWLEDGED, DISCARDED = "acknowledged", "discarded"
 STATES = ("outstanding", ACKNOWLEDGED, DISCARDED)

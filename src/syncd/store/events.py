@@ -20,7 +20,7 @@ from syncd.core.schema import SYNCD_USER
 from syncd.core.state import Group, User
 from syncd.store import tables as t
 from syncd.store.drafts import Verdict
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows
 
 PROV: Final = "urn:ietf:params:scim:event:prov:"
 FEED_ADD: Final = "urn:ietf:params:scim:event:feed:add"

@@ -6,13 +6,13 @@ A constant number of statements per batch, never one per user. Nothing here deci
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, tuple_, union_all, update
+from sqlalchemy import Connection, func, select
 
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
@@ -20,7 +20,10 @@ from syncd.core.resource import flatten, fold, search_view, unflatten
 from syncd.core.schema import GROUP, SYNCD_USER
 from syncd.core.state import Grant, Group, Link, Membership, Seat, User
 from syncd.core.types import Types
+from syncd.store import fact_queries as queries
+from syncd.store import raw
 from syncd.store import tables as t
+from syncd.store.rows import Rows
 
 BATCH = 500  # ids in one IN (...)
 
@@ -60,110 +63,105 @@ def load_users(
 def _load_batch(
     conn: Connection, workspace: str, ids: Sequence[str], precedence: Precedence, lock: bool
 ) -> dict[str, User]:
-    query = select(t.users).where(t.users.c.workspace == workspace, t.users.c.id.in_(ids)).order_by(t.users.c.id)
-    rows = conn.execute(query.with_for_update() if lock else query).all()
-    if not rows:
-        return {}
-    links: dict[str, list[Link]] = defaultdict(list)
-    for row in conn.execute(
-        select(t.links).where(
-            t.links.c.workspace == workspace, t.links.c.resource == "user", t.links.c.resource_id.in_(ids)
-        )
-    ):
-        links[row.resource_id].append(link_of(row))
-    memberships: dict[str, list[Membership]] = defaultdict(list)
-    m = t.memberships.c
-    for row in conn.execute(
-        select(m.member_id, m.group_id, m.origin, m.created_at).where(
-            m.workspace == workspace, m.member == "user", m.member_id.in_(ids)
-        )
-    ):
-        memberships[row.member_id].append(Membership(row.group_id, row.origin, row.created_at))
-    grants: dict[str, list[Grant]] = defaultdict(list)
-    for row in conn.execute(select(t.grants).where(t.grants.c.workspace == workspace, t.grants.c.user_id.in_(ids))):
-        grants[row.user_id].append(
-            Grant(row.kind, row.value, row.origin, row.name, row.why, row.run_id, row.created_at, row.expires_at)
-        )
-    held: dict[str, list[Seat]] = defaultdict(list)
-    for row in conn.execute(select(t.seats).where(t.seats.c.workspace == workspace, t.seats.c.user_id.in_(ids))):
-        held[row.user_id].append(Seat(row.pool, row.held, row.since, row.priority))
-    effective: dict[str, set[str]] = defaultdict(set)
-    e = t.effective_memberships.c
-    for row in conn.execute(select(e.user_id, e.group_id).where(e.workspace == workspace, e.user_id.in_(ids))):
-        effective[row.user_id].add(row.group_id)
-    users = {}
-    for row in rows:
-        own_links = tuple(sorted(links[row.id], key=lambda each: (each.source, each.key)))
-        users[row.id] = User(
-            row.id,
-            links=own_links,
-            suspended=row.suspended,
-            locked_until=row.locked_until,
-            invited=row.invited,
-            deleted_at=row.deleted_at,
-            memberships=tuple(sorted(memberships[row.id], key=lambda each: (each.group, each.origin))),
-            grants=tuple(grants[row.id]),
-            created_at=row.created_at,
-            values=merge(own_links, precedence)[0],
-            status=row.status,
-            next_status_at=row.next_status_at,
-            groups=frozenset(effective[row.id]),
-            seats=tuple(sorted(held[row.id], key=lambda each: each.pool)),
-            version=row.version,
-        )
-    return users
+    bound = {"workspace": workspace, "ids": queries.as_list(ids)}
+    if lock and conn.dialect.name == "postgresql":
+        raw.rows(conn, queries.locked("user", "postgresql"), bound)
+    rows = raw.rows(conn, queries.users(conn.dialect.name), bound)
+    return {row[0]: user_of(row, precedence) for row in rows}
 
 
-def link_of(row: Any) -> Link:
-    return Link(
-        source=row.source,
-        key=row.key,
-        enabled=row.enabled,
-        dn=row.dn,
-        dn_key=row.dn_key,
-        values=row.values,
-        entry_hash=row.entry_hash,
-        mapping_digest=row.mapping_digest,
-        starts_at=row.starts_at,
-        ends_at=row.ends_at,
-        missing_since=row.missing_since,
-        missing_reads=row.missing_reads,
-        stage=row.stage,
-        created_at=row.created_at,
+def user_of(row: Sequence[Any], precedence: Precedence) -> User:
+    """A row of `fact_queries.users`."""
+    id, version, status, next_status_at, suspended, locked_until, invited, deleted_at, created_at, *lists = row
+    links, memberships, grants, seats, effective = lists
+    own_links = links_of(links)
+    return User(
+        id,
+        links=own_links,
+        suspended=suspended,
+        locked_until=_instant(locked_until),
+        invited=bool(invited),
+        deleted_at=_instant(deleted_at),
+        memberships=_memberships_of(memberships),
+        grants=tuple(
+            Grant(kind, value, origin, name, why, run_id, _instant(created), _instant(expires))
+            for kind, value, origin, name, why, run_id, created, expires in sorted(
+                _listed(grants), key=itemgetter(0, 1, 2, 3)
+            )
+        ),
+        created_at=_instant(created_at),
+        values=merge(own_links, precedence)[0],
+        status=status,
+        next_status_at=_instant(next_status_at),
+        groups=frozenset(effective.split(",")) if effective else frozenset(),
+        seats=tuple(
+            Seat(pool, bool(held), t.instant(since), priority) for pool, held, since, priority in sorted(_listed(seats))
+        ),
+        version=version,
     )
+
+
+def links_of(lists: str | None) -> tuple[Link, ...]:
+    """Every link of one user or group, by source and key."""
+    return tuple(_link(*each) for each in sorted(_listed(lists), key=itemgetter(0, 1)))
+
+
+def _link(
+    source: str,
+    key: str,
+    enabled: bool | None,
+    dn: str | None,
+    dn_key: str | None,
+    values: str,
+    entry_hash: str,
+    mapping_digest: str,
+    starts_at: int | None,
+    ends_at: int | None,
+    missing_since: int | None,
+    missing_reads: int,
+    stage: str | None,
+    created_at: int | None,
+) -> Link:
+    return Link(
+        *(source, key, None if enabled is None else bool(enabled), dn, dn_key, orjson.loads(values), entry_hash),
+        *(mapping_digest, _instant(starts_at), _instant(ends_at), _instant(missing_since), missing_reads, stage),
+        _instant(created_at),
+    )
+
+
+def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
+    return tuple(
+        Membership(group, origin, _instant(created))
+        for group, origin, created in sorted(_listed(lists), key=itemgetter(0, 1))
+    )
+
+
+def _listed(lists: str | None) -> list[list[Any]]:
+    return orjson.loads(lists) if lists else []
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else t.instant(micros)
 
 
 def load_groups(conn: Connection, workspace: str, ids: Iterable[str], lock: bool = False) -> dict[str, Group]:
     found: dict[str, Group] = {}
     for batch in batched(sorted(set(ids))):
-        g, m = t.groups.c, t.memberships.c
-        query = select(t.groups).where(g.workspace == workspace, g.id.in_(batch)).order_by(g.id)
-        rows = conn.execute(query.with_for_update() if lock else query).all()
-        links = {
-            row.resource_id: link_of(row)
-            for row in conn.execute(
-                select(t.links).where(
-                    t.links.c.workspace == workspace, t.links.c.resource == "group", t.links.c.resource_id.in_(batch)
-                )
-            )
-        }
-        parents: dict[str, list[Membership]] = defaultdict(list)
-        for row in conn.execute(
-            select(m.member_id, m.group_id, m.origin, m.created_at).where(
-                m.workspace == workspace, m.member == "group", m.member_id.in_(batch)
-            )
+        bound = {"workspace": workspace, "ids": queries.as_list(batch)}
+        if lock and conn.dialect.name == "postgresql":
+            raw.rows(conn, queries.locked("group", "postgresql"), bound)
+        for id, source, document, created_at, version, links, memberships in raw.rows(
+            conn, queries.groups(conn.dialect.name), bound
         ):
-            parents[row.member_id].append(Membership(row.group_id, row.origin, row.created_at))
-        for row in rows:
-            link = links.get(row.id)
-            found[row.id] = Group(
-                row.id,
-                row.source,
+            link = next(iter(links_of(links)), None)
+            found[id] = Group(
+                id,
+                source,
                 link=link,
-                values=dict(link.values) if link else flatten(orjson.loads(row.document), GROUP),
-                memberships=tuple(sorted(parents[row.id], key=lambda each: (each.group, each.origin))),
-                created_at=row.created_at,
-                version=row.version,
+                values=dict(link.values) if link else flatten(orjson.loads(document), GROUP),
+                memberships=_memberships_of(memberships),
+                created_at=t.instant(created_at),
+                version=version,
             )
     return found
 
@@ -180,8 +178,7 @@ def load_graph(conn: Connection, workspace: str, start: Iterable[str] | None) ->
 
 def refresh_graph(conn: Connection, workspace: str, graph: Graph) -> None:
     """Every group of the workspace, read again only if one was written since: a run may take hours, others write too."""
-    c = t.totals.c
-    epoch = conn.scalar(select(c.count).where(c.workspace == workspace, c.resource == "graph")) or 0
+    epoch = raw.one(conn, queries.graph_count(), {"workspace": workspace}) or 0
     if epoch == graph.epoch:
         return
     graph.epoch = epoch
@@ -192,65 +189,30 @@ def refresh_graph(conn: Connection, workspace: str, graph: Graph) -> None:
 
 
 def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable[str] | None) -> None:
-    g, m = t.groups.c, t.memberships.c
-    edges = select(m.member_id, m.group_id, m.origin).where(m.workspace == workspace, m.member == "group")
-    names = (
-        select(g.id, g.display_name, g.source, t.links.c.key, t.links.c.dn)
-        .select_from(
-            t.groups.outerjoin(
-                t.links,
-                (t.links.c.workspace == g.workspace)
-                & (t.links.c.resource == "group")
-                & (t.links.c.resource_id == g.id)
-                & (t.links.c.source == g.source),
-            )
-        )
-        .where(g.workspace == workspace)
-    )
-    if start is None:
-        for row in conn.execute(edges):
-            graph.nest(row.member_id, row.group_id, row.origin)
-        for name in conn.execute(names):
-            graph.names[name.id] = GroupName(name.id, name.display_name, name.source, name.key, name.dn)
-        return
-    for batch in batched(sorted(set(start) - graph.names.keys())):
-        up = select(g.id.label("id")).where(g.workspace == workspace, g.id.in_(batch)).cte("up", recursive=True)
-        above = up.union(
-            select(m.group_id).where(m.workspace == workspace, m.member == "group", m.member_id == up.c.id)
-        )
-        for row in conn.execute(edges.where(m.member_id.in_(select(above.c.id)))):
-            graph.nest(row.member_id, row.group_id, row.origin)
-        for name in conn.execute(names.where(g.id.in_(select(above.c.id)))):
-            graph.names[name.id] = GroupName(name.id, name.display_name, name.source, name.key, name.dn)
+    bound: dict[str, Any] = {"workspace": workspace}
+    if start is not None:
+        missing = set(start) - graph.names.keys()
+        if not missing:
+            return
+        bound["ids"] = queries.as_list(missing)
+    for id, display, source, key, dn, parents in raw.rows(
+        conn, queries.nesting(conn.dialect.name, whole=start is None), bound
+    ):
+        graph.names[id] = GroupName(id, display, source, key, dn)
+        for parent, origin in _listed(parents):
+            graph.nest(id, parent, origin)
 
 
 def users_within(conn: Connection, workspace: str, group_ids: Iterable[str]) -> set[str]:
     """Users whose effective groups hold one of these: whoever a change of these groups may touch."""
-    found: set[str] = set()
-    for batch in batched(sorted(set(group_ids))):
-        e, m = t.effective_memberships.c, t.memberships.c
-        found |= set(
-            conn.scalars(
-                union_all(
-                    select(e.user_id).where(e.workspace == workspace, e.group_id.in_(batch)),
-                    select(m.member_id).where(m.workspace == workspace, m.member == "user", m.group_id.in_(batch)),
-                )
-            )
-        )
-    return found
+    bound = {"workspace": workspace, "ids": queries.as_list(group_ids)}
+    return {row[0] for row in raw.rows(conn, queries.users_within(conn.dialect.name), bound)}
 
 
 def groups_inside(conn: Connection, workspace: str, group_ids: Iterable[str]) -> set[str]:
     """Groups that are direct members of these."""
-    found: set[str] = set()
-    m = t.memberships.c
-    for batch in batched(sorted(set(group_ids))):
-        found |= set(
-            conn.scalars(
-                select(m.member_id).where(m.workspace == workspace, m.member == "group", m.group_id.in_(batch))
-            )
-        )
-    return found
+    bound = {"workspace": workspace, "ids": queries.as_list(group_ids)}
+    return {row[0] for row in raw.rows(conn, queries.groups_inside(conn.dialect.name), bound)}
 
 
 # -- documents -------------------------------------------------------------------------------------------------------
@@ -282,51 +244,6 @@ def group_document(group: Group, types: Types) -> tuple[bytes, dict[str, Any]]:
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
-
-
-class Rows:
-    """Row changes collected over a batch, written table by table with one statement each."""
-
-    def __init__(self, workspace: str) -> None:
-        self.workspace = workspace
-        self._inserts: dict[Table, list[dict[str, Any]]] = defaultdict(list)
-        self._updates: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
-        self._deletes: dict[Table, list[dict[str, Any]]] = defaultdict(list)
-
-    def insert(self, table: Table, **values: Any) -> None:
-        self._inserts[table].append({"workspace": self.workspace, **values})
-
-    def update(self, table: Table, **values: Any) -> None:
-        """These columns of a row, found by its primary key; rows with the same columns are written together."""
-        self._updates[table, tuple(values)].append({"workspace": self.workspace, **values})
-
-    def delete(self, table: Table, **key: Any) -> None:
-        self._deletes[table].append({"workspace": self.workspace, **key})
-
-    def write(self, conn: Connection) -> None:
-        for table, rows in self._deletes.items():
-            names = [name for name in rows[0] if name != "workspace"]
-            columns = [table.c[name] for name in names]
-            for batch in batched(rows, 200):
-                keys = [tuple(row[name] for name in names) for row in batch]
-                found = columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else tuple_(*columns).in_(keys)
-                conn.execute(delete(table).where(table.c.workspace == self.workspace, found))
-        for (table, _), rows in self._updates.items():
-            keys_of = [column.name for column in table.primary_key.columns]
-            statement = (
-                update(table)
-                .where(*(table.c[name] == bindparam(f"key_{name}") for name in keys_of))
-                .values({name: bindparam(f"new_{name}") for name in rows[0] if name not in keys_of})
-            )
-            conn.execute(
-                statement,
-                [
-                    {(f"key_{name}" if name in keys_of else f"new_{name}"): value for name, value in row.items()}
-                    for row in rows
-                ],
-            )
-        for table, rows in self._inserts.items():
-            conn.execute(insert(table), rows)
 
 
 def link_row(resource: str, resource_id: str, link: Link) -> dict[str, Any]:

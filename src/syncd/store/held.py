@@ -22,10 +22,10 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, apply, record, record_one, upsert
+from syncd.store.commit import Ids, apply, record, record_one
 from syncd.store.decide import Decision
-from syncd.store.facts import Rows
 from syncd.store.plans import Decided, collect, lasting, pool_use, refusals
+from syncd.store.rows import Rows, upsert
 
 EDITS: TypeAdapter[tuple[Edit, ...]] = TypeAdapter(tuple[Edit, ...])
 

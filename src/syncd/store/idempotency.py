@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, delete, func, select
 
 from syncd.store import tables as t
-from syncd.store.commit import upsert
+from syncd.store.rows import upsert
 
 KEPT_FOR: Final = timedelta(days=1)
 _FORGOTTEN_AT_ONCE: Final = 100

@@ -37,7 +37,7 @@ def whole_links(
                 k.workspace == workspace, k.source == source, k.resource == resource, k.key.in_(batch)
             )
         ):
-            yield row.resource_id, facts.link_of(row)
+            yield row.resource_id, _link(row)
 
 
 def members(conn: Connection, workspace: str, source: str, member: str) -> dict[str, frozenset[str]]:
@@ -98,3 +98,22 @@ def all_users(conn: Connection, workspace: str) -> list[str]:
 def source_state(conn: Connection, workspace: str, source: str) -> Any:
     s = t.source_states.c
     return conn.execute(select(t.source_states).where(s.workspace == workspace, s.source == source)).one_or_none()
+
+
+def _link(row: Any) -> Link:
+    return Link(
+        source=row.source,
+        key=row.key,
+        enabled=row.enabled,
+        dn=row.dn,
+        dn_key=row.dn_key,
+        values=row.values,
+        entry_hash=row.entry_hash,
+        mapping_digest=row.mapping_digest,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        missing_since=row.missing_since,
+        missing_reads=row.missing_reads,
+        stage=row.stage,
+        created_at=row.created_at,
+    )

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, delete, select
 from syncd.core.actor import Actor
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, record, upsert
-from syncd.store.facts import Rows
+from syncd.store.commit import Ids, record
+from syncd.store.rows import Rows, upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from syncd.core.workspace import Workspace
 from syncd.store import events, facts, leases
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows
 
 DOOR = "timer"
 _PAGE = 500

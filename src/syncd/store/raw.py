@@ -1,63 +1,123 @@
 """Hot statements: compiled once, and executed by the driver itself instead of through SQLAlchemy's layers.
 
 What comes back is what the driver makes of a row, so a statement that is used here selects texts, numbers and bytes only
-(an instant is its microseconds). The values go in as parameters by the names that the statement gives them. Where the
-connection is of another driver, or in the middle of a transaction that the driver does not know of, and whenever the driver
-raises, SQLAlchemy executes the same statement: it says what is wrong as it says it of every other.
+(an instant is its microseconds; a truth value is to be taken as such, since SQLite has numbers for it). The values go in as
+parameters by the names that the statement gives them. A connection of another driver gets the same statement through
+SQLAlchemy. What a driver raises is raised as SQLAlchemy raises it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import CompoundSelect, Connection, Dialect, Select
+from sqlalchemy import CompoundSelect, Connection, Delete, Dialect, Insert, Select, Update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import cloned_traverse
 from sqlalchemy.util import await_only
 
 log = structlog.get_logger()
-Statement = Select[Any] | CompoundSelect[Any]
+Query = Select[Any] | CompoundSelect[Any]
+Change = Insert | Update | Delete
 READING: Final = "syncd_reading"  # the execution option of a connection on which nothing is written
+_STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
+Places = tuple[tuple[str, Callable[[Any], Any] | None], ...]
 
 
 @lru_cache(512)  # the statements are made once (store/read_queries.py), and so are the dialects
-def _compiled(query: Statement, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
-    """The text, and the name of the parameter for each place in it. What does not change stands in the text itself, so that
-    a plan made without knowing the parameters finds the partial indexes (`stage = 'deleted'`) too."""
+def _compiled(query: Query | Change, dialect: Dialect) -> tuple[str, Places]:
+    """The text; and for each place in it the name of the parameter, and what makes of its value what the driver takes.
+
+    What does not change stands in the text itself, so that a plan made without knowing the parameters finds the partial
+    indexes (`stage = 'deleted'`) too.
+    """
 
     def in_the_text(parameter: Any) -> None:
         parameter.literal_execute, parameter.required = parameter.value is not None, False
 
     fixed = cloned_traverse(query, {}, {"bindparam": in_the_text})
     compiled = fixed.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    assert isinstance(compiled, SQLCompiler) and compiled.positiontup is not None  # both drivers count their parameters
-    return str(compiled), tuple(compiled.positiontup)
+    assert isinstance(compiled, SQLCompiler)
+    taken = {name: bind.type for name, bind in compiled.binds.items() if bind.value is None}
+    made = {name: type.dialect_impl(dialect).bind_processor(dialect) for name, type in taken.items()}
+    # psycopg names its parameters, the others count them.
+    places = compiled.positiontup if compiled.positiontup is not None else made
+    return str(compiled), tuple((name, made[name]) for name in places)
 
 
-def rows(conn: Connection, query: Statement, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+def rows(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     """All rows of a statement that is made once. `bound`: its parameters by name."""
     driver, begun = conn.dialect.driver, conn.in_transaction()
-    if not (
-        (driver == "pysqlite" and (begun or _only_read(conn)))
-        or (driver == "asyncpg" and _only_read(conn) and not begun)
-    ):
+    if driver not in ("pysqlite", "asyncpg") or not (begun or _only_read(conn)):
         return conn.execute(query, dict(bound)).all()
     text, places = _compiled(query, conn.dialect)
-    values = [bound[name] for name in places]
+    values = _values(places, bound)
     try:
-        if driver == "asyncpg":
-            found: Sequence[Sequence[Any]] = await_only(_driver(conn).fetch(text, *values))
+        if driver == "pysqlite":
+            found: Sequence[Sequence[Any]] = _driver(conn).execute(text, values).fetchall()
             return found
-        found = _driver(conn).execute(text, values).fetchall()
-        return found
+        if not begun:
+            found = await_only(_driver(conn).fetch(text, *values))
+            return found
     except OSError:  # no answer within the time there is: asking again would take as long
         raise
     except Exception as exc:  # of any kind a driver has: SQLAlchemy asks once more, so that it is raised as ever
         log.debug("raw_statement_failed", why=type(exc).__name__)
         return conn.execute(query, dict(bound)).all()
+    return _in_transaction(conn, text, values)
+
+
+def one(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Any:
+    """The first value of the first row; None if there is no row."""
+    found = rows(conn, query, bound)
+    return found[0][0] if found else None
+
+
+def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any]]) -> None:
+    """A statement that writes, once for each of `bound`, within a transaction."""
+    text, places = _compiled(statement, conn.dialect)
+    if conn.dialect.driver not in ("pysqlite", "asyncpg"):
+        names = [name for name, _ in places]
+        conn.exec_driver_sql(text, [dict(zip(names, _values(places, each), strict=True)) for each in bound])
+    elif len(bound) == 1:
+        _in_transaction(conn, text, _values(places, bound[0]))
+    else:
+        _in_transaction(conn, text, [_values(places, each) for each in bound], many=True)
+
+
+def _values(places: Places, bound: Mapping[str, Any]) -> list[Any]:
+    return [bound[name] if made is None else made(bound[name]) for name, made in places]
+
+
+def _in_transaction(conn: Connection, text: str, values: list[Any], many: bool = False) -> list[Any]:
+    """By the driver's common interface, which knows of the transaction. Raises what SQLAlchemy raises: the statement must
+    not run again, since some of it may be done."""
+    assert conn.in_transaction()
+    cursor = conn.connection.cursor()
+    try:
+        if many:
+            cursor.executemany(text, values)
+        else:
+            cursor.execute(text, values)
+        return list(cursor.fetchall()) if cursor.description else []
+    except conn.dialect.loaded_dbapi.Error as exc:
+        gone = conn.dialect.is_disconnect(exc, conn.connection.dbapi_connection, cursor)
+        if gone or type(exc).__name__ == _STALE_PLAN:
+            conn.invalidate(exc)
+        raise DBAPIError.instance(
+            text,
+            None,
+            exc,
+            conn.dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=conn.invalidated,
+            dialect=conn.dialect,
+        ) from exc
+    finally:
+        cursor.close()
 
 
 def _driver(conn: Connection) -> Any:

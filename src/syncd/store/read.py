@@ -21,7 +21,9 @@ from syncd.core.state import Link
 from syncd.store import pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
-from syncd.store.facts import link_of
+from syncd.store.fact_queries import links_of as links_of_one
+from syncd.store.fact_queries import named_one
+from syncd.store.facts import links_of
 from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
 from syncd.store.read_queries import Reader
@@ -141,18 +143,13 @@ def users_by_id(
 
 def user_named(conn: Connection, workspace: str, user_name_key: str) -> str | None:
     """The id of the user of this name, whoever may see her."""
-    u = t.users.c
-    return conn.scalar(
-        select(u.id).where(u.workspace == workspace, u.user_name_key == user_name_key, u.status != "deleted")
-    )
+    return raw.one(conn, named_one(), {"workspace": workspace, "key": user_name_key})  # type: ignore[no-any-return]
 
 
 def links(conn: Connection, workspace: str, resource: str, id: str) -> tuple[Link, ...]:
     """Every link of one user or group, by source and key."""
-    k = t.links.c
-    query = select(t.links).where(k.workspace == workspace, k.resource == resource, k.resource_id == id)
-    # Sorted here: asked for an order, SQLite would walk all links by their key to save itself the sorting.
-    return tuple(sorted((link_of(row) for row in conn.execute(query)), key=lambda link: (link.source, link.key)))
+    found = raw.one(conn, links_of_one(conn.dialect.name, resource), {"workspace": workspace, "id": id})
+    return links_of(found)
 
 
 # -- groups ---------------------------------------------------------------------------------------------------------------

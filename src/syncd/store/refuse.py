@@ -14,7 +14,8 @@ from syncd.core.resource import fold
 from syncd.core.rules import view
 from syncd.core.state import Grant, Group, User
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
-from syncd.store import facts
+from syncd.store import fact_queries as queries
+from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.drafts import GUARDED, OWNING, Draft, Verdict, active_owner, claims_name, gives_name_up, guarded_loss
 
@@ -27,17 +28,10 @@ def settle_names(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
     of two who want one name the first in plan order gets it."""
     asked = {fold(draft.after.name) for _, people in drafts for draft in people if claims_name(draft)}
     asked -= decision.taken.keys()
-    u = t.users.c
-    for keys in facts.batched(sorted(asked)):
-        found = {
-            row.user_name_key: row.id
-            for row in decision.conn.execute(
-                select(u.user_name_key, u.id).where(
-                    u.workspace == decision.workspace.name, u.user_name_key.in_(keys), u.status != "deleted"
-                )
-            )
-        }
-        decision.taken |= {key: found.get(key) for key in keys}
+    if asked:
+        bound = {"workspace": decision.workspace.name, "ids": queries.as_list(asked)}
+        found = {key: id for key, id in raw.rows(decision.conn, queries.named(decision.conn.dialect.name), bound)}
+        decision.taken |= {key: found.get(key) for key in asked}
     wanting = [
         (verdict, draft, fold(draft.after.name)) for verdict, people in drafts for draft in people if claims_name(draft)
     ]
@@ -77,11 +71,9 @@ def _refused_name(
 
 def display_taken(decision: Decision, group: Group) -> SyncdError | None:
     key = (group.source, fold(group.name))
-    g = t.groups.c
     if key not in decision.displays:
-        holder = decision.conn.scalar(
-            select(g.id).where(g.workspace == decision.workspace.name, g.source == key[0], g.display_key == key[1])
-        )
+        asked = {"workspace": decision.workspace.name, "source": key[0], "key": key[1]}
+        holder = raw.one(decision.conn, queries.group_named(), asked)
         if holder is not None:
             decision.displays[key] = holder
     holder = decision.displays.get(key)

@@ -18,7 +18,7 @@ from syncd.core.actor import Actor
 from syncd.errors import NotFound
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows
 
 _TOKEN = re.compile(r"syncd_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 _WRONG = "this link is not valid: it was used, has expired, or a newer one was made"

@@ -14,7 +14,8 @@ from syncd.core.workspace import Workspace
 from syncd.errors import AlreadyRan, NotFound
 from syncd.store import facts, leases
 from syncd.store import tables as t
-from syncd.store.commit import rules_digest, upsert
+from syncd.store.commit import rules_digest
+from syncd.store.rows import upsert
 
 
 def begin(

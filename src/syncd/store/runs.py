@@ -27,9 +27,9 @@ from syncd.store.commit import RULES, Ids, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
-from syncd.store.facts import Rows
 from syncd.store.held import EDITS, hold_all
 from syncd.store.plans import Decided, Item, Step, entry_of, groups_of, rules_differ
+from syncd.store.rows import Rows
 from syncd.store.run_records import write_set_aside
 
 

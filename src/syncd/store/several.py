@@ -25,8 +25,8 @@ from syncd.store.commit import Ids, Outcome
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
-from syncd.store.facts import Rows
 from syncd.store.permitted import beyond
+from syncd.store.rows import Rows
 
 _HELD_S = 3600
 

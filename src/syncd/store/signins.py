@@ -18,7 +18,8 @@ from syncd.core.signins import SignIn, SignIns, reported
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, commit, upsert
+from syncd.store.commit import Ids, commit
+from syncd.store.rows import upsert
 
 _FIELDS = ("last_at", "last_address", "second_factor", "failures", "failed_at", "failed_address")
 NONE = SignIns()

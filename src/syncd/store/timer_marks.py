@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from syncd.store import tables as t
-from syncd.store.commit import upsert
+from syncd.store.rows import upsert
 
 
 def read(conn: Connection, name: str) -> datetime | None:

@@ -26,7 +26,7 @@ from syncd.core.resource import shown
 from syncd.errors import InvalidValue, NotFound
 from syncd.store import tables as t
 from syncd.store.commit import record_one
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows
 
 Ids = Callable[[], str]
 CLIENT = "client"

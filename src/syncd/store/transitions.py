@@ -24,10 +24,10 @@ from syncd.core.plan import Digest
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, apply, judge_losses, record, rules_digest, upsert
+from syncd.store.commit import Ids, apply, judge_losses, record, rules_digest
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
-from syncd.store.facts import Rows
+from syncd.store.rows import Rows, upsert
 
 DOOR = "timer"
 GUARD = "limit_on_dates"  # tells what a timer held from what a connection's push was held for

@@ -1,0 +1,100 @@
+"""Row changes of a batch, collected and written table by table: one statement, compiled once, for each set of columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Delete, Insert, Table, Update, bindparam, delete, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from syncd.store import raw
+
+Columns = tuple[str, ...]
+Kept = dict[tuple[Table, Columns], list[dict[str, Any]]]
+
+
+class Rows:
+    """Deletions first, then changes, then new rows, so that what one row gives up another may take."""
+
+    def __init__(self, workspace: str) -> None:
+        self.workspace = workspace
+        self._inserts: Kept = defaultdict(list)
+        self._updates: Kept = defaultdict(list)
+        self._deletes: Kept = defaultdict(list)
+
+    def insert(self, table: Table, **values: Any) -> None:
+        values["workspace"] = self.workspace
+        self._inserts[table, tuple(values)].append(values)
+
+    def update(self, table: Table, **values: Any) -> None:
+        """These columns of a row, found by its primary key; rows with the same columns are written together."""
+        values["workspace"] = self.workspace
+        self._updates[table, tuple(values)].append(values)
+
+    def delete(self, table: Table, **key: Any) -> None:
+        key["workspace"] = self.workspace
+        self._deletes[table, tuple(key)].append(key)
+
+    def write(self, conn: Connection) -> None:
+        for (table, columns), rows in self._deletes.items():
+            raw.change(conn, _delete(table, columns), rows)
+        for (table, columns), rows in self._updates.items():
+            raw.change(conn, _update(table, columns), rows)
+        for (table, columns), rows in self._inserts.items():
+            raw.change(conn, _insert(table, columns), rows)
+
+
+@cache
+def _insert(table: Table, columns: Columns) -> Insert:
+    return insert(table).values({name: _value(table, name) for name in columns})
+
+
+@cache
+def _update(table: Table, columns: Columns) -> Update:
+    keys = [name for name in columns if name in table.primary_key.columns]
+    found = (table.c[name] == _value(table, name) for name in keys)
+    new = {name: _value(table, name) for name in columns if name not in keys}
+    return update(table).where(*found).values(new)
+
+
+@cache
+def _delete(table: Table, columns: Columns) -> Delete:
+    return delete(table).where(*(table.c[name] == _value(table, name) for name in columns))
+
+
+def _value(table: Table, column: str) -> BindParameter[Any]:
+    return bindparam(column, type_=table.c[column].type)
+
+
+def upsert(
+    conn: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False
+) -> bool:
+    """Insert, or update by primary key; `keep`: leave an existing row as it is. Returns whether anything was written."""
+    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **values)
+    if keep:
+        return conn.execute(insert.on_conflict_do_nothing().returning(*table.primary_key)).first() is not None
+    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+    return True
+
+
+def count(conn: Connection, table: Table, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
+    """Add to the numbers of a row, which is made if it is not there."""
+    raw.change(conn, _count(table, tuple(key), tuple(deltas), conn.dialect.name), [{**key, **deltas}])
+
+
+@cache
+def _count(table: Table, key: Columns, numbers: Columns, dialect: str) -> Insert:
+    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    made = made.values({name: _value(table, name) for name in (*key, *numbers)})
+    sums = {name: table.c[name] + made.excluded[name] for name in numbers}
+    return made.on_conflict_do_update(index_elements=list(key), set_=sums)
+
+
+@cache
+def ignoring(table: Table, columns: Columns, dialect: str) -> Insert:
+    """New rows, but for those that are there."""
+    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return made.values({name: _value(table, name) for name in columns}).on_conflict_do_nothing()
