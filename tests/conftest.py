@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 import postgres_server
+import prepared
 from postgres_server import Postgres
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade
@@ -78,12 +79,17 @@ def migrated(postgres: Postgres) -> str:
     return url.rpartition("/")[2]
 
 
+@pytest.fixture(scope="session")
+def shared(postgres: Postgres, migrated: str) -> prepared.Shared:
+    return prepared.Shared(postgres, migrated)
+
+
 @pytest.fixture
-def postgres_url(postgres: Postgres, migrated: str) -> Iterator[str]:
+def postgres_url(shared: prepared.Shared) -> Iterator[str]:
     """A database of this test alone with every table and no row, as `postgresql://user@127.0.0.1:PORT/name`."""
-    url = postgres.fresh(migrated)
+    url = shared.take()
     yield url
-    postgres.drop(url)
+    shared.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -100,7 +106,8 @@ def new_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without rows on each engine in turn (SQLite: without tables too): what the contract suite runs on."""
+    """A database with every table and no row on each engine in turn: what the contract suite runs on."""
     if request.param == "sqlite":
+        prepared.write(tmp_path / "syncd.db")
         return f"sqlite:///{tmp_path / 'syncd.db'}"
     return str(request.getfixturevalue("postgres_url"))

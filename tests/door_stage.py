@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+import prepared
 from syncd.core.actor import Actor
 from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.filter import compile, parse_filter
@@ -25,9 +26,7 @@ from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.commit import Outcome, commit
-from syncd.store.engine import Database
 from syncd.store.invariants import check
-from syncd.store.migrate import upgrade
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 AT_ONCE = Ladder(timedelta(0), timedelta(0), timedelta(0))
@@ -70,8 +69,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
-        self.database = Database(self.url, create=True)
-        upgrade(self.database)
+        self.database = prepared.database(self.url)
 
     def close(self) -> None:
         self.database.close()

@@ -12,6 +12,7 @@ import httpx
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
 
+import prepared
 from syncd.core.access import Role
 from syncd.core.actor import Actor
 from syncd.core.change import Edit, UserEdit
@@ -24,8 +25,6 @@ from syncd.core.workspace import SourcePolicy, Workspace
 from syncd.passwords import Passwords
 from syncd.store import describe, tokens
 from syncd.store.commit import Outcome, commit
-from syncd.store.engine import Database
-from syncd.store.migrate import upgrade
 from syncd.web import create_web
 
 T = TypeVar("T")
@@ -68,8 +67,7 @@ class Service:
     """The application, its clock and its tokens. `ask` is one request; the answer's body is in `.json()`."""
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url, create=True)
-        upgrade(self.database)
+        self.database = prepared.database(url)
         self.now = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
         self._count = itertools.count(1)
         self.workspaces = {"default": workspace(), "other": workspace("other")}

@@ -14,16 +14,16 @@ from typing import Any
 
 from sqlalchemy import select
 
+import prepared
 from servers.slapd import BASE, READER, READER_PASSWORD
 from syncd import app, sample
 from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
 from syncd.core.plan import Report
 from syncd.reconcile import run
-from syncd.store import describe, held, migrate, run_records
+from syncd.store import describe, held, run_records
 from syncd.store import tables as t
 from syncd.store.commit import commit
-from syncd.store.engine import Database
 
 USERS, GROUPS = 60, 24
 COMPANY = sample.company(USERS, GROUPS, seed=7)
@@ -122,8 +122,7 @@ class Corp:
     def __post_init__(self) -> None:
         self._composed: dict[str, app.App] = {}
         self.ids = app.TimeOrderedIds()
-        self.database = Database(self.database_url, create=True)
-        migrate.upgrade(self.database)
+        self.database = prepared.database(self.database_url)
 
     def close(self) -> None:
         self.database.close()

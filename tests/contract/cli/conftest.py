@@ -19,13 +19,8 @@ def no_width_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bare(
-    tmp_path: Path, new_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
-    """Without a database yet."""
-    (tmp_path / "syncd.yaml").write_text(CONFIG, encoding="utf-8")
-    monkeypatch.setenv("SYNCD_CONFIG", str(tmp_path / "syncd.yaml"))
-    monkeypatch.setenv("SYNCD_DATABASE", new_database_url)
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Cli]:
+    """The command line over the database of an address."""
 
     def run(*argv: str) -> Ran:
         capsys.readouterr()
@@ -33,13 +28,24 @@ def bare(
         out, err = capsys.readouterr()
         return Ran(code, out, err)
 
-    return Cli(tmp_path, run)
+    def configured(url: str) -> Cli:
+        (tmp_path / "syncd.yaml").write_text(CONFIG, encoding="utf-8")
+        monkeypatch.setenv("SYNCD_CONFIG", str(tmp_path / "syncd.yaml"))
+        monkeypatch.setenv("SYNCD_DATABASE", url)
+        return Cli(tmp_path, run)
+
+    return configured
 
 
 @pytest.fixture
-def cli(bare: Cli) -> Cli:
-    bare("db", "upgrade")
-    return bare
+def bare(on: Callable[[str], Cli], new_database_url: str) -> Cli:
+    """Without a database yet."""
+    return on(new_database_url)
+
+
+@pytest.fixture
+def cli(on: Callable[[str], Cli], database_url: str) -> Cli:
+    return on(database_url)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_a_client_gets_its_secret_once(cli: Cli) -> None:
     assert [each["use"] for each in cli("token", "list", "--json").json] == ["client", "client"]
 
 
-def test_a_client_with_keys_has_no_secret_and_its_private_key_is_not_kept(cli: Cli, new_database_url: str) -> None:
+def test_a_client_with_keys_has_no_secret_and_its_private_key_is_not_kept(cli: Cli, database_url: str) -> None:
     public, private = cli.folder / "public.json", cli.folder / "private.json"
     public.write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}), encoding="utf-8")
     private.write_text(json.dumps({"keys": [KEY.as_dict(private=True)]}), encoding="utf-8")
@@ -39,7 +39,7 @@ def test_a_client_with_keys_has_no_secret_and_its_private_key_is_not_kept(cli: C
     assert "new keys" in cli("token", "rotate", "signs", code=1).err
     for wrong in (private, cli.folder / "none.json", cli.folder / "corp.ldif"):
         assert str(wrong) in cli("token", "create", "--name", "x", "--public-keys", str(wrong), code=2).err
-    database = Database(new_database_url)
+    database = Database(database_url)
     with database.reading() as conn:
         (row,) = conn.execute(t.tokens.select()).all()
     database.close()

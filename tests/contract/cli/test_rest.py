@@ -43,10 +43,10 @@ def test_a_token_is_rotated_and_revoked(cli: Cli) -> None:
     cli("token", "create", "--name", "x", "--allow", "users:fly", code=1)
 
 
-def test_a_token_shows_its_connection_s_policy_and_what_it_needed(cli: Cli, new_database_url: str) -> None:
+def test_a_token_shows_its_connection_s_policy_and_what_it_needed(cli: Cli, database_url: str) -> None:
     for name, source in (("okta", "okta"), ("other", "scim")):
         cli("token", "create", "--name", name, "--source", source)
-    database = Database(new_database_url)
+    database = Database(database_url)
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     for counts in ({"bare_value": 2, "no_operations": 1}, {"no_operations": 4, "gone": 1}):
         database.write_now(

@@ -17,15 +17,13 @@ from syncd.errors import Conflict
 from syncd.store import leases
 from syncd.store import tables as t
 from syncd.store.engine import Database
-from syncd.store.migrate import upgrade
 
 ELSEWHERE = "other-host+boot+pid/1/1"
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, create=True)
-    upgrade(database)
+    database = Database(database_url)
     yield database
     database.close()
 

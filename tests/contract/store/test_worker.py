@@ -22,7 +22,6 @@ from syncd.reconcile.mapping import compile_mapping
 from syncd.store import leases, run_records
 from syncd.store import tables as t
 from syncd.store.engine import Database
-from syncd.store.migrate import upgrade
 from syncd.timers import Timers
 from syncd.timetable import Timetable
 from syncd.worker import Scheduled, Worker
@@ -105,8 +104,7 @@ class Machine:
 @pytest.fixture
 def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr("apscheduler.schedulers.base.datetime", Frozen)
-    database = Database(database_url, create=True)
-    upgrade(database)
+    database = Database(database_url)
     found = Machine(database, Source())
     Frozen.machine = found
     with capture_logs() as found.log:
