@@ -120,11 +120,9 @@ def links_of(dialect: str, resource: str) -> Select[Any]:
 def nesting(dialect: str, whole: bool) -> Select[Any]:
     """The groups `ids` and all above them, each with the groups it is in; `whole`: all groups there are."""
     g, k, m = t.groups.c, t.links.alias().c, t.memberships.c
+    parents = _memberships(dialect, "group", g.id)
     own = (k.workspace == g.workspace, k.resource == "group", k.resource_id == g.id, k.source == g.source)
     linked = t.groups.outerjoin(k.key.table, own[0] & own[1] & own[2] & own[3])
-    parents = _lists(
-        dialect, (m.group_id, m.origin), m.workspace == WORKSPACE, m.member == "group", m.member_id == g.id
-    )
     found = select(g.id, g.display_name, g.source, k.key, k.dn, parents).select_from(linked)
     found = found.where(g.workspace == WORKSPACE)
     if whole:

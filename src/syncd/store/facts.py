@@ -199,7 +199,7 @@ def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable
         conn, queries.nesting(conn.dialect.name, whole=start is None), bound
     ):
         graph.names[id] = GroupName(id, display, source, key, dn)
-        for parent, origin in _listed(parents):
+        for parent, origin, _ in _listed(parents):
             graph.nest(id, parent, origin)
 
 

@@ -1,0 +1,64 @@
+"""What every request asks finds its rows by an index, however many there are: SQLite tells how it would go about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncd.store import fact_queries as queries
+from syncd.store import raw, rows
+from syncd.store import tables as t
+from syncd.store.engine import Database
+from syncd.store.migrate import upgrade
+
+ASKED: dict[str, Callable[[], Any]] = {
+    "users": lambda: queries.users("sqlite"),
+    "groups": lambda: queries.groups("sqlite"),
+    "nesting": lambda: queries.nesting("sqlite", whole=False),
+    "links_of": lambda: queries.links_of("sqlite", "user"),
+    "users_within": lambda: queries.users_within("sqlite"),
+    "groups_inside": lambda: queries.groups_inside("sqlite"),
+    "versions": queries.versions,
+    "key_owner": queries.key_owner,
+    "state_digest": queries.state_digest,
+    "held_of": lambda: queries.held_of("sqlite"),
+    "named": lambda: queries.named("sqlite"),
+    "named_one": queries.named_one,
+    "group_named": queries.group_named,
+    "lost_recently": lambda: queries.lost_recently("sqlite"),
+    "another_version": lambda: queries.another_version("sqlite"),
+    "graph_count": queries.graph_count,
+    "delete_membership": lambda: rows._delete(
+        t.memberships, ("group_id", "member", "member_id", "origin", "workspace")
+    ),
+    "delete_effective": lambda: rows._delete(t.effective_memberships, ("user_id", "group_id", "workspace")),
+    "update_user": lambda: rows._update(t.users, ("id", "version", "workspace")),
+    "update_link": lambda: rows._update(t.links, ("source", "resource", "key", "stage", "workspace")),
+}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    made = Database(f"sqlite:///{Path(tmp_path_factory.mktemp('plans')) / 'syncd.db'}", create=True)
+    upgrade(made)
+    return made
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) -> None:
+    with database.writing() as conn:
+        text, places = raw._compiled(ASKED[name](), conn.dialect)
+        values = {place: "[]" if place == "ids" else "x" for place, _ in places}
+        steps = [
+            row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", tuple(values[p] for p, _ in places))
+        ]
+    tables = {table.name for table in t.metadata.sorted_tables}
+    searched = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
+    assert searched
+    for step in searched:
+        of_a_table = step.split()[1] in tables or step.split()[1].rpartition("_")[0] in tables
+        assert not (step.startswith("SCAN") and of_a_table), step
+        assert not step.endswith("(workspace=?)"), step
