@@ -16,8 +16,10 @@ from syncd.api import (
     openapi,
     passwords,
     roles,
+    runs,
     seats,
     signins,
+    sources,
     tokens,
     users,
 )
@@ -38,6 +40,8 @@ _TABLE = (
     *seats.OPERATIONS,
     *tokens.OPERATIONS,
     *deliveries.OPERATIONS,
+    *sources.OPERATIONS,
+    *runs.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

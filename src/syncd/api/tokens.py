@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StringConstraints
 
 from syncd.api.each import Id
-from syncd.api.model import Instant, Model, Name
+from syncd.api.model import Instant, Model, Name, Text
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.problem import Fault, Invalid
 from syncd.core.actor import ADMIN_SOURCE
@@ -54,7 +54,7 @@ class TokenMade(TokenShown):
 
 class ListTokens(Model):
     state: Literal["live", "expired", "revoked"] | None = None
-    source: str | None = Field(default=None, max_length=200)
+    source: Text | None = None
 
 
 class CreateToken(Model):

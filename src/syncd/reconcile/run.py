@@ -356,24 +356,18 @@ def _print(change: Any) -> bytes:
 
 def approve(database: Database, workspace: Workspace, digest: str, actor: Actor, clock: Clock, ids: Ids) -> Report:
     """Apply stored held items, each re-checked."""
-    run_id, now = ids(), clock()
     with database.writing() as conn:
-        decided, source = held.approve(conn, workspace, digest, replace(actor, run_id=run_id), now, ids)
-        run_records.begin(conn, workspace, run_id, source, False, actor.name, now)
-        counts = dict(decided.counts.by_kind) | {"set_aside": len(decided.set_aside)}
-        status = "held" if decided.held_items else "applied" if decided.counts.changes else "clean"
-        run_records.end(
-            conn, workspace.name, run_id, status, clock(), digest=decided.digest.text, complete=True, counts=counts
-        )
+        done = held.approve_as_run(conn, workspace, digest, actor, clock, ids)
+    decided = done.decided
     return Report(
-        run_id,
-        source,
+        done.run_id,
+        done.source,
         False,
-        status,
+        done.status,
         True,
         (),
         decided.digest.text,
-        counts,
+        done.counts,
         decided.held_items,
         tuple(decided.set_aside),
         plans.Changes(decided),

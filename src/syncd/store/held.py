@@ -6,24 +6,25 @@ Approving applies only the loss that was held, on the facts of today: an entry t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.change import ChangeGroup, Edit, GroupEdit, UserEdit
 from syncd.core.state import Link, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
-from syncd.store import facts
+from syncd.store import facts, run_records
 from syncd.store import tables as t
 from syncd.store.commit import Ids, apply, record, record_one
 from syncd.store.decide import Decision
+from syncd.store.pages import Page, Position
 from syncd.store.plans import Decided, collect, lasting, pool_use, refusals
 from syncd.store.rows import Rows, upsert
 
@@ -110,6 +111,31 @@ def approve(
     decided.held_items = refusals(decided.refused)
     decided.seats_after = pool_use(conn, workspace)
     return decided, source
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What became of it: a run of its own in the record."""
+
+    run_id: str
+    source: str
+    status: str
+    counts: dict[str, int]
+    decided: Decided
+
+
+def approve_as_run(
+    conn: Connection, workspace: Workspace, digest: str, actor: Actor, clock: Callable[[], datetime], ids: Ids
+) -> Approval:
+    """`approve`, recorded as a run that began and ended now."""
+    run_id, now = ids(), clock()
+    decided, source = approve(conn, workspace, digest, replace(actor, run_id=run_id), now, ids)
+    run_records.begin(conn, workspace, run_id, source, False, actor.name, now)
+    counts = dict(decided.counts.by_kind) | {"set_aside": len(decided.set_aside)}
+    status = "held" if decided.held_items else "applied" if decided.counts.changes else "clean"
+    told = {"digest": decided.digest.text, "complete": True, "counts": counts}
+    run_records.end(conn, workspace.name, run_id, status, clock(), **told)
+    return Approval(run_id, source, status, counts, decided)
 
 
 def _approved_nesting(row: Any, why: str) -> GroupEdit | None:
@@ -209,3 +235,27 @@ def list_held(conn: Connection, workspace: str) -> list[HeldSummary]:
         )
         for rows in by_digest.values()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """One item under a digest."""
+
+    subject_id: str
+    subject: str
+    kind: str
+    why: str
+    since: datetime
+
+
+def page_of_held(conn: Connection, workspace: str, digest: str, limit: int, after: Position | None) -> Page[HeldRow]:
+    """Items under this whole digest, by subject id and kind; none if there is no such digest."""
+    h = t.held.c
+    query = select(h.subject_id, h.subject, h.kind, h.why, h.created_at).where(
+        h.workspace == workspace, h.digest == digest
+    )
+    if after is not None:
+        query = query.where(or_(h.subject_id > after.id, and_(h.subject_id == after.id, h.kind > after.key)))
+    rows = [HeldRow(*row) for row in conn.execute(query.order_by(h.subject_id, h.kind).limit(limit + 1))]
+    more = Position(rows[limit - 1].kind, rows[limit - 1].subject_id) if len(rows) > limit else None
+    return Page(0, tuple(rows[:limit]), more)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
@@ -15,6 +15,7 @@ from syncd.errors import AlreadyRan, NotFound
 from syncd.store import facts, leases
 from syncd.store import tables as t
 from syncd.store.commit import rules_digest
+from syncd.store.pages import Page, Position
 from syncd.store.rows import upsert
 
 
@@ -152,6 +153,28 @@ def list_runs(conn: Connection, workspace: str, limit: int = 20, source: str | N
     r = t.runs.c
     query = select(t.runs).where(r.workspace == workspace).order_by(r.started_at.desc(), r.id.desc()).limit(limit)
     return [_run_row(row) for row in conn.execute(query if source is None else query.where(r.source == source))]
+
+
+def page(
+    conn: Connection,
+    workspace: str,
+    limit: int,
+    after: Position | None,
+    source: str | None = None,
+    status: str | None = None,
+) -> Page[RunRow]:
+    """Runs, the last first."""
+    r = t.runs.c
+    query = select(t.runs).where(r.workspace == workspace)
+    query = query if source is None else query.where(r.source == source)
+    query = query if status is None else query.where(r.status == status)
+    if after is not None:
+        started = datetime.fromisoformat(str(after.key))
+        query = query.where(or_(r.started_at < started, and_(r.started_at == started, r.id < after.id)))
+    rows = [_run_row(row) for row in conn.execute(query.order_by(r.started_at.desc(), r.id.desc()).limit(limit + 1))]
+    last = rows[limit - 1] if len(rows) > limit else None
+    more = Position(last.started_at.isoformat(), last.id) if last is not None else None
+    return Page(0, tuple(rows[:limit]), more)
 
 
 def show_run(conn: Connection, workspace: str, run_id: str) -> RunRow:

@@ -1,0 +1,96 @@
+"""Runs, sources and what is held, over the API; approved as at the command line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from syncd.core.snapshot import SetAside
+from syncd.store import run_records
+from web_service import Service
+
+
+def ask(service: Service, method: str, path: str, body: Any = None, status: int = 200, **more: Any) -> dict[str, Any]:
+    answer = service.ask(method, f"/api/v1{path}", body, **more)
+    assert answer.status_code == status, answer.text
+    return dict(answer.json())
+
+
+def ran(service: Service, source: str, status: str, **more: Any) -> str:
+    id = service.ids()
+    with service.database.writing() as conn:
+        run_records.begin(conn, service.workspaces["default"], id, source, False, "worker", service.now)
+        run_records.write_set_aside(conn, "default", id, [SetAside("uid=x", "no userName")])
+        run_records.end(conn, "default", id, status, service.now + timedelta(seconds=4), **more)
+    service.later(minutes=1)
+    return id
+
+
+@pytest.fixture
+def digest(service: Service) -> str:
+    """Twelve people who would leave a group at once, held."""
+    ids = [service.user(f"p{n:02}")["id"] for n in range(12)]
+    group = ask(service, "POST", "/groups", {"displayName": "sales", "members": ids}, 201)["id"]
+    service.later(hours=48)
+    ask(service, "POST", f"/groups/{group}/members", {"remove": ids})
+    [held] = ask(service, "GET", "/held")["items"]
+    assert (held["kind"], held["changes"], held["source"]) == ("membership", 12, "local")
+    assert held["subjects"] == [f"p{n:02}" for n in range(12)]
+    return str(held["digest"])
+
+
+def test_runs_by_pages_and_one_of_them(service: Service) -> None:
+    ids = [ran(service, "corp", "applied", counts={"create": n}) for n in range(3)]
+    other = ran(service, "okta", "failed", message="refused")
+    page = ask(service, "GET", "/runs", limit=3)
+    assert [each["id"] for each in page["items"]] == [other, ids[2], ids[1]]
+    rest = ask(service, "GET", "/runs", limit=3, cursor=page["next"])
+    assert ([each["id"] for each in rest["items"]], rest["next"]) == ([ids[0]], None)
+    [failed] = service.ask("GET", "/api/v1/runs", source="okta", status="failed").json()["items"]
+    assert failed["message"] == "refused"
+    whole = ask(service, "GET", f"/runs/{ids[0]}")
+    assert (whole["counts"], whole["set_aside"]) == ({"create": 0}, [{"entry": "uid=x", "why": "no userName"}])
+    ask(service, "GET", "/runs/nothing", status=404)
+    assert service.ask("GET", "/api/v1/runs", status="fine").status_code == 422
+
+
+def test_sources_and_how_they_stand(service: Service) -> None:
+    last = ran(service, "corp", "failed", message="no route")
+    found = {each["name"]: each for each in ask(service, "GET", "/sources")["items"]}
+    assert set(found) == {"corp", "entra", "okta"}
+    assert (found["corp"]["kind"], found["corp"]["last_run"]["id"], found["corp"]["in_a_row"]) == ("ldap", last, 1)
+    assert (found["okta"]["last_run"], found["okta"]["held"]) == (None, 0)
+    assert ask(service, "GET", "/sources/corp")["last_run"]["message"] == "no route"
+    ask(service, "GET", "/sources/nothing", status=404)
+
+
+def test_held_items_are_shown_and_approved(service: Service, digest: str) -> None:
+    first = ask(service, "GET", f"/held/{digest}", limit=7)
+    rest = ask(service, "GET", f"/held/{digest}", limit=7, cursor=first["next"])
+    assert [each["subject"] for each in (*first["items"], *rest["items"])] == [f"p{n:02}" for n in range(12)]
+    weak = service.make_token(allow=["runs:read"])
+    assert service.ask("POST", f"/api/v1/held/{digest}/approve", token=weak).status_code == 403
+    dry = ask(service, "POST", f"/held/{digest}/approve", headers={"X-Dry-Run": "true"})
+    assert dry["counts"]["leave"] == 12
+    done = ask(service, "POST", f"/held/{digest[:12]}/approve")
+    assert (done["status"], done["counts"]["leave"], done["held"]) == ("applied", 12, [])
+    assert ask(service, "GET", "/held")["items"] == []
+    [group] = ask(service, "GET", "/groups")["items"]
+    assert group["users"] == 0
+    assert ask(service, "GET", f"/runs/{done['run']}")["status"] == "applied"
+    ask(service, "POST", f"/held/{digest}/approve", status=404)
+    ask(service, "GET", f"/held/{digest}", status=404)
+
+
+def test_held_items_are_discarded(service: Service, digest: str) -> None:
+    assert ask(service, "POST", f"/held/{digest}/discard") == {"discarded": 12}
+    [group] = ask(service, "GET", "/groups")["items"]
+    assert group["users"] == 12
+
+
+def test_what_is_held_of_another_workspace_is_not_there(service: Service, digest: str) -> None:
+    other = service.make_token(workspace="other")
+    assert ask(service, "GET", "/held", token=other)["items"] == []
+    ask(service, "POST", f"/held/{digest}/approve", status=404, token=other)
