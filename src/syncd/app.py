@@ -311,6 +311,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         on_conflict=source.on_conflict,
         adopt=source.adopt,
         may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
+        passwords=source.passwords if isinstance(source, written.ScimSource) else False,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
         shows=_shows(source.show) if isinstance(source, written.ScimSource) else Shows(),

@@ -88,13 +88,13 @@ def _facts(user: Json) -> Iterator[tuple[str, Any]]:
 
 def _password(kept: Json | None) -> str:
     if kept is None:
-        return "none here"
+        return ""
     return f"set {when(kept['set_at'])} by {kept['source']}{', to be changed' if kept['must_change'] else ''}"
 
 
 def _signed_in(known: Json) -> str:
     if known["last_at"] is None:
-        return "never reported"
+        return ""
     factor = {True: ", with a second factor", False: ", without a second factor", None: ""}[known["second_factor"]]
     return f"{when(known['last_at'])}{_from(known['last_address'])}{factor}"
 

@@ -2,7 +2,8 @@
 
 Names, URNs and paths are found whatever their case; the canonical spelling is the one declared here. An extension's
 attribute is named by its URN only: `urn:...:User:department`, never `department`. URNs contain dots, so a path is
-looked up whole in a table of all spellings, never split. There is no `password`: syncd keeps none, so it is unknown.
+looked up whole in a table of all spellings, never split. `password` is part of no type here, so that nothing reads, filters
+or keeps one; it is only told to connections whose passwords are kept (core/types.py).
 Common attributes (`id`, `externalId`, `meta`, `schemas`; RFC 7643 section 3.1) belong to every type, to no schema.
 """
 
@@ -435,6 +436,14 @@ _GROUP_SCHEMA = Schema(
     ),
 )
 
+# RFC 7643 section 4.1.1. scim/passwords.py takes it out of a message before anything else reads that.
+PASSWORD = _string(
+    "password",
+    "Clear text to be kept as a hash.",
+    mutability=Mutability.WRITE_ONLY,
+    returned=Returned.NEVER,
+    case_exact=True,
+)
 USER = ResourceType(
     "User", "/Users", "User Account", _USER_SCHEMA, ((_ENTERPRISE_SCHEMA, False), (_SYNCD_SCHEMA, False))
 )

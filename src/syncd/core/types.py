@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from syncd.core.schema import GROUP, RULE_USER, USER, Attribute, ResourceType, Returned, Schema
+from syncd.core.schema import GROUP, PASSWORD, RULE_USER, USER, Attribute, ResourceType, Returned, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,13 @@ def with_plain_members(types: Types) -> Types:
     schema = types.group.schema
     attributes = tuple(_plain(each) if each.name == "members" else each for each in schema.attributes)
     return replace(types, group=replace(types.group, schema=replace(schema, attributes=attributes)))
+
+
+@lru_cache(256)
+def with_password(types: Types) -> Types:
+    """As they are told to a connection whose passwords are kept."""
+    schema = types.user.schema
+    return replace(types, user=replace(types.user, schema=replace(schema, attributes=(*schema.attributes, PASSWORD))))
 
 
 def _plain(members: Attribute) -> Attribute:

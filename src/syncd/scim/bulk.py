@@ -21,7 +21,7 @@ from syncd.core.change import Edit
 from syncd.core.etag import etag
 from syncd.core.resource import shown
 from syncd.errors import Conflict, DatabaseUnavailable, InvalidValue, SyncdError
-from syncd.scim import groups, users
+from syncd.scim import groups, passwords, users
 from syncd.scim.discovery import MAX_BULK_BYTES
 from syncd.scim.endpoint import MEDIA_TYPE, Call, Note, tell_if_held
 from syncd.scim.messages import ABSENT
@@ -227,6 +227,10 @@ class Job:
             with _blamed(each.index):
                 call, data = calls[each.index], orjson.dumps(each.data)
                 type = call.types.user
+                if each.endpoint == "/Users" and passwords.are_kept(call) and passwords.holds_one(data):
+                    raise InvalidValue(
+                        "who refers in a circle is made without a password: send it in another operation"
+                    )
                 said = stated(call.document(data, type), type) if each.endpoint == "/Users" else None
                 ids[str(each.bulk_id)] = users.creation(conn, call, said).id if said else call.context.ids()
         beside = {ids[str(each.bulk_id)]: _KINDS[each.endpoint] for each in operations}

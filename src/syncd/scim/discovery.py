@@ -38,8 +38,11 @@ ROLES_AND_ENTITLEMENTS: Final = {
 _ON_REQUEST: Final = {"securityEvents": SECURITY_EVENTS, "RolesAndEntitlements": ROLES_AND_ENTITLEMENTS}
 
 
-def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The body of `/ServiceProviderConfig`. `asked`: attributes named by the request, in lower case.
+def service_provider_config(
+    base_url: str, asked: frozenset[str] = frozenset(), passwords: bool = False
+) -> dict[str, Any]:
+    """The body of `/ServiceProviderConfig`. `asked`: attributes named by the request, in lower case; `passwords`: whether
+    those that the connection sends are kept.
 
     What is younger than RFC 7643 is shown to who asks for it: scim2-client 0.13 breaks off at attributes that it does not
     know, before its first request.
@@ -49,7 +52,7 @@ def service_provider_config(base_url: str, asked: frozenset[str] = frozenset()) 
         "patch": {"supported": True},
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
         "filter": {"supported": True, "maxResults": MAX_RESULTS},
-        "changePassword": {"supported": False},
+        "changePassword": {"supported": passwords},
         "sort": {"supported": True},
         "etag": {"supported": True},
         # RFC 9865 section 4. Index is the default: older clients expect it where they name no method.

@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from syncd.core.permission import named
-from syncd.core.types import Types
+from syncd.core.types import Types, with_password
 from syncd.errors import Forbidden, NotFound
-from syncd.scim import catalogue, discovery, groups, query, users
+from syncd.scim import catalogue, discovery, groups, passwords, query, users
 from syncd.scim.bulk import Bulk
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Endpoint, Handler, Method, NotOffered
 from syncd.scim.later import Later
@@ -98,14 +98,14 @@ async def _config(call: Call) -> Response:
     asked = frozenset(name.lower() for name in call.query().attributes)
     if call.shows.roles_and_entitlements:
         asked |= {"rolesandentitlements"}
-    config = discovery.service_provider_config(call.context.base_url, asked)
+    config = discovery.service_provider_config(call.context.base_url, asked, passwords.are_kept(call))
     return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 
 
 def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
     async def handle(call: Call) -> Response:
         _refuse_filter(call)
-        listed = make(call.types, call.context.base_url, call.shows.roles_and_entitlements)
+        listed = make(_told(call), call.context.base_url, call.shows.roles_and_entitlements)
         found = [orjson.dumps(each) for each in listed]
         return Response(list_response(len(found), 1, found), media_type=MEDIA_TYPE)
 
@@ -114,12 +114,16 @@ def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
 
 def _named(make: Callable[[Types, str, str], dict[str, Any] | None]) -> Handler:
     async def handle(call: Call) -> Response:
-        found = make(call.types, call.id, call.context.base_url)
+        found = make(_told(call), call.id, call.context.base_url)
         if found is None:
             raise NotFound(f"there is no {call.id[:100]} here")
         return Response(orjson.dumps(found), media_type=MEDIA_TYPE)
 
     return handle
+
+
+def _told(call: Call) -> Types:
+    return with_password(call.types) if passwords.are_kept(call) else call.types
 
 
 def _refuse_filter(call: Call) -> None:

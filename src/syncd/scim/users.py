@@ -20,7 +20,7 @@ from syncd.core.etag import etag
 from syncd.core.resource import fold
 from syncd.core.state import Link
 from syncd.errors import NotFound, Refused, Uniqueness
-from syncd.scim import render
+from syncd.scim import passwords, render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.messages import ListQuery
 from syncd.scim.patch import apply_patch
@@ -47,10 +47,11 @@ async def get(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    said, query = await _document(call), call.query()
+    body, sent = await passwords.of_document(call, await call.body())
+    said, query = _stated(call, body), call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        return _write(conn, call, creation(conn, call, said), None)
+        return _kept(conn, call, _write(conn, call, creation(conn, call, said), None), sent)
 
     stored = await call.write(work, 201)
     assert stored is not None
@@ -59,17 +60,21 @@ async def create(call: Call) -> Response:
 
 
 async def replace_(call: Call) -> Response:
-    said, query, id = await _document(call), call.query(), call.id
+    id = call.id
+    body, sent = await passwords.of_document(call, await call.body(), id)
+    said, query = _stated(call, body), call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, links = _found(conn, call, id)
-        return _state(conn, call, stored, links, said)
+        return _kept(conn, call, _state(conn, call, stored, links, said), sent)
 
     return await _answered(call, work, query)
 
 
 async def patch(call: Call) -> Response:
-    operations, query, id = call.operations(await call.body()), call.query(), call.id
+    id = call.id
+    operations, sent = await passwords.of_operations(call, call.operations(await call.body()), id)
+    query = call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, links = _found(conn, call, id)
@@ -77,7 +82,7 @@ async def patch(call: Call) -> Response:
         document = orjson.loads(render.user(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
-        return _state(conn, call, stored, links, difference(document, after, formed, type))
+        return _kept(conn, call, _state(conn, call, stored, links, difference(document, after, formed, type)), sent)
 
     return await _answered(call, work, query)
 
@@ -110,8 +115,21 @@ def creation(conn: Connection, call: Call, said: Statement, id: str | None = Non
     return UserEdit(id, call.actor.source, create=True, link=link, why=_why(call))
 
 
-async def _document(call: Call) -> Statement:
-    return stated(call.document(await call.body(), call.types.user), call.types.user)
+def _stated(call: Call, body: bytes) -> Statement:
+    return stated(call.document(body, call.types.user), call.types.user)
+
+
+def _kept(
+    conn: Connection, call: Call, done: tuple[Outcome, Stored | None], sent: passwords.Sent
+) -> tuple[Outcome, Stored | None]:
+    """What came of the request, with the password it brought, for a user whom this connection states."""
+    outcome, stored = done
+    if outcome.error is None and stored is not None and sent.said:
+        own = _own(read.links(conn, call.workspace.name, "user", stored.id), call.actor.source)
+        if own is None or not own.values:
+            raise Refused("a connection sets passwords only of users whom it states: nothing was changed")
+        sent.keep(conn, call, stored.id, str(own.values.get("userName") or stored.id))
+    return done
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, tuple[Link, ...]]:

@@ -439,6 +439,8 @@ class ScimSource(Connection):
     """Which forms are understood that RFC 7644 does not have: a name (rfc, interop-strict, or a provider), or own switches."""
     sees: Literal["all", "own"] = "all"
     """Which users and groups its tokens see: the whole workspace, or those it made or was linked to."""
+    passwords: bool = False
+    """Keep the passwords it sends, as hashes, so that its users may sign in by them as well."""
     show: Show = Show.model_construct()
     """What it is shown, where clients differ in what they bear."""
     networks: tuple[Network, ...] = ()
