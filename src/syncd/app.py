@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from functools import cached_property
 from ipaddress import ip_network
@@ -40,6 +40,7 @@ from syncd.core.signins import SignInPolicy
 from syncd.core.types import Types
 from syncd.core.workspace import Condition, SourcePolicy, Workspace
 from syncd.errors import ConfigError, UsageError
+from syncd.ldap.accounts import Rules, condition
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.ldif_source import LdifConfig, LdifSource
 from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
@@ -189,7 +190,9 @@ def compose(path: Path, env: Mapping[str, str]) -> App:
         for source_name, source in part.sources.items():
             if isinstance(source, written.LdapSource | written.LdifSource):
                 try:
-                    directories[name][source_name] = _directory(source_name, source, loaded.types[name])
+                    directories[name][source_name] = _directory(
+                        source_name, source, loaded.types[name], loaded.timezone
+                    )
                 except ConfigError as exc:
                     faults.append(f"{source.where}  sources.{source_name}.{exc}")
     if faults:
@@ -414,9 +417,10 @@ def _canonical(path: str, type: ResourceType) -> str:
 # -- sources --------------------------------------------------------------------------------------------------------------
 
 
-def _directory(name: str, source: written.LdapSource | written.LdifSource, types: Types) -> Directory:
+def _directory(name: str, source: written.LdapSource | written.LdifSource, types: Types, timezone: tzinfo) -> Directory:
+    accounts = _account_rules(source.accounts, timezone)
     if isinstance(source, written.LdifSource):
-        mapping = compile_mapping(source.attributes, source.group_attributes, types=types)
+        mapping = compile_mapping(source.attributes, source.group_attributes, types=types, accounts=accounts)
         file = LdifConfig(
             name=name,
             path=source.path,
@@ -430,6 +434,7 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource, types
         source.group_attributes,
         nested=source.groups.nested if source.groups else True,
         types=types,
+        accounts=accounts,
     )
     config = LdapConfig(
         name=name,
@@ -457,6 +462,19 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource, types
     if problems:
         raise ConfigError("; ".join(problems))
     return Directory(config, mapping, source.schedule)
+
+
+def _account_rules(given: written.Accounts, timezone: tzinfo) -> Rules:
+    return Rules(
+        flavour=given.flavour,
+        ignore=frozenset(name.lower() for name in given.ignore),
+        lockout=given.lockout,
+        disabled=condition(given.disabled) if given.disabled else None,
+        locked=condition(given.locked) if given.locked else None,
+        starts_at=given.starts_at,
+        ends_at=given.ends_at,
+        zone=timezone,
+    )
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:

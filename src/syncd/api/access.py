@@ -100,6 +100,7 @@ class LinkShown(Model):
     missing_reads: int
     starts_at: Instant | None
     ends_at: Instant | None
+    locked_until: Instant | None = Field(description="When its lock-out ends; the year 9999: when it is lifted there.")
     since: Instant | None
     values: dict[str, Any]
 

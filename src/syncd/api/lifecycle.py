@@ -12,6 +12,7 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.state import Link, User
+from syncd.errors import Conflict
 from syncd.store.read import Connection
 
 Make = Callable[[Call, User, str], Edit | None]
@@ -26,6 +27,9 @@ def unsuspend(call: Call, known: User, why: str) -> Edit:
 
 
 def unlock(call: Call, known: User, why: str) -> Edit:
+    locked = sorted(link.source for link in known.links if link.locked_until and link.locked_until > call.now)
+    if locked and known.locked_until is None:
+        raise Conflict(f"{known.name} is locked out in source {', '.join(locked)}: unlock her there")
     return UserEdit(known.id, ADMIN_SOURCE, facts={"locked_until": None}, why=why)
 
 

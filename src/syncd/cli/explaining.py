@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from syncd.cli.session import cell, when
+from syncd.core.state import UNTIL_LIFTED
 from syncd.reconcile.render import fill, plain, table
 
 Json = dict[str, Any]
@@ -136,6 +137,8 @@ def _says(link: Json) -> str:
     said = "enabled" if link["enabled"] else "disabled"
     if link["stage"]:
         said = f"{link['stage']} (missing since {when(link['missing_since'])}, {link['missing_reads']} reads)"
-    if link["ends_at"]:
-        said += f", ends {when(link['ends_at'])}"
+    for name, text in (("starts_at", "starts"), ("ends_at", "ends"), ("locked_until", "locked out until")):
+        if link[name]:
+            until_lifted = name == "locked_until" and link[name] == UNTIL_LIFTED
+            said += f", {text} {'it is lifted there' if until_lifted else when(link[name])}"
     return said if link["authoritative"] else f"{said} (not authoritative)"

@@ -220,9 +220,16 @@ def _asked_twice() -> str:
 
 @user.command()
 def unlock(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
-    """End a lock that failed sign-ins caused, before its time."""
+    """End a lock that failed sign-ins at the application caused, before its time. A directory's lock is lifted there."""
     why = reason or "unlocked at the command line"
-    _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"locked_until": None}, why=why), as_json)
+
+    def edit(id: str, known: User) -> UserEdit:
+        elsewhere = sorted(link.source for link in known.links if link.locked_until)
+        if known.status == "locked" and known.locked_until is None:
+            raise Conflict(f"{known.name} is locked out in source {', '.join(elsewhere)}: unlock her there")
+        return UserEdit(id, ADMIN_SOURCE, facts={"locked_until": None}, why=why)
+
+    _change(ctx, who, edit, as_json)
 
 
 @user.command()

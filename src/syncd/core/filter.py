@@ -40,6 +40,7 @@ __all__ = [
     "parse",
     "parse_element",
     "parse_filter",
+    "parse_texts",
     "render",
 ]
 
@@ -101,6 +102,18 @@ def parse_filter(text: str, resource_type: ResourceType, *others: ResourceType) 
 def parse_element(text: str, attribute: Resolved) -> Filter:
     """The condition inside `attribute[...]`, asked of one element in its search form (resource.search_element)."""
     return Filter(text, _bind(parse(text), _within(attribute, relative=True)))
+
+
+def parse_texts(text: str, owner: str) -> Filter:
+    """A filter over any names at all, each a list of folded texts under its name in lower case; `owner` is for messages.
+
+    What stands outside every schema is asked so: the attributes of a directory's entry. Raises InvalidFilter.
+    """
+
+    def find(name: str) -> Resolved | None:
+        return None if "." in name or ":" in name else Resolved(name, Attribute(name, multi_valued=True))
+
+    return Filter(text, _bind(parse(text), _Scope(owner, find, ())))
 
 
 # --- tree to bound tree --------------------------------------------------------------------------------------------

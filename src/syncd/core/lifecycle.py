@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from syncd.core.actor import ADMIN_SOURCE
-from syncd.core.state import STAGES, Link, User
+from syncd.core.state import STAGES, UNTIL_LIFTED, Link, User
 
 SEATED = frozenset({"active", "pending", "locked"})  # states that hold seats; inactive, suspended, deleted hold none
 
@@ -60,11 +60,8 @@ def status(user: User, authoritative: Callable[[str], bool], now: datetime) -> t
     """The status at `now`, and the next instant at which a date already known will change it."""
     links = [link for link in user.links if authoritative(link.source)]
     vouching = [link for link in links if link.source != ADMIN_SOURCE]
-    upcoming = [
-        moment
-        for moment in (*(date for link in links for date in (link.starts_at, link.ends_at)), user.locked_until)
-        if moment is not None and moment > now
-    ]
+    dates = [date for link in links for date in (link.starts_at, link.ends_at, link.locked_until)]
+    upcoming = [moment for moment in (*dates, user.locked_until) if moment is not None and now < moment < UNTIL_LIFTED]
     return _status(user, links, vouching, now), min(upcoming, default=None)
 
 
@@ -75,14 +72,15 @@ def _status(user: User, links: list[Link], vouching: list[Link], now: datetime) 
         return "inactive"
     if user.suspended is not None or _all_at(vouching, "suspended"):
         return "suspended"
-    if user.locked_until is not None and user.locked_until > now:
+    if any(until is not None and until > now for until in (user.locked_until, *(link.locked_until for link in links))):
         return "locked"
     return "pending" if user.invited else "active"
 
 
 def may_sign_in(user: User, authoritative: Callable[[str], bool], now: datetime) -> bool:
     """SCIM `active`: an admin's hold or a lock is not shown as active:false, or Entra would re-send for ever."""
-    seen = replace(user, suspended=None, locked_until=None)
+    unlocked = tuple(replace(link, locked_until=None) if link.locked_until else link for link in user.links)
+    seen = replace(user, suspended=None, locked_until=None, links=unlocked)
     return status(seen, authoritative, now)[0] in SEATED
 
 

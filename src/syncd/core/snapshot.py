@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 
@@ -23,6 +23,8 @@ class Certificate:
     users_read: int = 0
     groups_read: int = 0
     set_aside: int = 0
+    flavour: str | None = None  # the kind of directory, where only its own attributes say what an account is
+    lockout: timedelta | None = None  # how long its lock-outs last, if it says
     asserted_by: str | None = None  # "asserted": someone's own statement that the read is whole (an unmarked LDIF file)
 
     @property

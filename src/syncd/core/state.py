@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 Values = Mapping[str, Any]  # canonical attribute path -> JSON value; see core/resource.py
+UNTIL_LIFTED = datetime(9999, 12, 31, tzinfo=UTC)  # the end of a lock that has none: whoever locked it lifts it
 STAGES = ("missing", "suspended", "deactivated", "deleted")  # the ladder of a missing entry, in order
 
 
@@ -30,6 +31,7 @@ class Link:
     mapping_digest: str = ""  # of the mapping that made `values`
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    locked_until: datetime | None = None  # its lock-out, never a leaver
     missing_since: datetime | None = None
     missing_reads: int = 0  # complete reads that did not find it
     stage: str | None = None  # one of STAGES, None while present

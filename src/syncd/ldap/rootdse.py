@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from syncd.errors import IncompleteRead, InvalidValue
 from syncd.ldap import dn, keys, outcome
+from syncd.ldap.accounts import ACTIVE_DIRECTORY
 from syncd.ldap.client import PAGED_RESULTS, NotNow, Page, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig
+from syncd.ldap.values import microsoft_interval, only_one
 
 _ANY = "(objectClass=*)"
+_ACTIVE_DIRECTORY = "Active Directory"
 _NO_ANSWER = frozenset({3, 11, 80})  # not "hidden" or "not there", but nothing
 
 
@@ -26,6 +30,14 @@ class Server:
     identity: str
     paging: bool
     contexts: tuple[str, ...] = ()  # the tops of the trees that it holds
+    lockout: timedelta | None = (
+        None  # how long a lock-out lasts, the longest of the domains read; None: it does not say
+    )
+
+    @property
+    def flavour(self) -> str | None:
+        """Of accounts.FLAVOURS; None where any attribute may say what an account is."""
+        return ACTIVE_DIRECTORY if self.vendor == _ACTIVE_DIRECTORY else None
 
 
 def meet(session: Session, config: LdapConfig) -> Server:
@@ -45,9 +57,18 @@ def meet(session: Session, config: LdapConfig) -> Server:
     read = {_context_of(base, contexts) for search in searches for base in search.base}
     vendor = _vendor(texts)
     version = texts.get("vendorversion", (None,))[0]
-    identity = "; ".join([vendor, *(_fingerprint(session, context) for context in sorted(read) if context)])
+    tops = [_top(session, context) for context in sorted(read) if context]
+    identity = "; ".join([vendor, *(said for said, _ in tops)])
+    lasting = [lockout for _, lockout in tops if lockout is not None]
     controls = texts.get("supportedcontrol")
-    return Server(vendor, version, identity, controls is None or PAGED_RESULTS in controls, tuple(reversed(contexts)))
+    return Server(
+        vendor,
+        version,
+        identity,
+        controls is None or PAGED_RESULTS in controls,
+        tuple(reversed(contexts)),
+        max(lasting, default=None),
+    )
 
 
 def _require_said(page: Page) -> None:
@@ -60,7 +81,7 @@ def _require_said(page: Page) -> None:
 
 def _vendor(root: Mapping[str, tuple[str, ...]]) -> str:
     if "1.2.840.113556.1.4.800" in root.get("supportedcapabilities", ()):  # MS-ADTS 3.1.1.3.4.3.1; Samba too
-        return "Active Directory"
+        return _ACTIVE_DIRECTORY
     if "openldaprootdse" in (name.lower() for name in root.get("objectclass", ())):
         return "OpenLDAP"
     return root.get("vendorname", ("unknown server",))[0]
@@ -77,15 +98,18 @@ def _is_under(name: str, base: str) -> bool:
         return False
 
 
-def _fingerprint(session: Session, context: str) -> str:
-    page = session.search(context, "base", _ANY, KEY_ATTRIBUTES)
+def _top(session: Session, context: str) -> tuple[str, timedelta | None]:
+    """The context with its stable key, and how long a lock-out lasts there, as the top of an AD domain says."""
+    page = session.search(context, "base", _ANY, (*KEY_ATTRIBUTES, "lockoutDuration"))
     _require_said(page)
     for entry in page.entries if page.code == 0 else ():
         attributes = keys.fold_names(entry.attributes)
         chosen = keys.choose([attributes])
         if chosen:
             try:
-                return f"{context} {chosen} {keys.key_of(chosen, attributes)}"
+                lasts = only_one("lockoutDuration", attributes)
+                lockout = microsoft_interval("lockoutDuration", lasts) if lasts is not None else None
+                return f"{context} {chosen} {keys.key_of(chosen, attributes)}", lockout
             except InvalidValue:
                 break
-    return context
+    return context, None

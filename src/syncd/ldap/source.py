@@ -19,13 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue, SourceUnreachable, SyncdError
-from syncd.ldap import failover, keys, outcome
+from syncd.ldap import accounts, failover, keys, outcome
 from syncd.ldap import probe as looking
 from syncd.ldap.client import NotNow, Page, RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 from syncd.ldap.failover import Dialer
 from syncd.ldap.rootdse import Server, meet
-from syncd.ldap.values import ACCOUNT_ATTRIBUTES
 from syncd.ldap.watchdog import Watchdog
 
 GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber")
@@ -141,6 +140,8 @@ class LdapReading:
             users_read=self._counts["users"],
             groups_read=self._counts["groups"],
             set_aside=self._counts["set_aside"],
+            flavour=self._server.flavour if self._server else None,
+            lockout=self._server.lockout if self._server else None,
         )
 
     def _read(self) -> Generator[Entry | SetAside, None, None]:
@@ -315,7 +316,7 @@ class LdapReading:
 
 def _attributes(config: LdapConfig, part: Part, search: SearchConfig, wanted: tuple[str, ...]) -> tuple[str, ...]:
     key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
-    own = ACCOUNT_ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
+    own = accounts.ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
     unique = {name.lower(): name for name in (*_ALWAYS, *key, *own, *search.attributes, *wanted)}
     return tuple(unique.values())
 

@@ -1,8 +1,7 @@
-"""Attribute values: bytes of a directory to text, times and truth; and what they say about an account. Pure.
+"""Attribute values: bytes of a directory to text, times and truth. Pure. What they say of an account: accounts.py.
 
 A value that cannot be read raises InvalidValue naming the attribute, so that the entry is set aside by name: guessing
-would either take access away or leave it open. A lock-out (too many wrong passwords) is not a disabled account and is
-not looked at here; neither is an expired *password*. Attribute names are in lower case, as `Entry.attributes` has them.
+would either take access away or leave it open. Attribute names are in lower case, as `Entry.attributes` has them.
 """
 
 from __future__ import annotations
@@ -10,25 +9,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from syncd.errors import InvalidValue
 
 Attributes = Mapping[str, tuple[bytes, ...]]
-
-# Read for account_state; ask the server for these beside the mapped ones.
-ACCOUNT_ATTRIBUTES = (
-    "userAccountControl",
-    "accountExpires",
-    "nsAccountLock",
-    "loginDisabled",
-    "loginExpirationTime",
-    "krbPrincipalExpiration",
-    "shadowExpire",
-    "pwdEndTime",
-    "pwdAccountLockedTime",
-)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
@@ -36,17 +21,8 @@ _FILETIME_NEVER = (0, 0x7FFF_FFFF_FFFF_FFFF)  # MS-ADTS 2.2: both mean "never ex
 _GENERALIZED = re.compile(
     r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(?:(\d\d))?)?(?:[.,](\d+))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII
 )
-# draft-behera-ldap-password-policy-10 section 5.3.3: this value, unlike any other, is set by a person and never ends.
-_PPOLICY_ADMIN_LOCK = b"000001010000Z"
-
-
-@dataclass(frozen=True, slots=True)
-class AccountState:
-    """What the entry itself states. `enabled` is its flags; past `ends_at` it is over too. The caller has the clock."""
-
-    enabled: bool
-    ends_at: datetime | None  # the first instant at which the account no longer works; None: no end
-    why: str | None  # the attribute that said so, for people; None: enabled without an end
+_DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:", re.ASCII)
 
 
 def text(name: str, value: bytes) -> str:
@@ -132,39 +108,44 @@ def shadow_expire(name: str, value: bytes) -> datetime | None:
         raise InvalidValue(f"{name}: day {days} is outside the calendar") from exc
 
 
-def account_state(attributes: Attributes) -> AccountState:
-    """Is the account switched off, and when does it end? The earliest end wins. Raises InvalidValue for a bad value."""
-    off: list[str] = []
-    ends: list[tuple[datetime, str]] = []
-
-    control = _one(attributes, "userAccountControl")
-    if control is not None and integer("userAccountControl", control) & 2:  # ADS_UF_ACCOUNTDISABLE, MS-ADTS 2.2.16
-        off.append(f"userAccountControl {control.decode()} has the bit 2 (disabled)")
-    for name in ("nsAccountLock", "loginDisabled"):
-        flag = _one(attributes, name)
-        if flag is not None and boolean(name, flag):
-            off.append(f"{name} is TRUE")
-    if _one(attributes, "pwdAccountLockedTime") == _PPOLICY_ADMIN_LOCK:
-        off.append("pwdAccountLockedTime is 000001010000Z (closed by an administrator)")
-
-    for name, reader in (
-        ("accountExpires", filetime),
-        ("shadowExpire", shadow_expire),
-        ("krbPrincipalExpiration", generalized_time),
-        ("loginExpirationTime", generalized_time),
-        ("pwdEndTime", generalized_time),
-    ):
-        value = _one(attributes, name)
-        end = reader(name, value) if value is not None else None
-        if end is not None:
-            ends.append((end, f"{name} ends the account at {end.isoformat()}"))
-
-    first = min(ends, default=None)
-    why = off[0] if off else first[1] if first else None
-    return AccountState(enabled=not off, ends_at=first[0] if first else None, why=why)
+def microsoft_interval(name: str, value: bytes) -> timedelta | None:
+    """Active Directory's span of time, a negative count of 100 ns; None: without end (0, or the least number)."""
+    ticks = -integer(name, value)
+    if ticks in (0, 1 << 63):
+        return None
+    if not 0 < ticks < 1 << 63:
+        raise InvalidValue(f"{name}: {-ticks} is no span of time")
+    return timedelta(microseconds=ticks // 10)
 
 
-def _one(attributes: Attributes, name: str) -> bytes | None:
+def written_time(name: str, value: bytes, zone: tzinfo, end: bool) -> datetime | None:
+    """A date or an instant as personnel systems write it into a directory, told apart by its form; None for never.
+
+    A generalized time, FILETIME, an ISO 8601 instant (without an offset: in `zone`), or a day (2026-12-31, 20261231),
+    which begins at 00:00 in `zone`; with `end` the day is the last one, so it gives the beginning of the next.
+    """
+    said = value.decode("latin-1").strip()
+    if said in ("", "0", "-1"):
+        return None
+    if _GENERALIZED.fullmatch(said):
+        return generalized_time(name, value)
+    if said.isascii() and said.isdecimal() and len(said) >= 15:
+        return filetime(name, value)
+    try:
+        day = _DAY.fullmatch(said)
+        if day:
+            on = datetime(int(day[1]), int(day[2]), int(day[3]), tzinfo=zone)
+            return (on + timedelta(days=1) if end else on).astimezone(UTC)  # by the calendar: 23 or 25 hours at times
+        if _INSTANT.match(said):
+            at = datetime.fromisoformat(said)
+            return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidValue(f"{name}: {_shown(value)} is no date of the calendar") from exc
+    raise InvalidValue(f"{name}: {_shown(value)} is not a date such as 2026-12-31, nor an instant")
+
+
+def only_one(name: str, attributes: Attributes) -> bytes | None:
+    """The one value of a single-valued attribute, None without. Raises InvalidValue if there are several."""
     values = attributes.get(name.lower(), ())
     if len(values) > 1:
         raise InvalidValue(f"{name}: has {len(values)} values, it can have one")

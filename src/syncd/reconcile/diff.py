@@ -113,7 +113,7 @@ def user_edit(
     adopt: bool,
 ) -> UserEdit:
     """The whole new state of one entry's link."""
-    values = dict(mapped.values)
+    values, account = dict(mapped.values), mapped.account
     if mapped.manager:
         manager = seen.find(mapped.manager)
         if manager is not None and manager[0] == "user":
@@ -123,15 +123,17 @@ def user_edit(
     link = Link(
         source,
         entry.key,
-        enabled=mapped.enabled,
+        enabled=account.enabled,
         dn=entry.dn,
         dn_key=dn.normalize(entry.dn),
         values=values,
         entry_hash=hashed,
         mapping_digest=digest,
-        ends_at=mapped.ends_at,
+        starts_at=account.starts_at,
+        ends_at=account.ends_at,
+        locked_until=account.locked_until,
     )
-    why = mapped.why or (f"read from {source}" if linked is None else f"changed in {source}")
+    why = account.why or (f"read from {source}" if linked is None else f"changed in {source}")
     if linked is not None and linked.absent:
         why = f"found again in {source}"
     return UserEdit(id, source, create=linked is None and not adopt, adopt=adopt, link=link, why=why)

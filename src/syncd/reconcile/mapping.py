@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from syncd.core.schema import Resolved, ResourceType, Type
 from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
-from syncd.ldap.values import account_state
+from syncd.ldap.accounts import AccountState, Rules, Server, account_state
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 Reader = Callable[[Attributes], tuple[str, ...]]
@@ -31,10 +30,6 @@ MEMBERS = ("member", "uniquemember")  # DN-valued
 MEMBER_UIDS = "memberuid"
 _ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
 _PART = re.compile(r"\{([A-Za-z][A-Za-z0-9;-]*)\}")
-_STATE = (
-    *("userAccountControl", "accountExpires", "nsAccountLock", "loginDisabled", "pwdAccountLockedTime", "shadowExpire"),
-    *("krbPrincipalExpiration", "loginExpirationTime", "pwdEndTime"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +46,7 @@ class Target:
 class MappedUser:
     values: Mapping[str, Any]
     manager: str | None  # a DN, not resolved yet
-    enabled: bool
-    ends_at: datetime | None
-    why: str | None  # what the entry says that switches the account off or dates it
+    account: AccountState  # what the entry says that switches the account off, locks or dates it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +57,16 @@ class DirectoryMapping:
     digest: str
     manager: Reader | None = None
     nested: bool = True  # groups may be members of groups
+    accounts: Rules = field(default_factory=Rules)
 
-    def user(self, entry: Entry) -> MappedUser:
+    def user(self, entry: Entry, server: Server | None = None) -> MappedUser:
         """Raises InvalidValue naming the attribute: the entry is set aside, the rest goes on."""
         values = _values(self.users, entry.attributes)
         if not values.get("userName"):
             raise InvalidValue("userName: none of its attributes has a value")
-        state = account_state(entry.attributes)
+        state = account_state(entry.attributes, server, self.accounts)
         managers = self.manager(entry.attributes) if self.manager else ()
-        return MappedUser(values, managers[0] if managers else None, state.enabled, state.ends_at, state.why)
+        return MappedUser(values, managers[0] if managers else None, state)
 
     def group(self, entry: Entry) -> dict[str, Any]:
         values = _values(self.groups, entry.attributes)
@@ -86,9 +80,11 @@ def compile_mapping(
     groups: Mapping[str, Any] | None = None,
     nested: bool = True,
     types: Types = STANDARD,
+    accounts: Rules | None = None,
 ) -> DirectoryMapping:
     """Raises ConfigError for a path that is no attribute, or a template that cannot be read."""
-    wanted: set[str] = {*_STATE, *MEMBERS, MEMBER_UIDS, "uid", "objectClass"}
+    accounts = accounts or Rules()
+    wanted: set[str] = {*accounts.wanted, *MEMBERS, MEMBER_UIDS, "uid", "objectClass"}
     manager: Reader | None = None
     users: list[Target] = []
     for path, template in attributes.items():
@@ -100,10 +96,9 @@ def compile_mapping(
         _target(path, _reader(template, wanted), types.group)
         for path, template in (groups or {"displayName": "cn"}).items()
     ]
-    text = orjson.dumps([attributes, groups, nested], option=orjson.OPT_SORT_KEYS, default=str)
-    return DirectoryMapping(
-        tuple(users), tuple(named), tuple(sorted(wanted)), hashlib.sha256(text).hexdigest()[:32], manager, nested
-    )
+    said = [attributes, groups, nested, *accounts.said]
+    digest = hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
+    return DirectoryMapping(tuple(users), tuple(named), tuple(sorted(wanted)), digest, manager, nested, accounts)
 
 
 def entry_hash(entry: Entry) -> str:

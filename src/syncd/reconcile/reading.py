@@ -22,6 +22,7 @@ from syncd.core.snapshot import Certificate, Entry, SetAside, Source
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
 from syncd.ldap import dn
+from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members
 from syncd.store import linked, run_records
@@ -160,7 +161,7 @@ class Reader:
         certificate: Certificate,
     ) -> Spool[ChangeGroup]:
         name, workspace = self.source.name, self.workspace.name
-        mapped = self._map(changed)
+        mapped = self._map(changed, Server(certificate.flavour, certificate.lockout))
         with self.database.reading() as conn:
             inside = linked.members(conn, workspace, name, "group")
             in_groups = linked.members(conn, workspace, name, "user")
@@ -231,12 +232,14 @@ class Reader:
         for edit in late:
             yield from ready(edit)
 
-    def _map(self, changed: Iterable[tuple[Entry, str, str, bool]]) -> Spool[tuple[Entry, str, str, bool, MappedUser]]:
+    def _map(
+        self, changed: Iterable[tuple[Entry, str, str, bool]], server: Server
+    ) -> Spool[tuple[Entry, str, str, bool, MappedUser]]:
         mapped: Spool[tuple[Entry, str, str, bool, MappedUser]] = Spool()
         refused: dict[str, str | None] = {}
         for entry, id, hashed, new in changed:
             try:
-                mapped.append((entry, id, hashed, new, self.mapping.user(entry)))
+                mapped.append((entry, id, hashed, new, self.mapping.user(entry, server)))
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 if new:

@@ -17,11 +17,13 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.filter import parse_filter
 from syncd.core.types import STANDARD, Types
 from syncd.errors import SyncdError
+from syncd.ldap.accounts import condition
 from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
 from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
 from syncd.settings.model import (
+    Accounts,
     Directory,
     Http,
     Jwt,
@@ -160,6 +162,7 @@ def _source(name: str, source: Source, known: Known, types: Types | None) -> Ite
     if isinstance(source, Directory):
         yield from _missing_ladder(source.missing)
         yield from _mapping(source, types)
+        yield from _accounts(source.accounts)
     if isinstance(source, LdapSource):
         yield from _ldap(source)
     if isinstance(source, ScimSource):
@@ -217,6 +220,16 @@ def _mapping(source: Directory, types: Types | None) -> Iterator[Contradiction]:
         yield ("attributes",), "lacks userName, which every user needs"
     if "displayname" not in {name.lower() for name in source.group_attributes}:
         yield ("group_attributes",), "lacks displayName, which every group needs"
+
+
+def _accounts(accounts: Accounts) -> Iterator[Contradiction]:
+    for key in ("disabled", "locked"):
+        text = getattr(accounts, key)
+        try:
+            if text is not None:
+                condition(text)
+        except SyncdError as exc:
+            yield ("accounts", key), f"{shown(text)}: {exc}"
 
 
 def _missing_ladder(missing: Missing) -> Iterator[Contradiction]:

@@ -20,8 +20,10 @@ from syncd.settings.block import Block
 from syncd.settings.outgoing import Deliver, Webhook
 from syncd.settings.values import (
     DN,
+    AccountAttribute,
     Address,
     Algorithm,
+    AttributeNames,
     Authzid,
     Bind,
     CountOrNever,
@@ -32,6 +34,7 @@ from syncd.settings.values import (
     DurationOrNever,
     DurationOrZero,
     FilePath,
+    Flavour,
     KeysUrl,
     LdapFilter,
     LdapUrls,
@@ -272,6 +275,23 @@ class Schedule(Block):
     """How late a read may begin after its time, when no worker was there; later it is recorded as missed."""
 
 
+class Accounts(Block):
+    flavour: Flavour | None = None
+    """Whose account attributes count. Default: of Active Directory its own, of any other server all that are known."""
+    ignore: tuple[AccountAttribute, ...] = ()
+    """Of these attributes none counts."""
+    lockout: Duration | None = None
+    """How long a lock-out lasts. Default: what the directory says, else until it is lifted there."""
+    disabled: str | None = None
+    """Whoever's entry matches is disabled too: a SCIM filter over the directory's attributes."""
+    locked: str | None = None
+    """Whoever's entry matches is locked while it does: she cannot sign in and keeps all she has."""
+    starts_at: AttributeNames = ()
+    """An attribute with the day or instant at which the account begins; of a list the first that has a value."""
+    ends_at: AttributeNames = ()
+    """The same for its end; of a day it is the end."""
+
+
 class UserSearch(Block):
     base: DNs
     """One DN or a list."""
@@ -316,6 +336,8 @@ class Directory(Connection):
     """SCIM attribute of users: attribute, [first, else second], "{givenName} {sn}" or {constant: TEXT}."""
     group_attributes: dict[str, DirectoryTemplate] = Field(default_factory=lambda: dict(COMMON_NAME))
     """The same for groups."""
+    accounts: Accounts = Accounts.model_construct()
+    """What says that an account is disabled, locked, not begun or over, beside what every directory of its kind has."""
     canaries: tuple[DN, ...] = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
     schedule: Schedule = Schedule.model_construct()

@@ -23,7 +23,7 @@ from syncd.core.connection import ALGORITHMS
 from syncd.core.secret import Secret
 from syncd.deliver import signing
 from syncd.errors import SyncdError
-from syncd.ldap import dn
+from syncd.ldap import accounts, dn
 from syncd.ldap.config import is_loopback, socket_path
 from syncd.scim import dialects
 from syncd.settings.block import did_you_mean
@@ -355,6 +355,15 @@ def _one_of(known: Iterable[str], listed: bool) -> Callable[[str], str]:
     return check
 
 
+def _account_attribute(value: str) -> str:
+    """One of those that accounts.py knows, as it is spelled there."""
+    known = {name.lower(): name for name in accounts.ATTRIBUTES}
+    if value.lower() not in known:
+        close = did_you_mean(value, known.values()) or f"; there are {', '.join(accounts.ATTRIBUTES)}"
+        raise ValueError(f"{shown(value)} says nothing of accounts{close}")
+    return known[value.lower()]
+
+
 def one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -441,6 +450,16 @@ ToleranceName = Annotated[
     str,
     AfterValidator(_one_of(dialects.TOLERANCES, listed=False)),
     WithJsonSchema({"enum": list(dialects.TOLERANCES)}),
+]
+Flavour = Annotated[
+    str, AfterValidator(_one_of(accounts.FLAVOURS, listed=True)), WithJsonSchema({"enum": list(accounts.FLAVOURS)})
+]
+AccountAttribute = Annotated[str, AfterValidator(_account_attribute)]
+AttributeName = Annotated[str, AfterValidator(_named(r"[A-Za-z][A-Za-z0-9;-]*", "contractEnd"))]
+AttributeNames = Annotated[
+    tuple[AttributeName, ...],
+    Field(min_length=1),
+    BeforeValidator(one_or_list, json_schema_input_type=AttributeName | tuple[AttributeName, ...]),
 ]
 DNs = Annotated[
     tuple[DN, ...], Field(min_length=1), BeforeValidator(one_or_list, json_schema_input_type=DN | tuple[DN, ...])

@@ -148,7 +148,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "groups": _groups(conn, workspace.name, user),
         "links": [_link(link, workspace) for link in user.links],
         "scheduled": list(
-            _scheduled(user, workspace, now, next_at, waiting, deleted_since(conn, workspace.name, user))
+            _scheduled(user, workspace, now, state, next_at, waiting, deleted_since(conn, workspace.name, user))
         ),
         "held": held,
         "values": dict(user.values),
@@ -240,7 +240,8 @@ def _link(link: Link, workspace: Workspace) -> Json:
         **{"source": link.source, "key": link.key, "dn": link.dn, "enabled": link.enabled},
         **{"authoritative": workspace.authoritative(link.source), "stage": link.stage},
         **{"missing_since": link.missing_since, "missing_reads": link.missing_reads},
-        **{"starts_at": link.starts_at, "ends_at": link.ends_at, "since": link.created_at},
+        **{"starts_at": link.starts_at, "ends_at": link.ends_at, "locked_until": link.locked_until},
+        "since": link.created_at,
         "values": dict(link.values),
     }
 
@@ -265,17 +266,13 @@ def _scheduled(
     user: User,
     workspace: Workspace,
     now: datetime,
+    state: str,
     next_at: datetime | None,
     waiting: Iterable[Json],
     deleted: datetime | None,
 ) -> Iterator[Json]:
     """What will happen without anybody doing anything, the next first; what has no date comes last."""
-    dated: list[Json] = []
-    if next_at is not None:
-        then = status(user, workspace.authoritative, next_at)[0]
-        stated = [link.source for link in user.links if next_at in (link.starts_at, link.ends_at)]
-        because = f"source {', '.join(stated)} states this date" if stated else "the lock ends"
-        dated.append({"at": next_at, "what": f"status becomes {then}", "because": because})
+    dated = list(_transitions(user, workspace, state, next_at))
     for grant in user.grants:
         if grant.expires_at is not None and grant.expires_at > now:
             dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
@@ -292,6 +289,20 @@ def _scheduled(
         needs = f"first needs a seat in {', '.join(each['needs'])}" if each["needs"] else "the next free seat in line"
         place = f"{each['position']} of {each['queue']} in line"
         yield {"at": None, "what": f"seat in {each['value']}: {place}", "because": needs}
+
+
+def _transitions(user: User, workspace: Workspace, state: str, at: datetime | None) -> Iterator[Json]:
+    """Every date ahead that changes her status: a start as well as the end after it."""
+    while at is not None:
+        then, after = status(user, workspace.authoritative, at)
+        stated = [link.source for link in user.links if at in (link.starts_at, link.ends_at)]
+        locked = [link.source for link in user.links if at == link.locked_until]
+        because = f"source {', '.join(stated)} states this date" if stated else "the lock ends"
+        if locked and not stated:
+            because = f"the lock-out in {', '.join(locked)} ends"
+        if then != state:
+            yield {"at": at, "what": f"status becomes {then}", "because": because}
+        state, at = then, after
 
 
 def _rungs(link: Link, workspace: Workspace) -> Iterator[Json]:

@@ -65,7 +65,7 @@ def _links(dialect: str, resource: str, id: ColumnElement[str]) -> ColumnElement
     k = t.links.c
     columns = (
         *(k.source, k.key, k.enabled, k.dn, k.dn_key, k["values"], k.entry_hash, k.mapping_digest),
-        *(k.starts_at, k.ends_at, k.missing_since, k.missing_reads, k.stage, k.created_at),
+        *(k.starts_at, k.ends_at, k.locked_until, k.missing_since, k.missing_reads, k.stage, k.created_at),
     )
     return _lists(dialect, columns, k.workspace == WORKSPACE, k.resource == resource, k.resource_id == id)
 

@@ -117,6 +117,7 @@ def _link(
     mapping_digest: str,
     starts_at: int | None,
     ends_at: int | None,
+    locked_until: int | None,
     missing_since: int | None,
     missing_reads: int,
     stage: str | None,
@@ -124,7 +125,8 @@ def _link(
 ) -> Link:
     return Link(
         *(source, key, None if enabled is None else bool(enabled), dn, dn_key, orjson.loads(values), entry_hash),
-        *(mapping_digest, _instant(starts_at), _instant(ends_at), _instant(missing_since), missing_reads, stage),
+        *(mapping_digest, _instant(starts_at), _instant(ends_at), _instant(locked_until)),
+        *(_instant(missing_since), missing_reads, stage),
         _instant(created_at),
     )
 
@@ -260,6 +262,7 @@ def link_row(resource: str, resource_id: str, link: Link) -> dict[str, Any]:
         "mapping_digest": link.mapping_digest,
         "starts_at": link.starts_at,
         "ends_at": link.ends_at,
+        "locked_until": link.locked_until,
         "missing_since": link.missing_since,
         "missing_reads": link.missing_reads,
         "stage": link.stage,

@@ -112,6 +112,7 @@ def _link(row: Any) -> Link:
         mapping_digest=row.mapping_digest,
         starts_at=row.starts_at,
         ends_at=row.ends_at,
+        locked_until=row.locked_until,
         missing_since=row.missing_since,
         missing_reads=row.missing_reads,
         stage=row.stage,

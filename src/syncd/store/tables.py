@@ -172,6 +172,7 @@ links = Table(
     Column("mapping_digest", Text, nullable=False),
     Column("starts_at", Instant),
     Column("ends_at", Instant),
+    Column("locked_until", Instant),
     Column("missing_since", Instant),
     Column("missing_reads", Integer, nullable=False),
     Column("stage", Text),

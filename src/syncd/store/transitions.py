@@ -80,15 +80,19 @@ def _stated(
     k, g = t.links.c, t.grants.c
     first: dict[str, tuple[datetime, str, str]] = {}
     for link in conn.execute(
-        select(k.resource_id, k.source, k.starts_at, k.ends_at).where(
+        select(k.resource_id, k.source, k.starts_at, k.ends_at, k.locked_until).where(
             k.workspace == workspace.name, k.resource == "user", k.resource_id.in_(ids)
         )
     ):
         if not workspace.authoritative(link.source):
             continue  # its dates end nothing
-        for date, what in ((link.ends_at, "end"), (link.starts_at, "start")):
+        for date, what in (
+            (link.ends_at, "the end date that {} states has come"),
+            (link.starts_at, "the start date that {} states has come"),
+            (link.locked_until, "the lock-out in {} has ended"),
+        ):
             if date is not None and since[link.resource_id] <= date <= now:
-                stated = (date, link.source, f"the {what} date that {link.source} states has come")
+                stated = (date, link.source, what.format(link.source))
                 first[link.resource_id] = min(stated, first.get(link.resource_id, stated))
     expired: dict[str, tuple[datetime, str, str]] = {}
     for row in conn.execute(
@@ -107,7 +111,7 @@ def _stated(
 def rewound(conn: Connection, workspace: str, now: datetime, until: datetime) -> list[Due]:
     """Users whose status was derived by a clock that ran ahead: a date of theirs lies between now and what it said."""
     k, u = t.links.c, t.users.c
-    ahead = or_(and_(k.starts_at > now, k.starts_at <= until), and_(k.ends_at > now, k.ends_at <= until))
+    ahead = or_(*(and_(date > now, date <= until) for date in (k.starts_at, k.ends_at, k.locked_until)))
     why = "the clock was set back"
     found = {
         row.resource_id: Due(row.resource_id, row.source, why)

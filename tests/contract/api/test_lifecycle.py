@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from syncd.core.change import UserEdit
@@ -61,3 +62,13 @@ def test_merge_patch_states_only_what_differs(service: Service) -> None:
     assert dict(own.values) == {"title": "Lead", "name.familyName": "Li"}
     cleared = service.ask("PATCH", f"/api/v1/users/{id}", {"title": None})
     assert "title" not in cleared.json()
+
+
+def test_a_lock_out_of_a_directory_is_lifted_there(service: Service) -> None:
+    id = service.made_by("corp", "ann")
+    with service.database.reading() as conn:
+        (own,) = (link for link in links(conn, "default", "user", id) if link.source == "corp")
+    service.commit(UserEdit(id, "corp", link=replace(own, locked_until=service.now.replace(year=2027)))).check()
+    assert service.ask("GET", f"/api/v1/users/{id}").json()["status"] == "locked"
+    refused = service.ask("POST", f"/api/v1/users/{id}/unlock")
+    assert (refused.status_code, "locked out in source corp" in refused.json()["detail"]) == (409, True)

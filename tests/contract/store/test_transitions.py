@@ -136,6 +136,18 @@ def test_a_start_date_lets_somebody_in(corp: Stage) -> None:
     assert settle(corp) == Settled() and corp.user("u000").status == "active"
 
 
+def test_a_lock_out_of_a_directory_ends_at_its_instant(corp: Stage) -> None:
+    corp.restate("u000", "corp", locked_until=corp.now + DAY).check()
+    assert corp.user("u000").status == "locked"
+    before = corp.now
+    corp.later(days=1)
+    assert [(each.source, each.why) for each in due(corp)] == [("corp", "the lock-out in corp has ended")]
+    assert settle(corp) == Settled() and corp.user("u000").status == "active"
+    with corp.database.reading() as conn:
+        rewound = transitions.rewound(conn, "default", before, corp.now)
+    assert [(each.id, each.source) for each in rewound] == [("u000", "corp")]
+
+
 def test_a_clock_that_ran_ahead_is_made_good(corp: Stage) -> None:
     end(corp, "u000")
     corp.do(UserEdit("u001", "local", facts={"locked_until": corp.now + DAY}))

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from syncd.core.lifecycle import SEATED, Ladder, climb, found, may_sign_in, status
-from syncd.core.state import STAGES, Link, User
+from syncd.core.state import STAGES, UNTIL_LIFTED, Link, User
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -83,6 +83,20 @@ def test_a_start_date_is_the_first_moment_with_access(offset: int, expected: str
 def test_a_lock_ends_by_itself() -> None:
     assert derived(locked_until=NOW + timedelta(microseconds=1)) == "locked"
     assert derived(locked_until=NOW) == "active"
+
+
+def test_a_lock_out_in_a_directory_is_a_lock() -> None:
+    """It takes no seat, is not shown as inactive, and ends at its instant; a source that has no say locks nobody."""
+    user = User("u1", links=(Link("corp", "k", locked_until=NOW + DAY), Link("hr", "k")))
+    assert status(user, everyone, NOW) == ("locked", NOW + DAY)
+    assert may_sign_in(user, everyone, NOW)
+    assert status(user, everyone, NOW + DAY) == ("active", None)
+    assert status(user, lambda source: source == "hr", NOW)[0] == "active"
+
+
+def test_a_lock_without_an_end_is_no_date() -> None:
+    user = User("u1", links=(Link("corp", "k", locked_until=UNTIL_LIFTED),))
+    assert status(user, everyone, NOW) == ("locked", None)
 
 
 def test_the_next_instant_is_the_first_that_changes_anything() -> None:

@@ -1,6 +1,7 @@
-"""What the values of a directory say about an account."""
+"""Values of a directory as text, times and truth."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,6 @@ from hypothesis import strategies as st
 
 from syncd.errors import InvalidValue
 from syncd.ldap import values
-
-
-def state(**attributes: bytes) -> values.AccountState:
-    return values.account_state({name.lower(): (value,) for name, value in attributes.items()})
 
 
 def utc(*parts: int) -> datetime:
@@ -70,67 +67,47 @@ def test_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attributes", "enabled", "why"),
+    ("raw", "first", "last"),
     [
-        ({}, True, None),
-        ({"userAccountControl": b"512"}, True, None),
-        ({"userAccountControl": b"514"}, False, "userAccountControl 514"),
-        ({"userAccountControl": b"66050"}, False, "userAccountControl"),
-        ({"userAccountControl": b"528"}, True, None),  # 16: locked out, not disabled
-        ({"nsAccountLock": b"true"}, False, "nsAccountLock"),
-        ({"nsAccountLock": b"FALSE"}, True, None),
-        ({"loginDisabled": b"TRUE"}, False, "loginDisabled"),
-        ({"lockoutTime": b"133801632000000000"}, True, None),
-        ({"pwdAccountLockedTime": b"20261121180620Z"}, True, None),  # locked out, not disabled
-        ({"pwdAccountLockedTime": b"000001010000Z"}, False, "administrator"),
-        ({"accountExpires": b"0", "shadowExpire": b"-1"}, True, None),
+        (b"2026-12-31", utc(2026, 12, 30, 23), utc(2026, 12, 31, 23)),
+        (b"20261231", utc(2026, 12, 30, 23), utc(2026, 12, 31, 23)),
+        (b"2026-03-29", utc(2026, 3, 28, 23), utc(2026, 3, 29, 22)),  # 23 hours long in Berlin
+        (b"2026-12-31T18:00:00+01:00", utc(2026, 12, 31, 17), utc(2026, 12, 31, 17)),
+        (b"2026-07-01 18:00:00", utc(2026, 7, 1, 16), utc(2026, 7, 1, 16)),
+        (b"20261231170000Z", utc(2026, 12, 31, 17), utc(2026, 12, 31, 17)),
+        (b"133801632000000000", utc(2025, 1, 1), utc(2025, 1, 1)),
+        (b"9223372036854775807", None, None),
+        (b"0", None, None),
+        (b" ", None, None),
     ],
 )
-def test_flags(attributes: dict[str, bytes], enabled: bool, why: str | None) -> None:
-    found = state(**attributes)
-    assert found.enabled is enabled and found.ends_at is None
-    assert (why is None and found.why is None) or (why or "") in (found.why or "")
+def test_dates_as_personnel_systems_write_them(raw: bytes, first: datetime | None, last: datetime | None) -> None:
+    """A day begins in the configured zone; as an end it is the last one."""
+    berlin = ZoneInfo("Europe/Berlin")
+    assert values.written_time("contractEnd", raw, berlin, end=False) == first
+    assert values.written_time("contractEnd", raw, berlin, end=True) == last
 
 
-def test_shadow_expire_closes_the_account_when_that_day_begins() -> None:
-    assert state(shadowExpire=b"20000").ends_at == utc(2024, 10, 4)
-    assert state(shadowExpire=b"1").ends_at == utc(1970, 1, 2)
-    assert state(shadowExpire=b"0").ends_at is None
+@pytest.mark.parametrize("raw", [b"31.12.2026", b"2026-13-01", b"soon", b"1234", b"2026-W01", b"9999-12-31", b"\xff"])
+def test_no_date(raw: bytes) -> None:
+    with pytest.raises(InvalidValue, match=r"^contractEnd: "):
+        values.written_time("contractEnd", raw, UTC, end=True)
 
 
-def test_the_earliest_end_wins_and_is_named() -> None:
-    found = state(krbPrincipalExpiration=b"20270101000000Z", pwdEndTime=b"20260601000000Z", shadowExpire=b"30000")
-    assert found.enabled and found.ends_at == utc(2026, 6, 1)
-    assert found.why == "pwdEndTime ends the account at 2026-06-01T00:00:00+00:00"
-
-
-@pytest.mark.parametrize(
-    ("name", "raw"),
-    [
-        ("userAccountControl", b"abc"),
-        ("nsAccountLock", b"perhaps"),
-        ("loginDisabled", b""),
-        ("accountExpires", b"soon"),
-        ("shadowExpire", b"2026-12-31"),
-        ("shadowExpire", b"999999999999"),
-        ("krbPrincipalExpiration", b"20261301000000Z"),
-    ],
-)
-def test_a_bad_value_names_its_attribute(name: str, raw: bytes) -> None:
-    with pytest.raises(InvalidValue, match=f"^{name}: "):
-        state(**{name: raw})
-
-
-def test_two_values_where_one_can_be() -> None:
-    with pytest.raises(InvalidValue, match=r"^nsAccountLock: has 2 values"):
-        values.account_state({"nsaccountlock": (b"TRUE", b"FALSE")})
-
-
-@given(st.dictionaries(st.sampled_from([n.lower() for n in values.ACCOUNT_ATTRIBUTES]), st.binary(max_size=24)))
-def test_any_bytes_give_a_state_or_a_named_refusal(attributes: dict[str, bytes]) -> None:
+@given(st.binary(max_size=30), st.booleans())
+def test_any_bytes_are_a_date_or_a_named_refusal(raw: bytes, end: bool) -> None:
     try:
-        found = values.account_state({name: (value,) for name, value in attributes.items()})
+        found = values.written_time("contractEnd", raw, UTC, end)
     except InvalidValue as error:
-        assert str(error).split(":")[0] in values.ACCOUNT_ATTRIBUTES
+        assert str(error).startswith("contractEnd: ")
     else:
-        assert found.ends_at is None or found.ends_at.tzinfo is UTC
+        assert found is None or found.tzinfo is UTC
+
+
+def test_a_span_of_active_directory() -> None:
+    assert values.microsoft_interval("lockoutDuration", b"-18000000000") == timedelta(minutes=30)
+    assert values.microsoft_interval("lockoutDuration", b"0") is None
+    assert values.microsoft_interval("lockoutDuration", b"-9223372036854775808") is None
+    for bad in (b"1", b"-9223372036854775809", b"x"):
+        with pytest.raises(InvalidValue, match="lockoutDuration"):
+            values.microsoft_interval("lockoutDuration", bad)

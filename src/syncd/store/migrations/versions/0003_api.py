@@ -50,6 +50,7 @@ def _webhooks() -> None:
 
 
 def upgrade() -> None:
+    op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _webhooks()
     op.create_table(
         "idempotency",
