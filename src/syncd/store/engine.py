@@ -1,8 +1,8 @@
 """One Database, two engines, and who may use it how.
 
 SQLite (WAL): point reads run in the caller on one held autocommit connection; every write runs on the process's one writer
-thread with BEGIN IMMEDIATE, so that requests never race for the lock. PostgreSQL: the web reads and writes through asyncpg
-(`run_sync`), the command line and the worker through psycopg. The door is the same synchronous function everywhere.
+thread with BEGIN IMMEDIATE, those that wait at once together (store/writer.py). PostgreSQL: the web reads and writes through
+asyncpg (`run_sync`), the command line and the worker through psycopg. The door is the same synchronous function everywhere.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +26,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from syncd.errors import DatabaseUnavailable
 from syncd.store.raw import READING
 from syncd.store.unavailable import unavailable
+from syncd.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -77,8 +77,7 @@ class Database:
         self.display = parsed.render_as_string(hide_password=True)
         self._async: AsyncEngine | None = None
         self._held: Connection | None = None
-        self._writer: ThreadPoolExecutor | None = None
-        self.writes_waiting = 0  # for SQLite's writer thread, the one being done included
+        self._writer: Writer | None = None
         self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
             self.path = Path(parsed.database or "")
@@ -102,6 +101,14 @@ class Database:
             self._pool_size = pool_size
         else:
             raise DatabaseUnavailable(f"database {self.display}: only sqlite:/// and postgresql:// are supported")
+
+    @property
+    def writes_waiting(self) -> int:
+        """For SQLite's writer thread, those being done included."""
+        return self._writer.waiting if self._writer is not None else 0
+
+    def _waited(self, waited_s: float) -> None:
+        self.on_writer_wait(waited_s)
 
     # -- synchronous: the command line, the worker, migrations ------------------------------------------------------
 
@@ -184,19 +191,8 @@ class Database:
     async def _write(self, work: Callable[[Connection], T]) -> T:
         if self.dialect == "sqlite":
             if self._writer is None:
-                self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-            asked, context = time.perf_counter(), copy_context()  # what is logged in the thread bears the request's id
-
-            def turn() -> T:
-                waited_s = time.perf_counter() - asked
-                self.on_writer_wait(waited_s)
-                return context.run(self.write_now, work, _WEB_WRITE_S - waited_s)
-
-            self.writes_waiting += 1
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._writer, turn)
-            finally:
-                self.writes_waiting -= 1
+                self._writer = Writer(self.writing, self._available, self._waited)
+            return await self._writer.do(work, _WEB_WRITE_S)
         for attempt in range(5):
             try:
                 with self._available(OSError):
@@ -232,7 +228,7 @@ class Database:
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.shutdown()
+            self._writer.close()
         if self._held is not None:
             self._held.close()
         self.engine.dispose()

@@ -1,0 +1,156 @@
+"""SQLite's one writer of a process: requests that wait for the write lock at once are done in one transaction.
+
+Each is decided and written in a savepoint of its own, in the order they came: what one raises undoes what that one did and
+nothing else, and each sees what those before it wrote. Nobody is answered before the COMMIT that makes it last; if that
+fails, all of them hear of it. So the lock is taken, and the log written to, once for all who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+T = TypeVar("T")
+MOST: Final = 64  # requests in one transaction
+LONG_S: Final = 0.05  # a transaction takes in no more after this time, since other processes wait for the lock too
+GIVE_WAY_S: Final = 0.003  # to them, when more wait here than one transaction takes
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One piece of work, and what became of it. `by`: until when it may wait for the lock (monotonic)."""
+
+    work: Callable[[Connection], Any]
+    context: Context  # so that what is logged in the thread bears the request's id
+    future: asyncio.Future[Any]
+    by: float
+    since: float
+    result: Any = None
+    error: BaseException | None = None
+
+
+class _Broken(Exception):
+    """SQLite itself rolled back the whole transaction (no room, a fault of the disk), or the connection is gone."""
+
+
+class Writer:
+    """`writing`: a transaction that waits so many seconds for the lock; `translated`: within it errors are raised as the
+    caller is to see them; `on_wait`: told, before each has its turn, how long it waited (seconds)."""
+
+    def __init__(
+        self,
+        writing: Callable[[float], AbstractContextManager[Connection]],
+        translated: Callable[[], AbstractContextManager[None]],
+        on_wait: Callable[[float], object],
+    ) -> None:
+        self._writing, self._translated, self._on_wait = writing, translated, on_wait
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._asked: deque[_Asked] = deque()
+        self._lock = threading.Lock()
+        self._running = False
+        self.waiting = 0  # for their turn or their COMMIT
+
+    async def do(self, work: Callable[[Connection], T], wait_s: float) -> T:
+        """`work` in a transaction, committed when this returns. Raises what `work` raised; then nothing of it lasts."""
+        asked = _Asked(
+            *(work, copy_context(), asyncio.get_running_loop().create_future()),
+            *(time.monotonic() + wait_s, time.perf_counter()),
+        )
+        self.waiting += 1
+        try:
+            with self._lock:
+                self._asked.append(asked)
+                start, self._running = not self._running, True
+            if start:
+                self._thread.submit(self._run)
+            done: T = await asked.future
+            return done
+        finally:
+            self.waiting -= 1
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    # -- in the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while batch := self._next():
+            rest = self._do(batch)
+            _tell([each for each in batch if each not in rest])
+            if rest or len(batch) == MOST:
+                with self._lock:
+                    self._asked.extendleft(reversed(rest))
+                time.sleep(GIVE_WAY_S)
+
+    def _next(self) -> list[_Asked]:
+        with self._lock:
+            batch = [self._asked.popleft() for _ in range(min(MOST, len(self._asked)))]
+            self._running = bool(batch)
+            return batch
+
+    def _do(self, batch: Sequence[_Asked]) -> list[_Asked]:
+        """Returns those that had no turn any more."""
+        done: list[_Asked] = []
+        try:
+            with self._writing(batch[0].by - time.monotonic()) as conn:
+                started = time.monotonic()
+                for each in batch:
+                    if done and time.monotonic() - started > LONG_S:
+                        break
+                    done.append(each)
+                    if not each.future.cancelled():
+                        self._turn(conn, each)
+        except _Broken:
+            # The last has its error; what the others did is undone with it, and they did nothing wrong.
+            for each in done[:-1]:
+                if each.error is None:
+                    self._do([each])
+        except BaseException as exc:
+            done = done or [batch[0]]
+            for each in done:
+                each.error = each.error or exc
+        return [each for each in batch if each not in done]
+
+    def _turn(self, conn: Connection, each: _Asked) -> None:
+        self._on_wait(time.perf_counter() - each.since)
+        driver: Any = conn.connection.driver_connection
+        driver.execute("SAVEPOINT turn")
+        try:
+            with self._translated():
+                each.result = each.context.run(each.work, conn)
+        except BaseException as exc:
+            each.error = exc
+            if conn.invalidated or not driver.in_transaction:
+                raise _Broken from exc
+            driver.execute("ROLLBACK TO turn")
+        driver.execute("RELEASE turn")
+
+
+def _tell(done: Sequence[_Asked]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Asked]] = defaultdict(list)
+    for each in done:
+        by_loop[each.future.get_loop()].append(each)
+    for loop, own in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # it was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(_settle, own)
+
+
+def _settle(done: Sequence[_Asked]) -> None:
+    for each in done:
+        if each.future.cancelled():
+            continue
+        if each.error is not None:
+            each.future.set_exception(each.error)
+        else:
+            each.future.set_result(each.result)

@@ -1,0 +1,213 @@
+"""SQLite's writer: who waits at once is done in one transaction, and each stands or falls by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from syncd.errors import DatabaseUnavailable
+from syncd.store import writer
+from syncd.store.engine import Database, rehearsal
+from syncd.store.writer import Writer
+
+
+class Bench:
+    """A table of names, and a writer that does nothing until `asked` are waiting."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(f"sqlite:///{folder / 'names.db'}", create=True)
+        self.commits = 0
+        with self.database.writing() as conn:
+            conn.execute(text("CREATE TABLE names (name TEXT PRIMARY KEY)"))
+
+    def names(self) -> set[str]:
+        with self.database.reading() as conn:
+            return set(conn.scalars(text("SELECT name FROM names")))
+
+    def together(self, *works: Callable[[Connection], Any]) -> list[Any]:
+        """What became of these, which wait while another has its turn: results, and errors in their places."""
+        started, go = threading.Event(), threading.Event()
+
+        def first(_: Connection) -> None:
+            started.set()
+            go.wait(10)
+
+        async def asking() -> list[Any]:
+            ahead = asyncio.create_task(self.database.write(first))
+            await asyncio.to_thread(started.wait, 10)
+            tasks = [asyncio.create_task(self.database.write(work)) for work in works]
+            await asyncio.sleep(0.01)
+            self._count_commits()
+            go.set()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            await ahead
+            return found
+
+        return run(asking())
+
+    def _count_commits(self) -> None:
+        made = self.database._writer
+        assert made is not None
+        before = made._writing
+
+        @contextmanager
+        def counted(wait_s: float) -> Iterator[Connection]:
+            with before(wait_s) as conn:
+                yield conn
+            self.commits += 1
+
+        made._writing = counted
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def adding(name: str) -> Callable[[Connection], str]:
+    def add(conn: Connection) -> str:
+        conn.execute(text("INSERT INTO names VALUES (:name)"), {"name": name})
+        return name
+
+    return add
+
+
+def failing(name: str) -> Callable[[Connection], None]:
+    def fail(conn: Connection) -> None:
+        adding(name)(conn)
+        raise ValueError(name)
+
+    return fail
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_who_waits_at_once_is_committed_at_once_and_in_order(bench: Bench) -> None:
+    def count(conn: Connection) -> int:
+        return int(conn.scalar(text("SELECT count(*) FROM names")) or 0)
+
+    found = bench.together(adding("a"), count, adding("b"), count)
+    assert found == ["a", 1, "b", 2]
+    assert bench.commits == 1
+
+
+def test_what_one_raises_undoes_what_that_one_did_and_nothing_else(bench: Bench) -> None:
+    found = bench.together(adding("a"), failing("b"), adding("a"), adding("c"))
+    assert found[0] == "a"
+    assert isinstance(found[1], ValueError)
+    assert type(found[2]).__name__ == "IntegrityError"
+    assert found[3] == "c"
+    assert bench.names() == {"a", "c"}
+    assert bench.commits == 1
+
+
+def test_a_rehearsal_among_others_is_undone_alone(bench: Bench) -> None:
+    async def asking() -> list[Any]:
+        async def rehearsed() -> Any:
+            with rehearsal():
+                return await bench.database.write(adding("b"))
+
+        return await asyncio.gather(bench.database.write(adding("a")), rehearsed(), bench.database.write(adding("c")))
+
+    assert run(asking()) == ["a", "b", "c"]
+    assert bench.names() == {"a", "c"}
+
+
+def test_nobody_is_answered_before_the_commit_and_its_failure_is_told_to_all(bench: Bench) -> None:
+    @contextmanager
+    def uncommitted(wait_s: float) -> Iterator[Connection]:
+        with bench.database.writing(wait_s) as conn:
+            yield conn
+            raise DatabaseUnavailable("no room")
+
+    made = Writer(uncommitted, bench.database._available, lambda _: None)
+
+    async def asking() -> list[Any]:
+        return await asyncio.gather(*(made.do(adding(name), 1) for name in "ab"), return_exceptions=True)
+
+    assert [str(each) for each in run(asking())] == ["no room", "no room"]
+    assert bench.names() == set()
+    made.close()
+
+
+def test_when_sqlite_itself_rolls_back_the_others_are_done_again(bench: Bench) -> None:
+    def broken(conn: Connection) -> None:
+        driver: Any = conn.connection.driver_connection
+        driver.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
+        raise OSError("disk")
+
+    found = bench.together(adding("a"), failing("x"), broken, adding("b"))
+    assert found[0] == "a"
+    assert isinstance(found[1], ValueError)
+    assert isinstance(found[2], OSError)
+    assert found[3] == "b"
+    assert bench.names() == {"a", "b"}
+
+
+def test_whose_time_for_the_lock_is_over_is_told_and_the_others_wait_on(bench: Bench) -> None:
+    made = Writer(bench.database.writing, bench.database._available, lambda _: None)
+    release = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        with bench.database.writing():
+            held.set()
+            release.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+
+    async def asking() -> list[Any]:
+        hasty, patient = (
+            asyncio.create_task(made.do(adding(name), wait_s)) for name, wait_s in (("a", 0.05), ("b", 10))
+        )
+        found = await asyncio.gather(hasty, return_exceptions=True)
+        release.set()
+        return [*found, await patient]
+
+    found = run(asking())
+    assert isinstance(found[0], DatabaseUnavailable)
+    assert found[1] == "b"
+    assert bench.names() == {"b"}
+    holder.join()
+    made.close()
+
+
+def test_a_transaction_takes_in_no_more_when_it_has_lasted_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LONG_S", 0.0)
+    assert bench.together(*(adding(name) for name in "abcd")) == ["a", "b", "c", "d"]
+    assert bench.commits == 4
+
+
+def test_whoever_gave_up_waiting_is_passed_over(bench: Bench) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def first(_: Connection) -> None:
+        started.set()
+        go.wait(10)
+
+    async def asking() -> None:
+        ahead = asyncio.create_task(bench.database.write(first))
+        await asyncio.to_thread(started.wait, 10)
+        gone, stays = (asyncio.create_task(bench.database.write(adding(name))) for name in ("gone", "stays"))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert await stays == "stays"
+        await ahead
+
+    run(asking())
+    assert bench.names() == {"stays"}
