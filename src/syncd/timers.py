@@ -21,7 +21,7 @@ import structlog
 from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
-from syncd.store import purge, retention, timer_marks, tokens, transitions
+from syncd.store import offboarding, purge, retention, timer_marks, tokens, transitions
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
 from syncd.store.retention import Retention
@@ -39,6 +39,7 @@ BATCH = 25  # users in a transaction: 25 to 50 ms on SQLite, and no request wait
 PER_TICK = 200  # users of one workspace in a tick
 DOOMED = 1000  # users looked up at once to be purged
 ROWS = 500  # activity rows stripped in a transaction
+LOOK = timedelta(minutes=1)  # between looks for who leaves; the end itself comes at its instant
 STEPS = 10  # transactions of one round in a tick
 BUDGET_S = 3.0  # then the rest of the workspaces have their turn at the next tick
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Timers:
     _passing: dict[tuple[str, str], datetime] = field(default_factory=dict)  # (workspace, user) -> not before
     _ahead: dict[str, list[Due]] = field(default_factory=dict)  # to derive anew: the clock was ahead
     _turn: int = 0
+    _looked: datetime | None = None  # when it was last looked who leaves
 
     def tick(self) -> None:
         """One round of what is due. Raises nothing that a later tick could mend; it is logged."""
@@ -75,6 +77,7 @@ class Timers:
         try:
             self._watch(now)
             self._transitions(now)
+            self._offboard(now)
             if self._quiet_until is not None and now >= self._quiet_until:
                 self._irreversible(now)
         except SyncdError as exc:
@@ -187,6 +190,35 @@ class Timers:
             half = len(batch) // 2
             return [*self._by_halves(batch[:half], work), *self._by_halves(batch[half:], work)]
         return []
+
+    # -- who leaves, and who is told --------------------------------------------------------------------------------
+
+    def _offboard(self, now: datetime) -> None:
+        if self._looked is not None and timedelta(0) <= now - self._looked < LOOK:
+            return
+        self._looked = now
+        for workspace in self.workspaces.values():
+            with self.database.reading() as conn:
+                found = offboarding.due(conn, workspace, now)
+            if len(found) > PER_TICK:
+                self._looked = None  # the rest at the next tick
+            for id, kind in found[:PER_TICK]:
+                self._tell(workspace, id, kind, now)
+
+    def _tell(self, workspace: Workspace, id: str, kind: str, now: datetime) -> None:
+        try:
+            reports: Sequence[str] = ()
+            if kind == offboarding.HANDOVER:
+                with self.database.reading() as conn:
+                    reports = offboarding.reports(conn, workspace.name, id)
+            told = self.database.write_now(lambda conn: offboarding.tell(conn, workspace, id, now, self.ids, reports))
+        except SyncdError:
+            raise  # the database's trouble is everybody's
+        except Exception as exc:
+            log.error("offboarding_failed", workspace=workspace.name, user_id=id, why=type(exc).__name__)
+            return
+        if told is not None:
+            log.info("offboarding_told", workspace=workspace.name, user_id=id, what=told.kind, ends_at=told.ends_at)
 
     # -- what cannot be undone -----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class DeliveryShown(Model):
     webhook: str
     state: State
     user_id: str
-    kind: Literal["deleted", "deactivated", "suspended", "access", "sessions"] | None = Field(
+    kind: Literal["deleted", "deactivated", "suspended", "access", "sessions", "handover"] | None = Field(
         description="What is told; null once that is not kept any more."
     )
     created_at: Instant

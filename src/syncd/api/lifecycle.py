@@ -11,6 +11,7 @@ from syncd.api.users import UserShown, answered, found
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
+from syncd.core.offboarding import enabled_again
 from syncd.core.state import Link, User
 from syncd.errors import Conflict
 from syncd.store.read import Connection
@@ -39,13 +40,8 @@ def deactivate(call: Call, known: User, why: str) -> Edit:
 
 
 def reactivate(call: Call, known: User, why: str) -> Edit | None:
-    """Takes back `deactivate`; what other sources say of her stays."""
-    own = known.link(ADMIN_SOURCE)
-    if own is None:
-        return None
-    if not own.values:  # it said nothing but that
-        return UserEdit(known.id, ADMIN_SOURCE, drop_link=own.key, why=why)
-    return UserEdit(known.id, ADMIN_SOURCE, link=replace(own, enabled=True), why=why)
+    """Takes back `deactivate`, and an end date of people that has come; what other sources say of her stays."""
+    return enabled_again(known, call.now, why)
 
 
 def _of(name: str, make: Make) -> Handler:

@@ -13,6 +13,7 @@ from syncd.api import (
     groups,
     lifecycle,
     me,
+    offboarding,
     openapi,
     passwords,
     roles,
@@ -42,6 +43,7 @@ _TABLE = (
     *deliveries.OPERATIONS,
     *sources.OPERATIONS,
     *runs.OPERATIONS,
+    *offboarding.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

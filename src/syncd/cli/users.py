@@ -33,6 +33,7 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import parse_filter
+from syncd.core.offboarding import enabled_again
 from syncd.core.password import barred, faults, names_of
 from syncd.core.resource import canonical_value
 from syncd.core.schema import Resolved, ResourceType
@@ -53,6 +54,11 @@ user = typer.Typer(help="People: create, show, suspend, deactivate, delete and t
 
 
 def register(cli: typer.Typer) -> None:
+    from syncd.cli import offboarding  # noqa: PLC0415 - it uses what is defined here
+
+    if not any(each.callback is offboarding.offboard for each in user.registered_commands):
+        for command in (offboarding.offboard, offboarding.handover, offboarding.leaving):
+            user.command()(command)
     cli.add_typer(user, name="user")
     cli.command()(explain)
 
@@ -235,30 +241,24 @@ def unlock(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = 
 @user.command()
 def deactivate(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
     """State that she is disabled, whatever other sources say, until `reactivate`."""
-    _change(ctx, who, _enabled(False, reason or "deactivated at the command line"), as_json, yes)
+    why = reason or "deactivated at the command line"
+
+    def edit(id: str, known: User) -> UserEdit:
+        link = known.link(ADMIN_SOURCE) or Link(ADMIN_SOURCE, id)
+        return UserEdit(id, ADMIN_SOURCE, link=replace(link, enabled=False), why=why)
+
+    _change(ctx, who, edit, as_json, yes)
 
 
 @user.command()
 def reactivate(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Take back `deactivate`. What other sources say of her stays."""
-    outcome = _change(ctx, who, _enabled(True, reason or "reactivated at the command line"), as_json)
+    """Take back `deactivate`, and a date of `offboard` that has come. What other sources say of her stays."""
+    now, why = session(ctx).now(), reason or "reactivated at the command line"
+    outcome = _change(ctx, who, lambda _, known: enabled_again(known, now, why), as_json)
     for each in outcome.users.values():
         disabling = [link.source for link in each.links if link.enabled is False]
         if each.status == "inactive" and disabling:
             say(f"{each.name} is still inactive: source {', '.join(disabling)} says disabled; enable her there")
-
-
-def _enabled(enabled: bool, why: str) -> Callable[[str, User], UserEdit | None]:
-    def edit(id: str, known: User) -> UserEdit | None:
-        link = known.link(ADMIN_SOURCE)
-        if link is None and enabled:
-            return None
-        link = replace(link, enabled=enabled) if link else Link(ADMIN_SOURCE, id, enabled=enabled)
-        if enabled and not link.values:  # it said nothing but that
-            return UserEdit(id, ADMIN_SOURCE, drop_link=link.key, why=why)
-        return UserEdit(id, ADMIN_SOURCE, link=link, why=why)
-
-    return edit
 
 
 @user.command()

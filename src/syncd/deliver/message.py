@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from syncd.store import events
+from syncd.core.offboarding import Handover
+from syncd.store import deliveries, events
 from syncd.store.deliveries import Taken
 
 TYPES: Mapping[str, str] = {
@@ -21,23 +22,26 @@ TYPES: Mapping[str, str] = {
     "suspended": "user.suspended",
     "access": "user.access_revoked",
     "sessions": "user.sessions_revoked",
+    "handover": "user.handover",
 }
 
 
 def body(taken: Taken) -> bytes:
     claims = taken.claims
     said = claims["events"]
-    user = {"id": taken.subject_id, "workspace": taken.workspace}
-    if events.SESSIONS_REVOKED in said:
-        kind, told = "sessions", {"user": user, "end_sessions": True}
+    kind = deliveries.kind_of(claims)
+    told: dict[str, Any] = {"user": {"id": taken.subject_id, "workspace": taken.workspace}}
+    if kind == "sessions":
+        told["end_sessions"] = True
+    elif kind == "handover":
+        left = said[events.OFFBOARDING]
+        told["hand_over_to"] = left["hand_over_to"] and {"id": left["hand_over_to"]}
+        told["handed_over"] = {name: left[name] for name in Handover.__dataclass_fields__}
     else:
         revoked = said[events.REVOKED]
-        kind = revoked["kind"]
-        told = {
-            "user": {**user, "status": revoked["status"], "version": revoked["version"]},
-            "end_sessions": revoked["sign_in"],
-            "lost": {name: revoked[name] for name in ("roles", "permissions", "data_scopes", "seats")},
-        }
+        told["user"] |= {"status": revoked["status"], "version": revoked["version"]}
+        told["end_sessions"] = revoked["sign_in"]
+        told["lost"] = {name: revoked[name] for name in ("roles", "permissions", "data_scopes", "seats")}
     at = datetime.fromtimestamp(claims["iat"], UTC)
     message = {"type": TYPES[kind], "timestamp": at.isoformat().replace("+00:00", "Z"), "data": _with(told, claims)}
     return orjson.dumps(message)

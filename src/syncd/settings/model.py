@@ -17,7 +17,7 @@ from syncd.core.secret import Secret
 from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
-from syncd.settings.outgoing import Deliver, Webhook
+from syncd.settings.outgoing import Deliver, Offboarding, Webhook
 from syncd.settings.values import (
     DN,
     AccountAttribute,
@@ -517,6 +517,8 @@ class Workspace(Block):
     """Who gets which roles, permissions, seats and data scopes."""
     webhooks: dict[Name, Webhook] = Field(default_factory=dict)
     """Who is told at once when somebody loses access, by name, and has to acknowledge it."""
+    offboarding: Offboarding = Offboarding.model_construct()
+    """Who leaves by a date."""
 
 
 class File(Workspace):

@@ -1,4 +1,4 @@
-"""What syncd sends by itself, as it is written in the file: webhooks, and how they are tried again."""
+"""What syncd tells by itself, as it is written in the file: webhooks, how they are tried again, and warnings."""
 
 from __future__ import annotations
 
@@ -48,3 +48,8 @@ class Deliver(Block):
     """The pause after the first attempt that was not acknowledged; it doubles."""
     last_retry: Annotated[Duration, AfterValidator(at_most(timedelta(days=1)))] = timedelta(hours=1)
     """The longest pause. Nothing is ever given up by itself."""
+
+
+class Offboarding(Block):
+    warn_before: tuple[Duration, ...] = (timedelta(days=14), timedelta(days=1))
+    """How long before somebody's access ends her manager is told, each once."""

@@ -212,7 +212,9 @@ def _delivery(row: Any) -> Delivery:
 
 def kind_of(claims: Mapping[str, Any]) -> str:
     said = claims["events"]
-    return "sessions" if events.SESSIONS_REVOKED in said else str(said[events.REVOKED]["kind"])
+    if events.SESSIONS_REVOKED in said:
+        return "sessions"
+    return str(said[events.OFFBOARDING if events.OFFBOARDING in said else events.REVOKED]["kind"])
 
 
 def retry(conn: Connection, workspace: str, id: str, now: datetime) -> Delivery:

@@ -180,6 +180,13 @@ links = Table(
     PrimaryKeyConstraint("workspace", "source", "resource", "key"),
     Index("links_resource", "workspace", "resource", "resource_id"),
     Index(
+        "links_ends",
+        "workspace",
+        "ends_at",
+        sqlite_where=text("ends_at IS NOT NULL"),
+        postgresql_where=text("ends_at IS NOT NULL"),
+    ),
+    Index(
         "links_deleted",  # who does not exist for a connection any more, to be left out of its totals
         "workspace",
         "source",
@@ -486,6 +493,23 @@ outbox = Table(
     PrimaryKeyConstraint("workspace", "id"),
     Index("outbox_new", "state", "at"),
     Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
+)
+
+offboardings = Table(
+    "offboardings",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("ends_at", Instant, nullable=False),  # the date that the rest is about; another date begins anew
+    Column("source", Text, nullable=False),
+    Column("hand_over_to", Text),  # the id of who was chosen; NULL: her manager
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text),  # NULL: nobody here, a directory states it
+    Column("set_at", Instant, nullable=False),
+    Column("warned_s", Integer),  # the shortest time before the end that was warned of
+    Column("done_at", Instant),  # when the hand-over was told
+    Column("handover", JsonText),  # as it was told: names of roles, ids of people
+    PrimaryKeyConstraint("workspace", "user_id"),
 )
 
 deliveries = Table(

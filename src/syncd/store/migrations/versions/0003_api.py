@@ -1,5 +1,5 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding.
+is outstanding. Offboarding by date.
 
 Revision ID: 0003
 """
@@ -49,9 +49,30 @@ def _webhooks() -> None:
     op.create_index("deliveries_event", "deliveries", ["workspace", "event_id"])
 
 
+def _offboarding() -> None:
+    op.create_table(
+        "offboardings",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("ends_at", types.Instant(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("hand_over_to", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=True),
+        sa.Column("set_at", types.Instant(), nullable=False),
+        sa.Column("warned_s", sa.Integer(), nullable=True),
+        sa.Column("done_at", types.Instant(), nullable=True),
+        sa.Column("handover", types.JsonText(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "user_id"),
+    )
+    dated = sa.text("ends_at IS NOT NULL")
+    op.create_index("links_ends", "links", ["workspace", "ends_at"], sqlite_where=dated, postgresql_where=dated)
+
+
 def upgrade() -> None:
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _webhooks()
+    _offboarding()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),
