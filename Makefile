@@ -7,6 +7,8 @@ export PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
+# Some hundred processes are started by the tests. Each would compile every module anew where this is set, as in many images.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test test-fast lint bench soak fuzz lock
 
