@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from servers import active_directory
 from servers import corp as companies
+from servers.active_directory import Samba
 from servers.corp import Corp
 from servers.slapd import Authority, Slapd, authority, program
 from syncd import sample
@@ -82,3 +84,32 @@ def _started(corp: Corp) -> Iterator[Corp]:
         yield corp
     finally:
         corp.close()
+
+
+@pytest.fixture(scope="session")
+def domain_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A provisioned Active Directory, made once for all test processes."""
+    active_directory.needed()
+    own = tmp_path_factory.getbasetemp()
+    return active_directory.template((own if worker_id == "master" else own.parent) / "active-directory")
+
+
+@pytest.fixture(scope="module")
+def domain(
+    tmp_path_factory: pytest.TempPathFactory, domain_template: Path, tls_authority: Authority
+) -> Iterator[Samba]:
+    """A domain controller, shared and only read."""
+    server = Samba(tmp_path_factory.mktemp("samba"), domain_template, tls_authority).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def changed_domain(
+    tmp_path_factory: pytest.TempPathFactory, domain_template: Path, tls_authority: Authority
+) -> Iterator[Samba]:
+    """Another one, of which every test changes people of its own; it takes passwords in clear text too."""
+    options = {"ldap server require strong auth": "no"}
+    server = Samba(tmp_path_factory.mktemp("samba"), domain_template, tls_authority, options).start()
+    yield server
+    server.stop()

@@ -215,7 +215,7 @@ class LdapReading:
             try:
                 page = self._page(search, base, attributes, cookie)
                 _judge(page, base)
-                self._note_references(part, page)
+                self._note_references(page)
                 for raw in page.entries:
                     received += 1
                     entry = self._entry(part, raw, page)
@@ -244,11 +244,11 @@ class LdapReading:
     def _paged(self) -> bool:
         return self._server is None or self._server.paging
 
-    def _note_references(self, part: Part, page: Page) -> None:
+    def _note_references(self, page: Page) -> None:
         elsewhere = tuple(url for url in page.references if not _holds_no_people(url))
         if elsewhere:
             raise IncompleteRead(
-                f"{part}: {len(elsewhere)} parts of the tree are on another server (referral to {elsewhere[0]})"
+                f"{len(elsewhere)} parts of the tree are on another server (referral to {elsewhere[0]})"
             )
 
     def _entry(self, part: Part, raw: RawEntry, page: Page) -> Entry | SetAside | None:

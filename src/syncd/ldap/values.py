@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from syncd.errors import InvalidValue
@@ -41,6 +41,25 @@ def guid_text(name: str, value: bytes) -> str:
     if len(value) != 16:
         raise InvalidValue(f"{name}: a GUID has 16 bytes, this has {len(value)}")
     return str(uuid.UUID(bytes_le=value))
+
+
+def sid_text(name: str, value: bytes) -> str:
+    """objectSid as `S-1-5-21-...`: revision 1, how many parts, 48 bits of authority, 32 bits for each part (MS-DTYP 2.4.2)."""
+    if len(value) < 8 or value[0] != 1 or value[1] > 15 or len(value) != 8 + 4 * value[1]:
+        raise InvalidValue(f"{name}: {len(value)} bytes that are not a security identifier")
+    authority = int.from_bytes(value[2:8], "big")
+    parts = [int.from_bytes(value[at : at + 4], "little") for at in range(8, len(value), 4)]
+    return "-".join(map(str, ("S", 1, authority, *parts)))
+
+
+# Attributes whose values are not text and have a text that everybody writes.
+WRITTEN: Mapping[str, Callable[[str, bytes], str]] = {
+    "objectsid": sid_text,
+    "sidhistory": sid_text,
+    "objectguid": guid_text,
+    "ms-ds-consistencyguid": guid_text,
+    "msexchmailboxguid": guid_text,
+}
 
 
 def boolean(name: str, value: bytes) -> bool:

@@ -21,6 +21,7 @@ from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
 from syncd.ldap.accounts import AccountState, Rules, Server, account_state
+from syncd.ldap.values import WRITTEN
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 Reader = Callable[[Attributes], tuple[str, ...]]
@@ -147,6 +148,8 @@ def _reader(template: Any, wanted: set[str]) -> Reader:
 
 def _texts(name: str, attributes: Attributes) -> tuple[str, ...]:
     try:
+        if name in WRITTEN:
+            return tuple(WRITTEN[name](name, value) for value in attributes.get(name, ()))
         return tuple(text for value in attributes.get(name, ()) if (text := value.decode().strip()))
     except UnicodeDecodeError as exc:
         raise InvalidValue(f"{name}: not UTF-8 text ({exc.reason} at byte {exc.start})") from exc

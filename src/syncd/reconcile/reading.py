@@ -56,6 +56,7 @@ class Reader:
     set_aside: list[SetAside] = field(default_factory=list)
     present: set[str] = field(default_factory=set)  # keys of user entries that were read or set aside
     present_groups: set[str] = field(default_factory=set)
+    rekeyed: bool = False  # every entry has another kind of key than last time
     unread: set[str] = field(default_factory=set)  # ids of users whose names this read does not settle
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
@@ -75,6 +76,7 @@ class Reader:
         certificate = self._read(users, groups, changed, group_entries, group_ids)
         holds = _what_changed(self.workspace, name, state, certificate)
         self.asks = holds is not None
+        self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
         return Plan(
             name,
             self._edits(users, groups, changed, group_entries, group_ids, certificate),
@@ -330,11 +332,22 @@ class Reader:
             if renamed.get(holder, key) == key  # else the same plan frees the name
         }
         may = self.workspace.source(self.source.name).adopt != "never"
-        # Whom another entry of this very directory states is no account to adopt: one of the two is wrong.
-        here = {old.id for key, old in users.items() if key in self.present or old.id in self.present} if held else ()
+        # Whom another entry of this very directory states, or stated, is another person: a name that was freed is given to
+        # somebody new, and her predecessor's access must not go with it.
+        here = {old.id for key, old in users.items() if not self.rekeyed or key in self.present} if held else ()
         adopted = {id: holder for id, holder in held.items() if may and holder not in here}
+        self._tell_of_names_used_again(users, [holder for holder in held.values() if holder in here])
         self.seen.settle({**settled, **{id: adopted.get(id) for id in held}})
         return adopted
+
+    def _tell_of_names_used_again(self, users: Mapping[str, diff.Linked], holders: list[str]) -> None:
+        gone = {old.id for key, old in users.items() if key not in self.present and old.id not in self.present}
+        again = sum(holder in gone for holder in holders)
+        if again:
+            self.notes.append(
+                f"{again} new entries have the userName of somebody whose entry is gone: other people, who can come in when "
+                "the first are deleted, or renamed by hand"
+            )
 
     def _chooser(self) -> Callable[[UserEdit], bool]:
         if self.only is None:

@@ -111,3 +111,24 @@ def test_a_span_of_active_directory() -> None:
     for bad in (b"1", b"-9223372036854775809", b"x"):
         with pytest.raises(InvalidValue, match="lockoutDuration"):
             values.microsoft_interval("lockoutDuration", bad)
+
+
+def test_sid_as_windows_prints_it() -> None:
+    raw = bytes.fromhex("010500000000000515000000a065cf7e784b9b5fe77c8770091c0100")
+    assert values.sid_text("objectSid", raw) == "S-1-5-21-2127521184-1604012920-1887927527-72713"
+    assert values.sid_text("objectSid", bytes.fromhex("010100000000000512000000")) == "S-1-5-18"
+    for bad in (b"", raw[:-1], raw + b"\0", b"\2" + raw[1:], b"\1\x10" + raw[2:]):
+        with pytest.raises(InvalidValue, match=r"^objectSid: "):
+            values.sid_text("objectSid", bad)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_sid_or_a_named_refusal(raw: bytes) -> None:
+    try:
+        text = values.sid_text("objectSid", raw)
+    except InvalidValue as error:
+        assert str(error).startswith("objectSid: ")
+    else:
+        _, revision, authority, *parts = text.split("-")
+        whole = bytes([int(revision), len(parts)]) + int(authority).to_bytes(6, "big")
+        assert whole + b"".join(int(part).to_bytes(4, "little") for part in parts) == raw
