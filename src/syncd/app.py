@@ -34,7 +34,7 @@ from syncd.core.password import PasswordPolicy
 from syncd.core.resource import fold
 from syncd.core.rules import Rule
 from syncd.core.schema import ResourceType
-from syncd.core.seats import Pool
+from syncd.core.seats import Pool, Price
 from syncd.core.secret import Secret
 from syncd.core.signins import SignInPolicy
 from syncd.core.types import Types
@@ -390,6 +390,7 @@ def _pool(name: str, seat: written.Seat) -> Pool:
         requires=seat.requires,
         required=seat.required,
         kind=seat.kind,
+        price=Price(seat.price, seat.currency, seat.per) if seat.price is not None and seat.currency else None,
         where=seat.where or None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -14,11 +15,26 @@ from syncd.api.paging import asked
 from syncd.api.users import found
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
+from syncd.core.seats import Price, cost, number
 from syncd.errors import NotFound
 from syncd.store import holders, listing
 from syncd.store.holders import SeatHolder
-from syncd.store.listing import PoolReport
+from syncd.store.listing import Idle, PoolReport
 from syncd.store.read import Connection
+
+
+class PriceShown(Model):
+    """Of one seat that is taken. For the arithmetic: nothing is charged here."""
+
+    amount: str = Field(description="A decimal number as text, such as 12.50.")
+    currency: str
+    per: Literal["month", "year"]
+
+
+class CostShown(Model):
+    currency: str
+    per: Literal["month", "year"]
+    cost: str
 
 
 class PoolShown(Model):
@@ -32,10 +48,18 @@ class PoolShown(Model):
     when_full: Literal["refuse", "waitlist", "overage"]
     requires: tuple[str, ...] = Field(description="Pools in which one must hold a seat to hold one here.")
     required: bool = Field(description="Without a seat here the whole person is refused.")
+    price: PriceShown | None
+    cost: str | None = Field(description="The price times the seats that are used.")
+    idle: int | None = Field(description="Seats of people who have not signed in for `idle_days`; null: not asked for.")
 
 
 class PoolsShown(Model):
     items: tuple[PoolShown, ...]
+    cost: tuple[CostShown, ...] = Field(description="Of all pools together, by currency and period.")
+
+
+class ListPools(Model):
+    idle_days: int | None = Field(default=None, ge=1, le=10_000, description="Count seats that have been idle so long.")
 
 
 class SeatHolderShown(Model):
@@ -63,7 +87,19 @@ class SeatAssigned(Model):
 
 
 def list_(call: Call, conn: Connection) -> PoolsShown:
-    return PoolsShown(items=tuple(_shown(each, call) for each in listing.seat_pools(conn, call.workspace)))
+    days = call.asked(ListPools).idle_days
+    idle = {}
+    if days is not None:
+        idle = listing.seats_idle(conn, call.workspace.name, call.now - timedelta(days=days))
+    pools = listing.seat_pools(conn, call.workspace)
+    none = None if days is None else Idle()
+    sums = cost((each.price, each.used) for each in pools)
+    return PoolsShown.model_validate(
+        {
+            "items": [_shown(each, call, idle.get(each.pool, none)) for each in pools],
+            "cost": [{"currency": key[0], "per": key[1], "cost": number(total)} for key, total in sums.items()],
+        }
+    )
 
 
 def show(call: Call, conn: Connection) -> PoolShown:
@@ -108,17 +144,24 @@ def pool(call: Call, conn: Connection) -> PoolReport:
     return known[name]
 
 
-def _shown(report: PoolReport, call: Call) -> PoolShown:
+def _shown(report: PoolReport, call: Call, idle: Idle | None = None) -> PoolShown:
     known = call.workspace.pools.get(report.pool)
     return PoolShown.model_validate(
         {
             **{"name": report.pool, "kind": report.kind, "used": report.used, "limit": report.limit},
-            "free": None if report.limit is None else max(0, report.limit - report.used),
+            "free": report.free,
             **{"over": report.over, "waiting": report.waiting, "requires": report.requires},
             "when_full": known.when_full if known else "refuse",
             "required": known is not None and known.required,
+            "price": None if report.price is None else _price(report.price),
+            "cost": None if report.cost is None else number(report.cost),
+            "idle": None if idle is None else idle.idle,
         }
     )
+
+
+def _price(price: Price) -> dict[str, str]:
+    return {"amount": number(price.amount), "currency": price.currency, "per": price.per}
 
 
 def _holder(each: SeatHolder) -> SeatHolderShown:
@@ -128,7 +171,16 @@ def _holder(each: SeatHolder) -> SeatHolderShown:
 
 
 OPERATIONS = (
-    Operation("GET", "/seats", "seats:read", list_, "Seat pools with their numbers", answer=PoolsShown),
+    Operation(
+        "GET",
+        "/seats",
+        "seats:read",
+        list_,
+        "Seat pools with their numbers",
+        answer=PoolsShown,
+        query=ListPools,
+        beside=True,
+    ),
     Operation("GET", "/seats/{pool}", "seats:read", show, "One seat pool", answer=PoolShown),
     Operation(
         "GET",

@@ -5,16 +5,19 @@ What a rule or source gives is not taken away here: the answer says where it com
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from syncd.app import no_such
-from syncd.cli.session import Session, act, print_json, session, show, show_rows
+from syncd.cli import seat_report
+from syncd.cli.session import Session, act, duration, print_json, session, show, show_rows
 from syncd.cli.users import AsJson, Reason, Who, Yes, finish, grant
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
+from syncd.core.seats import cost
 from syncd.errors import Conflict, UsageError
 from syncd.reconcile.render import fill, plain, table
 from syncd.store import describe, listing
@@ -115,6 +118,33 @@ def list_seats(
         seen = "holds" if each["held"] else f"waits, number {place}"
         rows_.append((each["userName"], seen, each["since"], each["priority"], each["status"]))
     show_rows(("user", "seat", "since", "priority", "status"), rows_, f"nobody holds or waits for a seat in {pool}")
+
+
+@seat.command("report")
+def report_seats(
+    ctx: typer.Context,
+    form: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="For people, a sheet or a program.")
+    ] = "table",
+    idle: Annotated[str, typer.Option(help="Seats of people who have not signed in for this long.")] = "90d",
+) -> None:
+    """What the licences are used for and come to: used, free, waiting, idle, price and cost, pool by pool."""
+    current = session(ctx)
+    span = duration(idle)
+    if span is None:
+        raise UsageError(f"--idle {idle}: write a duration such as 90d")
+    with current.database.reading() as conn:
+        pools = listing.seat_pools(conn, current.workspace)
+        told = listing.signs_in(conn, current.workspace.name)
+        found = listing.seats_idle(conn, current.workspace.name, current.now() - span)
+    rows = [seat_report.row(each, found.get(each.pool, listing.Idle()), told) for each in pools]
+    totals = cost((each.price, each.used) for each in pools)
+    if form == "json":
+        print_json(seat_report.as_json(rows, totals, idle))
+    elif form == "csv":
+        seat_report.write_csv(sys.stdout, rows)
+    else:
+        show(seat_report.as_table(rows, totals, idle))
 
 
 @seat.command()

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from syncd.core.change import KINDS, Change, ChangeGroup
+from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
 
 COUNTED = ("read", *KINDS, "set_aside")
@@ -89,6 +90,7 @@ class PoolUse:
     used: int
     limit: int | None
     waiting: int
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from syncd.core.state import Seat
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of one seat that is taken. For the arithmetic: nothing is charged here."""
+
+    amount: Decimal
+    currency: str  # ISO 4217, such as EUR
+    per: str = "month"  # "month" | "year"
+
+    def times(self, seats: int) -> Decimal:
+        return self.amount * seats
+
+    def __str__(self) -> str:
+        return f"{money(self.amount)} {self.currency}/{self.per}"
+
+
+def money(amount: Decimal) -> str:
+    """For people, with two decimals at least, and no digit that was not said: 12.50, 0.125, 1,000.00."""
+    places = max(2, -int(amount.normalize().as_tuple().exponent))
+    return f"{amount:,.{places}f}"
+
+
+def number(amount: Decimal) -> str:
+    """The same for programs: 1000.00."""
+    return money(amount).replace(",", "")
+
+
+def cost(taken: Iterable[tuple[Price | None, int]]) -> dict[tuple[str, str], Decimal]:
+    """What so many seats of each pool come to, by currency and period; () if none has a price."""
+    sums: dict[tuple[str, str], Decimal] = {}
+    for price, seats in taken:
+        if price is not None:
+            key = (price.currency, price.per)
+            sums[key] = sums.get(key, Decimal(0)) + price.times(seats)
+    return dict(sorted(sums.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +61,7 @@ class Pool:
     requires: tuple[str, ...] = ()
     required: bool = False  # nobody comes in without a seat: refuse the person
     kind: str = "internal"  # "internal" | "portal" | "add-on"
+    price: Price | None = None
     where: str | None = None
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from syncd.core.change import Change
 from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
+from syncd.core.seats import cost, money, number
 
 ROWS = 40
 _COPIED = ("run", "digest", "id")
@@ -58,11 +60,45 @@ def to_json(report: Report) -> Iterator[bytes]:
         "counts": {kind: report.counts.get(kind, 0) for kind in COUNTED},
         "held": [_held_json(item) for item in report.held],
         "set_aside": [{"entry": each.entry, "why": each.why} for each in report.set_aside],
+        "seats": _seats_json(report.seats_before, report.seats_after),
+        "cost": _cost_json(report.seats_before, report.seats_after),
     }
     yield orjson.dumps(head)[:-1] + b',"changes":['
-    for number, change in enumerate(report.changes):
-        yield (b",\n" if number else b"\n") + orjson.dumps(change_json(change, report.names))
+    for index, change in enumerate(report.changes):
+        yield (b",\n" if index else b"\n") + orjson.dumps(change_json(change, report.names))
     yield b"]}\n"
+
+
+def _seats_json(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> list[dict[str, Any]]:
+    """Every pool, whether or not it moves."""
+    return [
+        {
+            **{"pool": pool, "limit": new.limit, "used_before": old.used, "used_after": new.used},
+            **{"waiting_before": old.waiting, "waiting_after": new.waiting},
+        }
+        for pool, old, new in _pools(before, after)
+    ]
+
+
+def _cost_json(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> list[dict[str, Any]]:
+    return [
+        {"currency": currency, "per": per, "before": number(old), "after": number(new)}
+        for (currency, per), (old, new) in _costs(before, after).items()
+    ]
+
+
+def _pools(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> Iterator[tuple[str, PoolUse, PoolUse]]:
+    none = PoolUse(0, None, 0)
+    for pool in sorted({*before, *after}):
+        yield pool, before.get(pool, none), after.get(pool, none)
+
+
+def _costs(
+    before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]
+) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
+    """What the seats of all pools with a price come to, before and after, by currency and period."""
+    old, new = (cost((each.price, each.used) for each in uses.values()) for uses in (before, after))
+    return {key: (old.get(key, Decimal(0)), new.get(key, Decimal(0))) for key in sorted({*old, *new})}
 
 
 def change_json(change: Change, names: Mapping[str, str]) -> dict[str, Any]:
@@ -204,22 +240,33 @@ def short(value: Any, most: int = 60) -> str:
 
 def seats_table(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> RenderableType | None:
     """Every pool that moves; None if none does."""
-    pools = [pool for pool in sorted({*before, *after}) if before.get(pool) != after.get(pool)]
-    if not pools:
+    moving = [(pool, old, new) for pool, old, new in _pools(before, after) if old != new]
+    if not moving:
         return None
-    none = PoolUse(0, None, 0)
-    shown = table("pool", "seats", "of", "waiting", title="Seats before -> after")
-    for pool in pools:
-        old, new = before.get(pool, none), after.get(pool, none)
+    priced = any(new.price is not None for _, _, new in moving)
+    shown = table("pool", "seats", "of", "waiting", *(["cost"] if priced else []), title="Seats before -> after")
+    for pool, old, new in moving:
         full = new.limit is not None and new.used >= new.limit
         shown.add_row(
             plain(pool),
             f"{old.used:,} -> {new.used:,}",
             "unlimited" if new.limit is None else f"{new.limit:,}",
             f"{old.waiting:,} -> {new.waiting:,}" if old.waiting or new.waiting else "",
+            *([_cost_of(old, new)] if priced else []),
             style="yellow" if full else None,
         )
+    if priced:
+        for (currency, per), (was, will) in _costs(before, after).items():
+            total = f"{money(was)} -> {money(will)} {currency}/{per}"
+            shown.add_row("all pools", "", "", "", total, style="bold")
     return shown
+
+
+def _cost_of(old: PoolUse, new: PoolUse) -> str:
+    if new.price is None:
+        return ""
+    price = new.price
+    return f"{money(price.times(old.used))} -> {money(price.times(new.used))} {price.currency}/{price.per}"
 
 
 def _held(report: Report) -> RenderableType:

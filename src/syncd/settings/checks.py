@@ -126,6 +126,11 @@ def _seats(part: Workspace, known: Known) -> Iterator[Contradiction]:
                 ("seats", name, "when_full"),
                 "a waiting list lets the person in without a seat, and `required: true` does not; drop one of the two",
             )
+        if (pool.price is None) != (pool.currency is None):
+            yield (
+                ("seats", name, "price" if pool.currency is None else "currency"),
+                "price and currency belong together",
+            )
         if pool.limit is None and "when_full" in pool.model_fields_set:
             yield ("seats", name, "when_full"), "an unlimited pool is never full"
     cycle = _cycle({name: pool.requires for name, pool in part.seats.items()})

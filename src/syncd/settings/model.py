@@ -39,6 +39,7 @@ from syncd.settings.values import (
     LdapFilter,
     LdapUrls,
     Lines,
+    Money,
     Name,
     Network,
     Permission,
@@ -183,6 +184,12 @@ class Seat(Block):
     """Without a seat here the whole person is refused."""
     kind: Literal["internal", "portal", "add-on"] = "internal"
     """What sort of licence it is, for reports."""
+    price: Money | None = None
+    """What one seat that is taken costs, for plans and reports: 12.50. It needs a currency."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    """Of the price, as ISO 4217 writes it: EUR."""
+    per: Literal["month", "year"] = "month"
+    """What the price is for."""
 
 
 class Role(Block):

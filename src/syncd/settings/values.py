@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -98,6 +99,16 @@ def _count_or_never(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise ValueError(f"{shown(value)} is neither a number above 0 nor never")
+
+
+def _money(value: object) -> Decimal:
+    try:
+        amount = None if isinstance(value, bool) else Decimal(str(value))
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or not 0 <= amount < 10**9 or amount != round(amount, 4):
+        raise ValueError(f"{shown(value)} is not a price such as 12.50, from 0 with at most four decimals")
+    return amount
 
 
 def _share(value: object) -> float:
@@ -404,6 +415,7 @@ CountOrNever = Annotated[
     PlainValidator(_count_or_never),
     WithJsonSchema({"oneOf": [{"type": "integer", "minimum": 1}, {"const": "never"}]}),
 ]
+Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
 ReadableFile = Annotated[Path, PlainValidator(_path), AfterValidator(_readable), WithJsonSchema({"type": "string"})]
 Lines = Annotated[tuple[str, ...], PlainValidator(_lines), WithJsonSchema({"type": "string", "description": "a path"})]

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, and_, case, distinct, func, select
 
 from syncd.core.filter import Filter
+from syncd.core.seats import Price
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
@@ -112,6 +114,15 @@ class PoolReport:
     limit: int | None  # None: unlimited
     waiting: int
     requires: tuple[str, ...] = ()
+    price: Price | None = None
+
+    @property
+    def free(self) -> int | None:
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+    @property
+    def cost(self) -> Decimal | None:
+        return None if self.price is None else self.price.times(self.used)
 
     @property
     def over(self) -> int:
@@ -132,11 +143,47 @@ def seat_pools(conn: Connection, workspace: Workspace) -> tuple[PoolReport, ...]
             pool.limit,
             rows[name].waiting if name in rows else 0,
             pool.requires,
+            pool.price,
         )
         for name, pool in workspace.pools.items()
     ]
     left = [row for name, row in sorted(rows.items()) if name not in workspace.pools and (row.used or row.waiting)]
     return (*found, *(PoolReport(row.name, "removed", row.used, None, row.waiting) for row in left))
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Of the seats held in one pool: whose holders have not signed in for so long, or never did since they have it."""
+
+    idle: int = 0
+    waits_since: datetime | None = None  # the longest wait for a seat here
+
+
+def seats_idle(conn: Connection, workspace: str, before: datetime) -> dict[str, Idle]:
+    """Per pool, seats held longer than since `before` by whoever has not signed in since then. Walks over all seats.
+
+    Who never signed in counts from when she got the seat. Only reports of the application tell: without any, all are idle.
+    """
+    s, i = t.seats.c, t.sign_ins.c
+    last = func.coalesce(i.last_at, s.since)
+    idle = and_(s.held, s.since < before, last < before)
+    query = (
+        select(
+            s.pool,
+            func.sum(case((idle, 1), else_=0)).label("idle"),
+            func.min(case((s.held.is_(False), s.since))).label("waits_since"),
+        )
+        .select_from(t.seats.outerjoin(t.sign_ins, and_(i.workspace == s.workspace, i.user_id == s.user_id)))
+        .where(s.workspace == workspace)
+        .group_by(s.pool)
+    )
+    return {row.pool: Idle(int(row.idle), row.waits_since) for row in conn.execute(query)}
+
+
+def signs_in(conn: Connection, workspace: str) -> bool:
+    """Whether the application ever reported that somebody signed in."""
+    i = t.sign_ins.c
+    return conn.scalar(select(i.user_id).where(i.workspace == workspace, i.last_at.is_not(None)).limit(1)) is not None
 
 
 def seat_holders(conn: Connection, workspace: str, pool: str) -> Iterator[Json]:

@@ -173,7 +173,7 @@ def _pass(
     decided.released = decision.released | (held_groups - decision.still_wanted)
     for pool, use in decided.seats_before.items():
         used, waiting = deltas[pool]
-        decided.seats_after[pool] = PoolUse(use.used + used, use.limit, use.waiting + waiting)
+        decided.seats_after[pool] = replace(use, used=use.used + used, waiting=use.waiting + waiting)
     return decided
 
 
@@ -321,7 +321,12 @@ def pool_use(conn: Connection, workspace: Workspace) -> dict[str, PoolUse]:
     p = t.seat_pools.c
     rows = {row.name: row for row in conn.execute(select(t.seat_pools).where(p.workspace == workspace.name))}
     return {
-        name: PoolUse(rows[name].used if name in rows else 0, pool.limit, rows[name].waiting if name in rows else 0)
+        name: PoolUse(
+            rows[name].used if name in rows else 0,
+            pool.limit,
+            rows[name].waiting if name in rows else 0,
+            pool.price,
+        )
         for name, pool in workspace.pools.items()
     }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
-from syncd.core.seats import Claim, Pool, in_order, settle
+from syncd.core.seats import Claim, Pool, Price, cost, in_order, money, settle
 from syncd.core.state import Seat
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -92,3 +93,13 @@ def test_a_cycle_of_requires_is_named() -> None:
     pools = {"a": Pool("a", requires=("b",)), "b": Pool("b", requires=("c",)), "c": Pool("c", requires=("b",))}
     with pytest.raises(ValueError, match="b -> c -> b"):
         in_order(pools)
+
+
+def test_what_seats_come_to() -> None:
+    monthly, yearly = Price(Decimal("12.50"), "EUR"), Price(Decimal("0.125"), "EUR", "year")
+    sums = cost([(monthly, 3), (yearly, 8), (None, 99), (monthly, 1), (Price(Decimal(2), "USD"), 0)])
+    assert sums == {("EUR", "month"): Decimal("50"), ("EUR", "year"): Decimal(1), ("USD", "month"): Decimal(0)}
+    assert [money(each) for each in (Decimal("12.5"), Decimal("0.125"), Decimal(1000), Decimal(0))] == [
+        *("12.50", "0.125", "1,000.00", "0.00")
+    ]
+    assert str(yearly) == "0.125 EUR/year"

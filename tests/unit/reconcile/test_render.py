@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rich.console import Console, RenderableType
 
 from syncd.core.change import Change
 from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
+from syncd.core.seats import Price
 from syncd.core.snapshot import SetAside
 from syncd.reconcile import render
 
@@ -39,7 +41,7 @@ def test_json_is_one_object_with_every_key_and_count() -> None:
     found = json.loads(b"".join(render.to_json(REPORT)))
     assert list(found) == [
         *("run", "source", "dry_run", "status", "complete", "incomplete_because", "digest", "counts", "held"),
-        *("set_aside", "changes"),
+        *("set_aside", "seats", "cost", "changes"),
     ]
     assert list(found["counts"]) == list(COUNTED) and found["counts"]["wait"] == 0
     assert found["held"] == [
@@ -139,3 +141,16 @@ def test_a_manager_is_called_by_name_whatever_id_this_plan_made() -> None:
 
 def test_names_in_other_scripts_stay_as_they_are() -> None:
     assert render.plain("Zoë 김 민준 Nguyễn") == "Zoë 김 민준 Nguyễn"
+
+
+def test_a_plan_shows_what_its_seats_will_cost() -> None:
+    price, yearly = Price(Decimal("12.5"), "EUR"), Price(Decimal(3), "EUR", "year")
+    before = {"crm": PoolUse(4, 9, 0, price), "idle": PoolUse(7, 9, 0, yearly), "free": PoolUse(1, None, 0)}
+    after = {**before, "crm": PoolUse(6, 9, 0, price), "free": PoolUse(2, None, 0)}
+    priced = replace(REPORT, seats_before=before, seats_after=after)
+    out = text(render.for_people(priced))
+    assert "50.00 -> 75.00 EUR/month" in out and "21.00 -> 21.00 EUR/year" in out
+    found = json.loads(b"".join(render.to_json(priced)))
+    assert found["cost"][0] == {"currency": "EUR", "per": "month", "before": "50.00", "after": "75.00"}
+    crm = next(each for each in found["seats"] if each["pool"] == "crm")
+    assert (crm["used_before"], crm["used_after"], crm["limit"]) == (4, 6, 9)
