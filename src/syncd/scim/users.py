@@ -18,7 +18,7 @@ from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
 from syncd.core.etag import etag
 from syncd.core.resource import fold
-from syncd.core.state import Link
+from syncd.core.state import Link, User
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import passwords, render
 from syncd.scim.endpoint import Call, answer, selected
@@ -26,9 +26,11 @@ from syncd.scim.messages import ListQuery
 from syncd.scim.patch import apply_patch
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
-from syncd.store import facts, read
+from syncd.store import opening, read
 from syncd.store.commit import Outcome, commit
+from syncd.store.opening import Opened
 from syncd.store.read import Connection, Stored
+from syncd.store.tables import micros
 
 
 async def get(call: Call) -> Response:
@@ -51,7 +53,8 @@ async def create(call: Call) -> Response:
     said, query = _stated(call, body), call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        return _kept(conn, call, _write(conn, call, creation(conn, call, said), None), sent)
+        opened = _unopened(conn, call, said)
+        return _kept(conn, call, _write(conn, call, creation(conn, call, said, opened=opened), opened), sent)
 
     stored = await call.write(work, 201)
     assert stored is not None
@@ -65,8 +68,8 @@ async def replace_(call: Call) -> Response:
     said, query = _stated(call, body), call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, links = _found(conn, call, id)
-        return _kept(conn, call, _state(conn, call, stored, links, said), sent)
+        stored, opened = _found(conn, call, id)
+        return _kept(conn, call, _state(conn, call, stored, opened, said), sent)
 
     return await _answered(call, work, query)
 
@@ -77,12 +80,12 @@ async def patch(call: Call) -> Response:
     query = call.query()
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, links = _found(conn, call, id)
+        stored, opened = _found(conn, call, id)
         type = call.types.user
         document = orjson.loads(render.user(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
-        return _kept(conn, call, _state(conn, call, stored, links, difference(document, after, formed, type)), sent)
+        return _kept(conn, call, _state(conn, call, stored, opened, difference(document, after, formed, type)), sent)
 
     return await _answered(call, work, query)
 
@@ -91,8 +94,8 @@ async def delete(call: Call) -> Response:
     id = call.id
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, links = _found(conn, call, id)
-        return _write(conn, call, _deletion(conn, call, id, links), stored, gone=True)
+        stored, opened = _found(conn, call, id)
+        return _write(conn, call, _deletion(call, _user(opened, id)), opened, stored, gone=True)
 
     await call.write(work, 204)
     return Response(status_code=204)
@@ -101,18 +104,29 @@ async def delete(call: Call) -> Response:
 # -- what a request comes to ------------------------------------------------------------------------------------------------
 
 
-def creation(conn: Connection, call: Call, said: Statement, id: str | None = None) -> UserEdit:
+def creation(
+    conn: Connection, call: Call, said: Statement, id: str | None = None, opened: Opened | None = None
+) -> UserEdit:
     """What makes this user, or adopts the one of her name where the policy lets it. `id`: of a new one, if it is known."""
     policy = call.workspace.source(call.actor.source)
-    taken = read.user_named(conn, call.workspace.name, fold(str(said.values["userName"])))
+    name = fold(str(said.values["userName"]))
+    taken = read.user_named(conn, call.workspace.name, name) if opened is None else opened.names[name]
     if taken is not None and policy.adopt != "never":
         own = _own(read.links(conn, call.workspace.name, "user", taken), call.actor.source)
         if own is None or own.stage == "deleted" or not own.values:
             fresh = said.link(call.actor.source, taken, None)
             return _edit(call, taken, fresh, own, adopt=True)
-    id = id or call.context.ids()
+    if id is None:
+        id = call.context.ids()
+        if opened is not None:
+            opened.users[id] = opened.keys[call.actor.source, "user", id] = None  # it was drawn a moment ago
     link = said.link(call.actor.source, id, None)
     return UserEdit(id, call.actor.source, create=True, link=link, why=_why(call))
+
+
+def _unopened(conn: Connection, call: Call, said: Statement) -> Opened:
+    name = fold(str(said.values["userName"]))
+    return opening.nobody(conn, call.workspace.name, call.actor.source, name, said.external_id)
 
 
 def _stated(call: Call, body: bytes) -> Statement:
@@ -132,25 +146,37 @@ def _kept(
     return done
 
 
-def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, tuple[Link, ...]]:
-    """The user as this connection sees her, her row locked, and all her links."""
-    stored = read.get_user(conn, call.reader, id, lock=True)
-    if stored is None:
+def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Opened]:
+    """The user as this connection sees her, her row locked, and what the door needs to know of her."""
+    opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence)
+    stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened)
+    if opened is None or stored is None:
         raise _no_such(id)
     call.must_match(stored)
-    return stored, read.links(conn, call.workspace.name, "user", id)
+    return stored, opened
+
+
+def _user(opened: Opened, id: str) -> User:
+    found = opened.users[id]
+    assert found is not None
+    return found
+
+
+def _shown(conn: Connection, call: Call, user: User, document: bytes, opened: Opened) -> Stored | None:
+    derived = selected(call.query()).derived
+    return read.as_shown(conn, call.reader, user, document, opened.modified, opened.graph, derived)
 
 
 def _state(
-    conn: Connection, call: Call, stored: Stored, links: tuple[Link, ...], said: Statement | Difference
+    conn: Connection, call: Call, stored: Stored, opened: Opened, said: Statement | Difference
 ) -> tuple[Outcome, Stored | None]:
-    own = _own(links, call.actor.source)
+    own = _own(_user(opened, stored.id).links, call.actor.source)
     link = said.link(call.actor.source, stored.id, own)
     if link == (own or Link(call.actor.source, stored.id)):
         return Outcome(), stored
     states_values = link.values != (own.values if own else {}) or link.key != (own.key if own else stored.id)
     known = own is not None and bool(own.values)  # a link without values was made by `active` alone
-    return _write(conn, call, _edit(call, stored.id, link, own, adopt=states_values and not known), stored)
+    return _write(conn, call, _edit(call, stored.id, link, own, adopt=states_values and not known), opened, stored)
 
 
 def _edit(call: Call, id: str, link: Link, own: Link | None, adopt: bool, **more: Any) -> UserEdit:
@@ -158,31 +184,38 @@ def _edit(call: Call, id: str, link: Link, own: Link | None, adopt: bool, **more
     return UserEdit(id, call.actor.source, adopt=adopt, link=link, drop_link=drop, why=_why(call), **more)
 
 
-def _deletion(conn: Connection, call: Call, id: str, links: tuple[Link, ...]) -> UserEdit:
+def _deletion(call: Call, user: User) -> UserEdit:
     source, now = call.actor.source, call.context.clock()
-    own = _own(links, source)
-    start = own or Link(source, id)
-    link = replace(start, key=marked_key(start.key, id), stage="deleted", missing_since=now)
+    own = _own(user.links, source)
+    start = own or Link(source, user.id)
+    link = replace(start, key=marked_key(start.key, user.id), stage="deleted", missing_since=now)
     adopt = own is None or not own.values  # whoever never stated this user does not end her
-    if not any(each.source not in (source, ADMIN_SOURCE) and each.stage != "deleted" for each in links):
-        return _edit(call, id, link, own, adopt, facts={"deleted_at": now})
-    user = facts.load_users(conn, call.workspace.name, [id], call.workspace.precedence)[id]
+    if not any(each.source not in (source, ADMIN_SOURCE) and each.stage != "deleted" for each in user.links):
+        return _edit(call, user.id, link, own, adopt, facts={"deleted_at": now})
     leave = tuple(each.group for each in user.memberships if each.origin == source)
-    return _edit(call, id, link, own, adopt, leave=leave)
+    return _edit(call, user.id, link, own, adopt, leave=leave)
 
 
 def _write(
-    conn: Connection, call: Call, edit: UserEdit, stored: Stored | None, gone: bool = False
+    conn: Connection, call: Call, edit: UserEdit, opened: Opened, stored: Stored | None = None, gone: bool = False
 ) -> tuple[Outcome, Stored | None]:
-    context = call.context
+    """`stored`: who is there; None: she is to be made."""
+    context, now = call.context, call.context.clock()
     expect = None if stored is None else {stored.id: stored.version}
-    outcome = commit(conn, call.workspace, call.actor, [edit], context.clock(), context.ids, expect=expect)
+    outcome = commit(conn, call.workspace, call.actor, [edit], now, context.ids, expect=expect, opened=opened)
     if outcome.error is not None and stored is not None and edit.adopt and isinstance(outcome.error, Uniqueness):
         # The door says it as a create would be told; here nobody creates anything.
         return Outcome(error=Refused(str(outcome.error))), None
     if outcome.error is not None or gone:
         return outcome, None
-    return outcome, read.get_user(conn, call.reader, edit.id, derived=selected(call.query()).derived)
+    document, before = outcome.documents.get(edit.id), opened.users.get(edit.id)
+    if document is None or edit.id not in opened.users:  # nothing was written, or she was adopted
+        return outcome, read.get_user(conn, call.reader, edit.id, derived=selected(call.query()).derived)
+    after = outcome.users[edit.id]
+    if before is None or after.version != before.version:
+        opened.modified = micros(now)
+    opened.graph = outcome.graph
+    return outcome, _shown(conn, call, after, document, opened)
 
 
 async def _answered(call: Call, work: Any, query: ListQuery) -> Response:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from syncd.core import guards
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import Change, Edit, GroupEdit
+from syncd.core.groups import Graph
 from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.plan import Digest
@@ -35,6 +36,7 @@ from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
+from syncd.store.opening import Opened
 from syncd.store.permitted import beyond
 from syncd.store.rows import Rows, count, ignoring, upsert
 
@@ -50,6 +52,8 @@ class Outcome:
     error: SyncdError | None = None
     users: Mapping[str, User] = field(default_factory=dict)
     groups: Mapping[str, Group | None] = field(default_factory=dict)
+    documents: Mapping[str, bytes] = field(default_factory=dict)  # of users, as they were written
+    graph: Graph = field(default_factory=Graph)  # the groups it was about
 
     def check(self) -> Outcome:
         if self.error is not None:
@@ -66,17 +70,21 @@ def commit(
     ids: Ids,
     expect: Mapping[str, int] | None = None,
     dry_run: bool = False,
+    opened: Opened | None = None,
 ) -> Outcome:
-    """Decide and apply one change group in the caller's transaction. `expect`: id -> version, else StaleVersion."""
+    """Decide and apply one change group in the caller's transaction. `expect`: id -> version, else StaleVersion.
+
+    `opened`: what this transaction has read for it, and need not read again.
+    """
     source = actor.source
-    stale = _stale(conn, workspace.name, expect or {})
+    opened = opened or Opened()
+    stale = _stale(conn, workspace.name, expect or {}, opened)
     if stale is not None:
         return Outcome(error=stale)
-    known_rules = rules_digest(conn, workspace, now, record=not dry_run)
-    taken = _key_taken(conn, workspace.name, edits)
-    decision = Decision(
-        conn, workspace, source, now, lock=not dry_run, rules_changed=known_rules != workspace.rules_digest
-    )
+    known_rules = opened.rules or rules_digest(conn, workspace, now, record=not dry_run)
+    taken = _key_taken(conn, workspace.name, edits, opened)
+    changed = known_rules != workspace.rules_digest
+    decision = Decision(conn, workspace, source, now, lock=not dry_run, rules_changed=changed, opened=opened)
     verdict = decision.batch([tuple(edits)])[0]
     error: SyncdError | None = verdict.error or taken or beyond(actor, edits, verdict)
     error = error or exceeded(holder_of(conn, workspace, actor, now), workspace, verdict)
@@ -96,20 +104,21 @@ def commit(
         return outcome(verdict, error)
     if error is None:
         forget(conn, workspace.name, source, decision)
-        if not writes(verdict):
-            return outcome(verdict, None)
     else:
         refuse(conn, workspace.name, actor, verdict, error, held, now, ids)
+    if error is not None or not writes(verdict):
         return outcome(verdict, error)
     try:
-        apply(conn, workspace, actor, [verdict], now, ids)
+        documents = apply(conn, workspace, actor, [verdict], now, ids)
     except IntegrityError as exc:
         raise Uniqueness("another request took that name or key at the same moment; read again and retry") from exc
-    return outcome(verdict, None)
+    return outcome(verdict, None, documents, decision.graph)
 
 
 def forget(conn: Connection, workspace: str, source: str, decision: Decision) -> None:
     """What was held of a user and is not wanted any more: the connection has spoken again, or the reason is gone."""
+    if not (decision.superseded or decision.released):
+        return
     h = t.held.c
     of_here = delete(t.held).where(h.workspace == workspace)
     for ids in facts.batched(sorted(decision.superseded)):
@@ -118,12 +127,16 @@ def forget(conn: Connection, workspace: str, source: str, decision: Decision) ->
         conn.execute(of_here.where(h.subject_id.in_(ids), h.kind.in_(("role", "seat"))))
 
 
-def outcome(verdict: Verdict, error: SyncdError | None) -> Outcome:
+def outcome(
+    verdict: Verdict, error: SyncdError | None, documents: Mapping[str, bytes] | None = None, graph: Graph | None = None
+) -> Outcome:
     return Outcome(
         verdict.changes,
         error,
         {after.id: after for _, after in verdict.users},
         {known.id: after for before, after in verdict.groups if (known := after or before)},
+        documents or {},
+        graph or Graph(),
     )
 
 
@@ -133,21 +146,28 @@ def writes(verdict: Verdict) -> bool:
     )
 
 
-def _stale(conn: Connection, workspace: str, expect: Mapping[str, int]) -> SyncdError | None:
+def _stale(conn: Connection, workspace: str, expect: Mapping[str, int], opened: Opened) -> SyncdError | None:
     for id, version in expect.items():
-        for (found,) in raw.rows(conn, queries.versions(), {"workspace": workspace, "id": id}):
+        known = opened.users.get(id)
+        asked = {"workspace": workspace, "id": id}
+        there = [[known.version]] if known is not None else raw.rows(conn, queries.versions(), asked)
+        for (found,) in there:
             if found != version:
                 return StaleVersion(f"the resource is at version {found}, not {version}: read it again, then change it")
     return None
 
 
-def _key_taken(conn: Connection, workspace: str, edits: Sequence[Edit]) -> SyncdError | None:
+def _key_taken(conn: Connection, workspace: str, edits: Sequence[Edit], opened: Opened) -> SyncdError | None:
     """One stable key (externalId) of a source links one resource."""
     for edit in edits:
         if edit.link is None:
             continue
+        known = opened.users.get(edit.id)
+        if known is not None and known.link(edit.source, edit.link.key) is not None:
+            continue
         asked = {"workspace": workspace, "source": edit.source, "resource": edit.resource, "key": edit.link.key}
-        owner = raw.one(conn, queries.key_owner(), asked)
+        key = (edit.source, edit.resource, edit.link.key)
+        owner = opened.keys[key] if key in opened.keys else raw.one(conn, queries.key_owner(), asked)
         if owner is not None and owner != edit.id:
             return Uniqueness(f"externalId {edit.link.key!r} is used by another {edit.resource} of this connection")
     return None
@@ -296,8 +316,8 @@ def apply(
     now: datetime,
     ids: Ids,
     count_losses: bool = True,
-) -> None:
-    """Write what was decided in this same transaction: rows, counters, activity, outbox.
+) -> dict[str, bytes]:
+    """Write what was decided in this same transaction: rows, counters, activity, outbox. Returns the users' documents.
 
     `count_losses`: into the rolling window of the source; what a person approved is not counted against it.
     """
@@ -307,6 +327,7 @@ def apply(
     bumped: set[str] = set()
     versioned: set[str] = set()
     lost: dict[tuple[str, str], None] = {}
+    documents: dict[str, bytes] = {}
     for verdict in verdicts:
         observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
         totals["graph"] += bool(verdict.groups)  # whoever holds the graph of groups reads it again
@@ -319,7 +340,8 @@ def apply(
             totals["group"] += (new is not None) - (old is not None)
         for before, after in verdict.users:
             active = may_sign_in(after, workspace.authoritative, now)
-            facts.write_user(rows, workspace.types, before, after, now, active, after.id in observable)
+            written = facts.write_user(rows, workspace.types, before, after, now, active, after.id in observable)
+            documents[after.id] = written
             totals["user"] += after.present - (before is not None and before.present)
             for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
                 for seat in seats:
@@ -343,6 +365,7 @@ def apply(
     for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
             count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+    return documents
 
 
 def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User | None, User]]) -> None:

@@ -40,6 +40,7 @@ from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict
+from syncd.store.opening import Opened
 from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_names
 
 
@@ -61,6 +62,7 @@ class Decision:
         defer: set[str] | None = None,
         rules_changed: bool = False,
         run_id: str | None = None,
+        opened: Opened | None = None,
     ) -> None:
         self.conn, self.workspace, self.source, self.now = conn, workspace, source, now
         self.policy = workspace.source(source)
@@ -70,12 +72,13 @@ class Decision:
         self.approved = approved
         self.lock = lock
         self.whole_graph = graph is not None
-        self.graph = graph or Graph()
+        self.opened = opened or Opened()
+        self.graph = graph or self.opened.graph
         self.defer = defer  # a run derives users below a changed group later, each once
         self.rules_changed = rules_changed
         self.run_id = run_id
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
-        self.taken: dict[str, str | None] = {}  # userName key -> id, as decided so far
+        self.taken = dict(self.opened.names)  # userName key -> id, as decided so far
         self.displays: dict[tuple[str, str], str] = {}
         # Groups as decided so far, with their parents and who says so.
         self.placed: dict[str, tuple[GroupName | None, frozenset[tuple[str, str]]]] = {}
@@ -114,6 +117,10 @@ class Decision:
             facts.lock(self.conn, self.workspace.name, "groups")
         elif self.whole_graph or any(edit.join for edit in edits):
             facts.lock(self.conn, self.workspace.name, "groups", shared=True)
+        else:
+            return
+        if not self.whole_graph:
+            self.graph = Graph()  # what was read before the lock may be gone
 
     def _groups(self, verdicts: list[Verdict]) -> None:
         edits = [edit for verdict in verdicts for edit in verdict.edits if isinstance(edit, GroupEdit)]
@@ -218,9 +225,10 @@ class Decision:
 
     def _drafts(self, verdicts: list[Verdict]) -> list[tuple[Verdict, list[Draft]]]:
         wanted = {edit.id for verdict in verdicts for edit in verdict.edits if isinstance(edit, UserEdit)}
-        loaded = facts.load_users(
-            self.conn, self.workspace.name, wanted - self.overlay.keys(), self.workspace.precedence, self.lock
-        )
+        read = self.opened.users
+        missing = wanted - self.overlay.keys() - read.keys()
+        loaded = facts.load_users(self.conn, self.workspace.name, missing, self.workspace.precedence, self.lock)
+        loaded |= {id: user for id in wanted & read.keys() if (user := read[id]) is not None}
         loaded |= {id: self.overlay[id] for id in wanted & self.overlay.keys()}
         held = self._awaiting_approval(loaded)
         drafts: list[tuple[Verdict, list[Draft]]] = []
@@ -391,10 +399,11 @@ class Decision:
         loss of a first run after a changed configuration. Other held losses are judged again by each run, and a push
         that was refused by each new request: whatever the connection says next of that user takes its place."""
         found: dict[str, set[str]] = defaultdict(set)
-        if not users:
-            return found
-        asked = {"workspace": self.workspace.name, "ids": queries.as_list(users)}
-        for id, kind, guard, source, run_id in raw.rows(self.conn, queries.held_of(self.conn.dialect.name), asked):
+        rows = [*self.opened.held]
+        if others := users.keys() - self.opened.users.keys():
+            asked = {"workspace": self.workspace.name, "ids": queries.as_list(others)}
+            rows += raw.rows(self.conn, queries.held_of(self.conn.dialect.name), asked)
+        for id, kind, guard, source, run_id in rows:
             if run_id is None and source == self.source:
                 self.superseded.add(id)
             lasting = (kind in ("role", "seat") and run_id is not None) or (

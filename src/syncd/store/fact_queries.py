@@ -94,6 +94,29 @@ def users(dialect: str) -> Select[Any]:
 
 
 @cache
+def opened(dialect: str) -> Select[Any]:
+    """The same with her document, when she was modified, the digest of the rules and what is held of her."""
+    u, h, s = t.users.c, t.held.c, t.source_states.c
+    held = (h.subject_id, h.kind, h.guard, h.source, h.run_id)
+    rules = select(s.digest).where(s.workspace == WORKSPACE, s.source == "rules")
+    return users(dialect).add_columns(
+        *(u.document, _number(u.modified_at), rules.scalar_subquery()),
+        _lists(dialect, held, h.workspace == WORKSPACE, h.subject_id == u.id),
+    )
+
+
+@cache
+def free() -> Select[Any]:
+    """Who has the name `name`, whom `source` links to `key`, and the digest of the rules."""
+    u, s = t.users.c, t.source_states.c
+    named = select(u.id).where(
+        u.workspace == WORKSPACE, u.user_name_key == bindparam("name", type_=Text()), u.status != "deleted"
+    )
+    rules = select(s.digest).where(s.workspace == WORKSPACE, s.source == "rules")
+    return select(named.scalar_subquery(), key_owner().scalar_subquery(), rules.scalar_subquery())
+
+
+@cache
 def groups(dialect: str) -> Select[Any]:
     g = t.groups.c
     return select(

@@ -272,8 +272,8 @@ def link_row(resource: str, resource_id: str, link: Link) -> dict[str, Any]:
 
 def write_user(
     rows: Rows, types: Types, before: User | None, after: User, now: datetime, active: bool, observable: bool
-) -> None:
-    """Row changes that turn `before` into `after`. `observable`: something a reader can see changed."""
+) -> bytes:
+    """Row changes that turn `before` into `after`. `observable`: something a reader can see changed. Returns the document."""
     document, search = user_document(after, active, types)
     row = {
         "id": after.id,
@@ -302,6 +302,7 @@ def write_user(
         rows.insert(t.effective_memberships, user_id=after.id, group_id=group)
     _write_grants(rows, after.id, before.grants if before else (), after.grants, now)
     _write_seats(rows, after.id, before.seats if before else (), after.seats)
+    return document
 
 
 def _user_facts(user: User) -> tuple[Any, ...]:

@@ -17,7 +17,8 @@ import orjson
 from sqlalchemy import Connection, select
 
 from syncd.core.filter import Filter
-from syncd.core.state import Link
+from syncd.core.groups import Graph
+from syncd.core.state import Link, User
 from syncd.store import pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
@@ -39,6 +40,7 @@ __all__ = [
     "Reader",
     "Stored",
     "Window",
+    "as_shown",
     "get_group",
     "get_user",
 ]
@@ -152,6 +154,36 @@ def links(conn: Connection, workspace: str, resource: str, id: str) -> tuple[Lin
     return links_of(found)
 
 
+def as_shown(
+    conn: Connection, reader: Reader, user: User, document: bytes, modified: int, graph: Graph, derived: bool = False
+) -> Stored | None:
+    """What `get_user` would find of a user whose state is known, in the transaction that read or wrote it.
+
+    `graph` has the names of her groups; `modified`: microseconds since 1970.
+    """
+    own = [link for link in user.links if link.source == reader.source]
+    if not user.present or any(link.stage == "deleted" for link in own) or (reader.own and not own):
+        return None
+    assert user.created_at is not None
+    key = min((link.key for link in own), default=user.id)
+    direct = {each.group for each in user.memberships}
+    groups = [
+        GroupOf(id, name.display, id in direct)
+        for id in sorted(user.groups)
+        if (name := graph.names.get(id)) is not None and (not reader.own or name.source == reader.source)
+    ]
+    manager = _manager(document)
+    if manager is not None and manager not in _present(conn, reader, [manager]):
+        manager = None
+    seats = {held: [seat.pool for seat in user.seats if seat.held is held] for held in (True, False)}
+    return Stored(
+        *(user.id, document, user.version, t.micros(user.created_at), modified, None if key == user.id else key),
+        manager=manager,
+        groups=tuple(groups),
+        derived={"status": user.status, "seats": seats[True], "waiting": seats[False]} if derived else None,
+    )
+
+
 # -- groups ---------------------------------------------------------------------------------------------------------------
 
 
@@ -248,8 +280,8 @@ def _users(conn: Connection, reader: Reader, rows: Sequence[Sequence[Any]]) -> l
     for row in rows:
         if row[8]:
             wanted.update(row[8].split(","))
-        if b'"manager":' in row[1] and (found := _MANAGER.search(row[1])) is not None:
-            managers[row[0]] = orjson.loads(found[1])
+        if (manager := _manager(row[1])) is not None:
+            managers[row[0]] = manager
     names = _names(conn, reader, wanted, rows[0][6]) if wanted else {}
     present = _present(conn, reader, managers.values()) if managers else frozenset()
     users = []
@@ -264,6 +296,11 @@ def _users(conn: Connection, reader: Reader, rows: Sequence[Sequence[Any]]) -> l
             )
         )
     return users
+
+
+def _manager(document: bytes) -> str | None:
+    found = _MANAGER.search(document) if b'"manager":' in document else None
+    return None if found is None else orjson.loads(found[1])
 
 
 def _groups(ids: str, direct: str | None, names: Mapping[str, Named], reader: Reader) -> tuple[GroupOf, ...]:

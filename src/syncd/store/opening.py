@@ -1,0 +1,55 @@
+"""What a request about one user needs to know, read once in its transaction: by the edge that turns it into an edit, by the
+door that judges it (store/commit.py) and by the answer. Nothing of it is believed by another transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from syncd.core.groups import Graph
+from syncd.core.ownership import Precedence
+from syncd.core.state import User
+from syncd.store import fact_queries as queries
+from syncd.store import facts, raw
+
+
+@dataclass(slots=True)
+class Opened:
+    """What is in none of these was not looked for."""
+
+    users: dict[str, User | None] = field(default_factory=dict)  # None: there is nobody of this id
+    names: dict[str, str | None] = field(default_factory=dict)  # a name as it is compared -> who has it
+    keys: dict[tuple[str, str, str], str | None] = field(default_factory=dict)  # source, resource, key -> who is linked
+    held: Sequence[Sequence[Any]] = ()  # of `users`, as `fact_queries.held_of` has them
+    rules: str | None = None  # the digest that `commit.rules_digest` keeps
+    graph: Graph = field(default_factory=Graph)
+    document: bytes = b""
+    modified: int = 0  # microseconds since 1970
+
+
+def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> Opened | None:
+    """A user with all that hangs on her, her row locked. None: there is nobody of this id."""
+    bound = {"workspace": workspace, "ids": queries.as_list([id])}
+    if conn.dialect.name == "postgresql":
+        raw.rows(conn, queries.locked("user", "postgresql"), bound)
+    found = raw.rows(conn, queries.opened(conn.dialect.name), bound)
+    if not found:
+        return None
+    *row, document, modified, rules, held = found[0]
+    opened = Opened({id: facts.user_of(row, precedence)}, rules=rules, document=document, modified=modified)
+    opened.held = orjson.loads(held) if held else ()
+    groups = {each.group for user in opened.users.values() if user is not None for each in user.memberships}
+    facts.extend_graph(conn, workspace, opened.graph, groups)
+    return opened
+
+
+def nobody(conn: Connection, workspace: str, source: str, name: str, key: str | None) -> Opened:
+    """Before a user is made: who has her name (as it is compared) and, if there is one, her key."""
+    bound = {"workspace": workspace, "source": source, "resource": "user", "name": name, "key": key or ""}
+    named, linked, rules = raw.rows(conn, queries.free(), bound)[0]
+    return Opened(names={name: named}, keys={(source, "user", key): linked} if key else {}, rules=rules)
