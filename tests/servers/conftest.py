@@ -105,11 +105,10 @@ def domain(
 
 
 @pytest.fixture(scope="module")
-def changed_domain(
-    tmp_path_factory: pytest.TempPathFactory, domain_template: Path, tls_authority: Authority
-) -> Iterator[Samba]:
+def changed_domain(tmp_path_factory: pytest.TempPathFactory, domain_template: Path) -> Iterator[Samba]:
     """Another one, of which every test changes people of its own; it takes passwords in clear text too."""
     options = {"ldap server require strong auth": "no"}
-    server = Samba(tmp_path_factory.mktemp("samba"), domain_template, tls_authority, options).start()
+    tls = authority(tmp_path_factory.mktemp("lasting"), days=800)
+    server = Samba(tmp_path_factory.mktemp("samba"), domain_template, tls, options).start()
     yield server
     server.stop()

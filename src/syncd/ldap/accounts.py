@@ -60,6 +60,13 @@ class AccountState:
     locked_until: datetime | None = None  # UNTIL_LIFTED: nobody knows when
     why: str | None = None  # the attribute that said so; None: nothing to say
 
+    def bars(self, now: datetime) -> bool:
+        """Whether anything of it keeps the account from working at `now`."""
+        begun = self.starts_at is None or self.starts_at <= now
+        over = self.ends_at is not None and self.ends_at <= now
+        locked = self.locked_until is not None and self.locked_until > now
+        return not self.enabled or not begun or over or locked
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

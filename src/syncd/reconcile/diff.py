@@ -111,6 +111,7 @@ def user_edit(
     seen: Seen,
     linked: Linked | None,
     adopt: bool,
+    now: datetime,
 ) -> UserEdit:
     """The whole new state of one entry's link."""
     values, account = dict(mapped.values), mapped.account
@@ -133,7 +134,9 @@ def user_edit(
         ends_at=account.ends_at,
         locked_until=account.locked_until,
     )
-    why = account.why or (f"read from {source}" if linked is None else f"changed in {source}")
+    why = f"read from {source}" if linked is None else f"changed in {source}"
+    if account.why and account.bars(now):
+        why = account.why
     if linked is not None and linked.absent:
         why = f"found again in {source}"
     return UserEdit(id, source, create=linked is None and not adopt, adopt=adopt, link=link, why=why)

@@ -223,7 +223,7 @@ class Reader:
             old = users.get(entry.key)
             adopt = new and id in adopted
             real = adopted.get(id, id)
-            edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt)
+            edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt, self.now)
             if new:
                 late.append(edit)
             else:
@@ -368,7 +368,9 @@ class Reader:
     def _warn_of_cycles(self, read: Iterable[diff.GroupRead]) -> None:
         names = {group.id: str(group.values["displayName"]) for group in read}
         for cycle in cycles({group.id: group.groups for group in read}):
-            text = " > ".join(names.get(id, id) for id in cycle)
+            round = [names.get(id, id) for id in cycle[:-1]]
+            first = round.index(min(round))
+            text = " > ".join([*round[first:], *round[: first + 1]])
             self.notes.append(f"groups form a cycle: {text} (followed once, nobody is lost)")
             log.warning("group_cycle", run_id=self.run_id, source=self.source.name, groups=len(cycle) - 1)
 
