@@ -388,6 +388,8 @@ def _pool(name: str, seat: written.Seat) -> Pool:
         when_full=seat.when_full.mode,
         overage=seat.when_full.overage,
         requires=seat.requires,
+        excludes=seat.excludes,
+        pending_counts=seat.pending_counts,
         required=seat.required,
         kind=seat.kind,
         price=Price(seat.price, seat.currency, seat.per) if seat.price is not None and seat.currency else None,

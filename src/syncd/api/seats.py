@@ -48,6 +48,8 @@ class PoolShown(Model):
     when_full: Literal["refuse", "waitlist", "overage"]
     requires: tuple[str, ...] = Field(description="Pools in which one must hold a seat to hold one here.")
     required: bool = Field(description="Without a seat here the whole person is refused.")
+    excludes: tuple[str, ...] = Field(description="Pools in which nobody holds a seat who holds one here.")
+    pending_counts: bool = Field(description="Whether who was invited and has not come yet holds a seat.")
     price: PriceShown | None
     cost: str | None = Field(description="The price times the seats that are used.")
     idle: int | None = Field(description="Seats of people who have not signed in for `idle_days`; null: not asked for.")
@@ -83,6 +85,11 @@ class ListHolders(Paging):
 class SeatAssigned(Model):
     user: Id = Field(description="Her id.")
     expires: Instant | None = Field(default=None, description="When it ends by itself.")
+    reason: Text = ""
+
+
+class SeatPlaced(Model):
+    priority: int = Field(ge=0, le=1_000_000, description="The lower is served first; 100 is where everybody starts.")
     reason: Text = ""
 
 
@@ -136,6 +143,19 @@ def release(call: Call, conn: Connection) -> Answer:
     return Answer()
 
 
+def place(call: Call, conn: Connection) -> SeatHolderShown:
+    """Whoever waits is served by her place: the lower the earlier, then by how long she waits."""
+    known = pool(call, conn)
+    user = found(call, conn, call.id)
+    seat = next((each for each in user.seats if each.pool == known.pool), None)
+    if seat is None:
+        raise NotFound(f"{user.name} neither holds a seat in {known.pool} nor waits for one")
+    said = call.said(SeatPlaced)
+    why = said.reason or f"placed by {call.actor.name}"
+    call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, priorities=((known.pool, said.priority),), why=why)])
+    return SeatHolderShown(id=user.id, userName=user.name, status=user.status, since=seat.since, priority=said.priority)
+
+
 def pool(call: Call, conn: Connection) -> PoolReport:
     name = call.param("pool")
     known = {each.pool: each for each in listing.seat_pools(conn, call.workspace)}
@@ -153,6 +173,8 @@ def _shown(report: PoolReport, call: Call, idle: Idle | None = None) -> PoolShow
             **{"over": report.over, "waiting": report.waiting, "requires": report.requires},
             "when_full": known.when_full if known else "refuse",
             "required": known is not None and known.required,
+            "excludes": known.excludes if known else (),
+            "pending_counts": known is None or known.pending_counts,
             "price": None if report.price is None else _price(report.price),
             "cost": None if report.cost is None else number(report.cost),
             "idle": None if idle is None else idle.idle,
@@ -208,5 +230,14 @@ OPERATIONS = (
         release,
         "Release a seat that was assigned by hand",
         query=Reason,
+    ),
+    Operation(
+        "PATCH",
+        "/seats/{pool}/holders/{id}",
+        "seats:write",
+        place,
+        "Move somebody who waits up or down the waiting list",
+        answer=SeatHolderShown,
+        body=SeatPlaced,
     ),
 )

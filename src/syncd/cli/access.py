@@ -163,6 +163,33 @@ def release(
     _revoke(ctx, who, "seat", _pool(session(ctx), pool, removed=True), reason, yes, as_json)
 
 
+@seat.command("place")
+def place_seat(
+    ctx: typer.Context,
+    who: Who,
+    pool: Pool,
+    priority: Annotated[
+        int, typer.Argument(min=0, max=1_000_000, help="The lower is served first; 100 is where all start.")
+    ],
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Move somebody who waits for a seat up or down the waiting list."""
+    current = session(ctx)
+    _pool(current, pool)
+
+    def build(conn: describe.Conn) -> Sequence[Edit]:
+        found[:] = [describe.find_user(conn, current.workspace.name, who)]
+        known = describe.user_facts(conn, current.workspace, found[0])
+        if not any(each.pool == pool for each in known.seats):
+            raise Conflict(f"{known.name} neither holds a seat in {pool} nor waits for one")
+        why = reason or "placed at the command line"
+        return [UserEdit(found[0], ADMIN_SOURCE, priorities=((pool, priority),), why=why)]
+
+    found: list[str] = []
+    finish(current, act(current, build), found[0], as_json)
+
+
 def _pool(current: Session, pool: str, removed: bool = False) -> str:
     if pool not in current.workspace.pools and not removed:
         raise UsageError(no_such("seat pool", pool, current.workspace.pools, "see `syncd seat list`"))

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.lifecycle import SEATED
-from syncd.core.state import STAGES, Grant, Group, Link, Membership, User
+from syncd.core.state import STAGES, Grant, Group, Link, Membership, Seat, User
 
 KINDS = (
     *("create", "adopt", "update", "suspend", "unsuspend", "deactivate", "reactivate", "delete", "restore"),
@@ -40,6 +41,7 @@ class UserEdit:
     facts: Mapping[str, Any] = field(default_factory=dict)  # suspended, locked_until, invited, deleted_at
     grant: tuple[Grant, ...] = ()
     revoke: tuple[tuple[str, str, str, str], ...] = ()  # Grant.id
+    priorities: tuple[tuple[str, int], ...] = ()  # (pool, place): whoever waits there is served by it, the lower first
     why: str = ""
 
 
@@ -101,8 +103,15 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
         links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
         memberships=_memberships(user.memberships, edit, now),
         grants=grants,
+        seats=_placed(user.seats, dict(edit.priorities)),
         **edit.facts,
     )
+
+
+def _placed(seats: tuple[Seat, ...], priorities: Mapping[str, int]) -> tuple[Seat, ...]:
+    if not priorities:
+        return seats
+    return tuple(replace(seat, priority=priorities.get(seat.pool, seat.priority)) for seat in seats)
 
 
 def _memberships(current: tuple[Membership, ...], edit: Edit, now: datetime) -> tuple[Membership, ...]:
@@ -188,11 +197,13 @@ def between(
     source: str,
     recent: tuple[datetime, datetime] | None,
     adopted: bool = False,
+    excluders: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> tuple[Change, ...]:
     """Every observable difference, in the order to show it. Equal gives (), so that a repeated write makes no version.
 
     `name_of` turns a group's id into its display name; `recent` is the source's rolling window, from and until now: what it
-    created itself within it is not a loss when it takes it back. (Later than now: the clock was set back.)
+    created itself within it is not a loss when it takes it back. (Later than now: the clock was set back.) `excluders`: of each
+    pool those that exclude it: a seat that another takes the place of is no loss.
     """
     out: list[Change] = []
     subject = after.name
@@ -232,7 +243,8 @@ def between(
     for path, value in _yielding(before, after, source):
         add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
     _memberships_between(before, after, name_of, why, young, source, add)
-    _access_between(before, after, why, young, own, _takes_back(before, after, source, young), source, add)
+    taken_back = _takes_back(before, after, source, young)
+    _access_between(before, after, why, young, own, taken_back, source, excluders, add)
     return tuple(out)
 
 
@@ -305,7 +317,15 @@ def _memberships_between(
 
 
 def _access_between(
-    before: User, after: User, why: str, young: Any, own: bool, taken_back: bool, source: str, add: Any
+    before: User,
+    after: User,
+    why: str,
+    young: Any,
+    own: bool,
+    taken_back: bool,
+    source: str,
+    excluders: Mapping[str, frozenset[str]],
+    add: Any,
 ) -> None:
     def its(grant: Grant | None) -> bool:
         """What this source gave itself: by a membership, or (people) directly."""
@@ -333,14 +353,18 @@ def _access_between(
     for pool in sorted(held_before.keys() | held_after.keys()):
         was, now_is = held_before.get(pool), held_after.get(pool)
         reason = entitled[pool].why if pool in entitled else why
+        if was is not None and now_is is not None and was.priority != now_is.priority:
+            add("update", {f"priority in {pool}": was.priority}, {f"priority in {pool}": now_is.priority}, why)
         if now_is is not None and now_is.held and not (was and was.held):
             add("seat", "waiting" if was else None, pool, reason)
         elif now_is is not None and not now_is.held and not (was and not was.held):
             add("wait", pool if was else None, f"waiting for {pool}", reason, "seat" if was else None, own)
         elif was is not None and now_is is None:
             # The seat of someone who leaves goes with her: that loss is counted once, as the deactivation it is.
-            counted = was.held and after.status in SEATED
+            instead = [other for other in held_after.values() if other.held and other.pool in excluders.get(pool, ())]
+            counted = was.held and after.status in SEATED and not instead
             reason = why if after.status in SEATED else f"{after.status}: {why}"
+            reason = f"the seat in {instead[0].pool} excludes it: {why}" if instead else reason
             lost_seat = "seat" if counted else None
             exempt = own or (young(was.since) and its(was_entitled.get(pool)))
             add("unseat", pool if was.held else f"waiting for {pool}", None, reason, lost_seat, exempt)

@@ -1,7 +1,8 @@
 """Seat pools: who holds, who waits. A full pool refuses the seat, never the person (unless the pool is `required`).
 
 Seats follow status: an inactive, suspended or deleted user holds none. Pools are taken in the order of `requires`
-(`crm` requires `internal`: no internal seat, no crm seat). A released seat goes to the first waiting user at once.
+(`crm` requires `internal`: no internal seat, no crm seat). Whoever holds a seat in a pool that excludes another has none in
+that other, and gets it back when the first one goes. A released seat goes to the first waiting user at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from syncd.core.lifecycle import SEATED
 from syncd.core.state import Seat
 
 
@@ -59,6 +61,8 @@ class Pool:
     when_full: str = "waitlist"  # "refuse" | "waitlist" | "overage"
     overage: int = 0
     requires: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()  # who holds a seat here holds none there
+    pending_counts: bool = True  # whether who was invited and has not come yet holds a seat
     required: bool = False  # nobody comes in without a seat: refuse the person
     kind: str = "internal"  # "internal" | "portal" | "add-on"
     price: Price | None = None
@@ -68,13 +72,19 @@ class Pool:
     def capacity(self) -> int | None:
         return None if self.limit is None else self.limit + (self.overage if self.when_full == "overage" else 0)
 
+    def seats(self, status: str) -> bool:
+        """Whether users in this state hold seats here."""
+        return status in SEATED and (self.pending_counts or status != "pending")
+
     @property
     def queues(self) -> bool:
         return self.when_full != "refuse" and not self.required
 
 
 def in_order(pools: Mapping[str, Pool]) -> tuple[Pool, ...]:
-    """Pools so that each comes after all it requires; names break ties. A cycle is a ValueError naming it."""
+    """Pools so that each comes after all it requires and all that exclude it; names break ties. A cycle is a ValueError
+    naming it."""
+    after = comes_after(pools)
     ordered: dict[str, Pool] = {}
     opened: list[str] = []
 
@@ -84,7 +94,7 @@ def in_order(pools: Mapping[str, Pool]) -> tuple[Pool, ...]:
         if name in opened:
             raise ValueError(" -> ".join([*opened[opened.index(name) :], name]))
         opened.append(name)
-        for needed in sorted(pools[name].requires):
+        for needed in after[name]:
             visit(needed)
         opened.pop()
         ordered[name] = pools[name]
@@ -92,6 +102,21 @@ def in_order(pools: Mapping[str, Pool]) -> tuple[Pool, ...]:
     for name in sorted(pools):
         visit(name)
     return tuple(ordered.values())
+
+
+def comes_after(pools: Mapping[str, Pool]) -> dict[str, list[str]]:
+    """For each pool those that are settled before it."""
+    excluding = excluders(pools.values())
+    return {name: sorted({*pool.requires, *excluding.get(name, ())}) for name, pool in pools.items()}
+
+
+def excluders(pools: Iterable[Pool]) -> dict[str, frozenset[str]]:
+    """For each pool that is excluded, the pools that exclude it."""
+    found: dict[str, frozenset[str]] = {}
+    for pool in pools:
+        for name in pool.excludes:
+            found[name] = found.get(name, frozenset()) | {pool.name}
+    return found
 
 
 @dataclass(slots=True)
@@ -116,13 +141,16 @@ def settle(
     """Release what is no longer wanted, then fill every pool in `order` from those who wait, the longest wait first.
 
     Changes `claims` (users who wait elsewhere and are served now are added) and `used` (seats held per pool).
-    `waiting(pool, n)` gives up to n users outside `claims` who wait for it and hold all it requires, in queue order.
+    `waiting(pool, n)` gives up to n users outside `claims` who wait for it, hold all it requires and nothing that excludes it,
+    in queue order.
     Returns (user id, pool) for each seat refused because a pool without a waiting list is full.
     """
     refused: list[tuple[str, str]] = []
     for claim in claims.values():
         for name in [name for name in claim.seats if name not in claim.wanted]:
             used[name] = used.get(name, 0) - claim.seats.pop(name).held
+    order = tuple(order)
+    excluding = excluders(order)
     for pool in order:
         served = used.get(pool.name, 0)
         queue: list[Claim] = []
@@ -130,6 +158,10 @@ def settle(
             if pool.name not in claim.wanted:
                 continue
             ready = all(claim.held(needed) for needed in pool.requires)
+            if any(claim.held(other) for other in excluding.get(pool.name, ())):
+                gone = claim.seats.pop(pool.name, None)
+                served -= gone is not None and gone.held
+                continue
             seat = claim.seats.get(pool.name)
             if seat is not None and seat.held and ready:
                 continue

@@ -16,7 +16,7 @@ from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
 from syncd.core.password import PasswordPolicy
 from syncd.core.rules import MayGrant, Rule
-from syncd.core.seats import Pool, in_order
+from syncd.core.seats import Pool, excluders, in_order
 from syncd.core.signins import SignInPolicy
 from syncd.core.types import STANDARD, Types
 
@@ -62,6 +62,7 @@ class Workspace:
     types: Types = field(default=STANDARD, compare=False)
     may_grant: MayGrant = field(init=False, compare=False)
     pool_order: tuple[Pool, ...] = field(init=False, compare=False)
+    excluders: Mapping[str, frozenset[str]] = field(init=False, compare=False)  # of each pool, those that exclude it
     rules_digest: str = field(init=False, compare=False)  # what rules grant and to whom; a change is a plan of its own
 
     def source(self, name: str) -> SourcePolicy:
@@ -76,4 +77,5 @@ class Workspace:
         limits = repr(sorted((name, None if roles is None else sorted(roles)) for name, roles in granted.items()))
         object.__setattr__(self, "may_grant", MayGrant(self.roles, granted))
         object.__setattr__(self, "pool_order", in_order(self.pools))
+        object.__setattr__(self, "excluders", excluders(self.pools.values()))
         object.__setattr__(self, "rules_digest", hashlib.sha256(f"{rules}\n{limits}".encode()).hexdigest())

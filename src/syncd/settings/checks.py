@@ -133,9 +133,21 @@ def _seats(part: Workspace, known: Known) -> Iterator[Contradiction]:
             )
         if pool.limit is None and "when_full" in pool.model_fields_set:
             yield ("seats", name, "when_full"), "an unlimited pool is never full"
+        for number, other in enumerate(pool.excludes):
+            if other not in known.seats or other == name:
+                told = "excludes itself" if other == name else _missing("seat pool", other, known.seats)
+                yield ("seats", name, "excludes", number), told
     cycle = _cycle({name: pool.requires for name, pool in part.seats.items()})
     if cycle:
         yield ("seats", cycle[0], "requires"), f"goes round in a circle: {' -> '.join(cycle)}"
+        return
+    excluded = {
+        name: tuple(o for o, p in part.seats.items() if name in p.excludes and o != name) for name in part.seats
+    }
+    cycle = _cycle({name: (*pool.requires, *excluded[name]) for name, pool in part.seats.items()})
+    if cycle:
+        told = f"{' and '.join(dict.fromkeys(cycle))} wait for each other: a pool excludes what it requires, or each the other"
+        yield ("seats", next(name for name in cycle if part.seats[name].excludes), "excludes"), told
 
 
 def _cycle(needs: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

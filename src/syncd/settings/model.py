@@ -180,6 +180,10 @@ class Seat(Block):
     """A full pool refuses the seat, keeps a waiting list (default), or lets this many more in."""
     requires: Names = ()
     """Pools in which one must hold a seat to hold one here."""
+    excludes: Names = ()
+    """Pools in which nobody holds a seat who holds one here; it comes back when the one here goes."""
+    pending_counts: bool = True
+    """Whether who was invited and has not come yet holds a seat. Suspended, inactive and deleted users never do."""
     required: bool = False
     """Without a seat here the whole person is refused."""
     kind: Literal["internal", "portal", "add-on"] = "internal"

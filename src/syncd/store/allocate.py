@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 
 from syncd.core.lifecycle import SEATED
 from syncd.core.seats import Claim, settle
@@ -30,7 +30,7 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
             id: Claim(id, _wanted(decision, draft.after), {s.pool: s for s in draft.after.seats})
             for id, draft in people.items()
         }
-        if not any(_unsettled(claim) for claim in claims.values()) and not _room_for_waiting(decision):
+        if not any(_unsettled(claim, decision) for claim in claims.values()) and not _room_for_waiting(decision):
             return
         used = dict(_pools(decision))
         refused = settle(
@@ -82,8 +82,9 @@ def _refused_person(
 def _wanted(decision: Decision, user: User) -> frozenset[str]:
     if user.status not in SEATED:
         return frozenset()
+    pools = decision.workspace.pools
     granted = {grant.value for grant in user.grants if grant.kind == "seat"}
-    return frozenset(granted & decision.workspace.pools.keys())
+    return frozenset(name for name in granted & pools.keys() if pools[name].seats(user.status))
 
 
 def _pools(decision: Decision) -> dict[str, int]:
@@ -114,21 +115,24 @@ def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Clai
     """Users outside this batch who wait for `pool`, in queue order, ready to be served."""
     s, holding = t.seats.c, t.seats.alias()
     requires = decision.workspace.pools[pool].requires
+    excluding = decision.workspace.excluders.get(pool, frozenset())
+
+    def holds(needed: str) -> ColumnElement[bool]:
+        return exists().where(
+            holding.c.workspace == s.workspace,
+            holding.c.pool == needed,
+            holding.c.user_id == s.user_id,
+            holding.c.held.is_(True),
+        )
+
     query = (
         select(s.user_id)
         .where(
             s.workspace == decision.workspace.name,
             s.pool == pool,
             s.held.is_(False),
-            *(
-                exists().where(
-                    holding.c.workspace == s.workspace,
-                    holding.c.pool == needed,
-                    holding.c.user_id == s.user_id,
-                    holding.c.held.is_(True),
-                )
-                for needed in requires
-            ),
+            *(holds(needed) for needed in requires),
+            *(~holds(other) for other in sorted(excluding)),
         )
         .order_by(s.priority, s.since, s.user_id)
         .limit(most + len(claims) + len(decision.overlay))
@@ -142,6 +146,7 @@ def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Clai
         if id not in claims
         and any(seat.pool == pool and not seat.held for seat in user.seats)
         and all(any(seat.pool == need and seat.held for seat in user.seats) for need in requires)
+        and not any(seat.pool in excluding and seat.held for seat in user.seats)
     ]
     users = [user for user in (*fresh, *decided) if pool in _wanted(decision, user)]
     for user in users:
@@ -149,6 +154,10 @@ def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Clai
     return [Claim(user.id, _wanted(decision, user), {seat.pool: seat for seat in user.seats}) for user in users]
 
 
-def _unsettled(claim: Claim) -> bool:
+def _unsettled(claim: Claim, decision: Decision) -> bool:
     held = {pool for pool, seat in claim.seats.items() if seat.held}
-    return claim.wanted != held or not claim.seats.keys() <= claim.wanted  # she waits for what she no longer wants
+    excluding = decision.workspace.excluders
+    excluded = {pool for pool in claim.wanted if not held.isdisjoint(excluding.get(pool, ()))} if excluding else set()
+    return (
+        claim.wanted - excluded != held or not claim.seats.keys() <= claim.wanted
+    )  # she waits for what she no longer wants

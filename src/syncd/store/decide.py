@@ -352,7 +352,16 @@ class Decision:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her
             adopted = any(edit.adopt for edit in draft.edits)
-            found = between(draft.before, draft.after, self._name_of, draft.why, self.source, recent, adopted)
+            found = between(
+                draft.before,
+                draft.after,
+                self._name_of,
+                draft.why,
+                self.source,
+                recent,
+                adopted,
+                self.workspace.excluders,
+            )
             start = draft.before.version if draft.before else 0
             seen = any(change.kind != "yield" for change in found)  # a value that yields is seen by nobody
             draft.after = replace(draft.after, version=start + 1 if seen else start)

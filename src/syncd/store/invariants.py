@@ -138,6 +138,20 @@ def _seats(conn: Connection, workspace: Workspace) -> list[str]:
             )
             rows = conn.execute(of_here.where(s.pool == pool.name, s.held.is_(True), ~has)).all()
             out += _line(f"seats in {pool.name} without one in {needed}", rows)
+        for other_pool in workspace.excluders.get(pool.name, ()):
+            other = t.seats.alias()
+            has = exists().where(
+                other.c.workspace == name,
+                other.c.user_id == s.user_id,
+                other.c.pool == other_pool,
+                other.c.held.is_(True),
+            )
+            rows = conn.execute(of_here.where(s.pool == pool.name, has)).all()
+            out += _line(f"seats in {pool.name} beside one in {other_pool}", rows)
+        if not pool.pending_counts:
+            pending = exists().where(u.workspace == name, u.id == s.user_id, u.status == "pending")
+            rows = conn.execute(of_here.where(s.pool == pool.name, pending)).all()
+            out += _line(f"seats in {pool.name} of people who have not come yet", rows)
         out += _idle(conn, name, pool.name, pool.requires, pool.capacity, held.get(pool.name, 0))
     return out
 

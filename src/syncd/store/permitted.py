@@ -48,6 +48,8 @@ def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
     if door != "scim":
         yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(kinds))
         kinds = set()
+    if edit.priorities:
+        yield "seats", "write", ()
     if edit.create:
         yield "users", "create", ()
     elif _deletes(edit):

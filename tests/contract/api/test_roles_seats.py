@@ -84,3 +84,19 @@ def test_a_seat_assigned_and_released_by_hand(service: Service) -> None:
     ask(service, "POST", "/seats/crm/holders", {"user": "nobody"}, status=404)
     ask(service, "POST", "/seats/gold/holders", {"user": ann}, status=404)
     ask(service, "POST", "/seats/crm/holders", {"user": ann, "expires": "2020-01-01T00:00:00Z"}, status=422)
+
+
+def test_who_waits_is_moved_up_the_line(service: Service) -> None:
+    ids = [service.user(f"u{n}", userType="Employee")["id"] for n in range(5)]
+    path = f"/api/v1/seats/internal/holders/{ids[4]}"
+    assert service.ask("PATCH", path, {"priority": 1, "reason": "starts on Monday"}).json()["priority"] == 1
+    line = service.ask("GET", "/api/v1/seats/internal/holders", state="waiting").json()["items"]
+    assert [each["id"] for each in line] == [ids[4], ids[3]]
+    service.ask("POST", f"/api/v1/users/{ids[0]}/suspend")
+    assert [each["value"] for each in service.access(ids[4])["seats"]] == ["internal"]
+    assert service.ask("PATCH", path.replace("internal", "crm"), {"priority": 1}).status_code == 404
+    assert service.ask("PATCH", path, {"priority": -1}).status_code == 422
+    weak = service.make_token(allow=["seats:read"])
+    assert service.ask("PATCH", path, {"priority": 1}, token=weak).status_code == 403
+    only = service.make_token(allow=["seats:write"])
+    assert service.ask("PATCH", path, {"priority": 5}, token=only).status_code == 200

@@ -56,3 +56,11 @@ def test_a_price_needs_a_currency(cli: Cli) -> None:
         CONFIG.replace("{limit: 600}", "{limit: 600, price: 12.50}"), encoding="utf-8"
     )
     assert "price and currency belong together" in cli("seat", "report", code=78).err
+
+
+def test_a_place_in_the_line(cli: Cli) -> None:
+    for name in ("ann", "bob", "cy", "dan"):
+        cli("user", "create", name, "--seat", "internal", "--seat", "crm")
+    cli("seat", "place", "dan", "crm", "5", "--reason", "starts on Monday")
+    shown = cli("seat", "list", "crm").out.splitlines()
+    assert [line.split()[0] for line in shown if "waits" in line] == ["dan", "cy"]

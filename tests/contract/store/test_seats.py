@@ -160,6 +160,40 @@ def test_a_pool_that_goes_from_the_configuration_gives_its_seats_back(stage: Sta
 # -- at the same moment --------------------------------------------------------------------------------------------------
 
 
+def test_an_internal_seat_takes_the_place_of_a_portal_seat_and_gives_it_back(stage: Stage) -> None:
+    stage.configure(pools={"internal": Pool("internal", 1, excludes=("portal",)), "portal": Pool("portal", 1)})
+    stage.do(user("u1", grant=(seat("portal"),)), user("u2", grant=(seat("portal"),)))
+    assert (stage.held("portal"), stage.held("internal")) == (["u1"], [])
+    outcome = stage.do(UserEdit("u1", "local", grant=(seat("internal"),)))
+    assert (stage.held("portal"), stage.held("internal")) == (["u2"], ["u1"])
+    assert [each.loss for each in outcome.changes if each.kind == "unseat"] == [None], "nobody lost anything"
+    stage.do(UserEdit("u1", "local", revoke=(seat("internal").id,)))
+    assert (stage.held("portal"), stage.user("u1").seats[0].held) == (["u2"], False)
+    stage.do(UserEdit("u2", "local", grant=(seat("internal"),)))
+    assert (stage.held("portal"), stage.held("internal")) == (["u1"], ["u2"]), "the next in line, in one transaction"
+
+
+def test_who_has_not_come_yet_holds_a_seat_only_where_that_counts(stage: Stage) -> None:
+    stage.configure(pools={"desk": Pool("desk", 1, pending_counts=False), "crm": Pool("crm", 1)})
+    stage.do(user("u1", grant=(seat("desk"), seat("crm")), facts={"invited": True}))
+    assert (stage.held("desk"), stage.held("crm")) == ([], ["u1"])
+    stage.do(UserEdit("u1", "local", facts={"invited": False}))
+    assert stage.held("desk") == ["u1"]
+
+
+def test_a_place_in_line_is_moved_by_hand_and_recorded(stage: Stage) -> None:
+    stage.configure(pools={"desk": Pool("desk", 1)})
+    for id in ("u1", "u2", "u3"):
+        stage.later(minutes=1)
+        stage.do(user(id, grant=(seat("desk"),)))
+    outcome = stage.do(UserEdit("u3", "local", priorities=(("desk", 10),), why="starts on Monday"))
+    assert [(each.kind, each.before, each.after) for each in outcome.changes] == [
+        ("update", {"priority in desk": 100}, {"priority in desk": 10})
+    ]
+    stage.do(UserEdit("u1", "local", facts={"suspended": "hold"}))
+    assert stage.held("desk") == ["u3"]
+
+
 def at_once(stage: Stage, edits: list[tuple[UserEdit | GroupEdit, ...]], workers: int = 10) -> list[Outcome]:
     """Each change group in a transaction of its own, from several threads."""
 
@@ -184,6 +218,28 @@ def test_twenty_at_once_for_five_seats(stage: Stage) -> None:
     stage.sound()
     assert len(stage.held("desk")) == 5
     assert not set(stage.held("desk")) & set(leaving)
+
+
+def test_comings_and_goings_at_once_lose_no_seat(stage: Stage) -> None:
+    """Whoever comes, goes, returns, is moved or swaps pools at the same moment: full while somebody waits, and never over."""
+    stage.configure(pools={"internal": Pool("internal", 3, excludes=("portal",)), "portal": Pool("portal", 4)})
+    ids = staff("u", 16)
+    stage.do(*(user(id, grant=(seat("portal"),)) for id in ids))
+    wanted: list[tuple[UserEdit | GroupEdit, ...]] = []
+    for n, id in enumerate(ids):
+        hold = (UserEdit(id, "local", facts={"suspended": "hold"}),)
+        take = (UserEdit(id, "local", grant=(seat("internal"),)),)
+        move = (UserEdit(id, "local", priorities=(("portal", n),)),)
+        give = (UserEdit(id, "local", revoke=(seat("internal").id,)),)
+        lift = (UserEdit(id, "local", facts={"suspended": None}),)
+        wanted += [(take, give, move), (hold, lift, take), (move, take, hold), (take, hold, lift)][n % 4]
+    outcomes = at_once(stage, [wanted[each % len(wanted)] for each in range(0, 7 * len(wanted), 7)], 8)
+    assert [outcome.error for outcome in outcomes if outcome.error is not None] == []
+    stage.sound()
+    waiting = {seat.pool for id in ids for seat in stage.user(id).seats if not seat.held}
+    for pool, limit in (("internal", 3), ("portal", 4)):
+        held = len(stage.held(pool))
+        assert held == limit if pool in waiting else held <= limit
 
 
 def test_two_owners_cannot_both_leave_at_once(stage: Stage) -> None:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncd.core.seats import Claim, Pool, Price, cost, in_order, money, settle
 from syncd.core.state import Seat
@@ -103,3 +105,56 @@ def test_what_seats_come_to() -> None:
         *("12.50", "0.125", "1,000.00", "0.00")
     ]
     assert str(yearly) == "0.125 EUR/year"
+
+
+EXCLUSIVE = (Pool("internal", 1, excludes=("portal",)), Pool("portal", 2), Pool("forum", None, requires=("portal",)))
+
+
+def test_who_holds_what_excludes_another_has_none_there_and_gets_it_back() -> None:
+    both = claim("u1", "internal", "portal", "forum", portal=(True, 5), forum=(True, 5))
+    other = claim("u2", "portal", portal=(False, 1))
+    third = claim("u3", "internal", "portal")
+    held, _, used = settled(EXCLUSIVE, [both, third], {"portal": 1, "forum": 1}, [other])
+    assert held == {"internal": ["u1"], "portal": ["u2", "u3"], "forum": []}
+    assert used == {"internal": 1, "portal": 2, "forum": 0}
+    assert "portal" not in both.seats, "she does not wait for what she may not have"
+    back = Claim("u1", frozenset({"portal", "forum"}), {"internal": Seat("internal", True, ago(1))})
+    held, _, used = settled(EXCLUSIVE, [back], {"internal": 1, "portal": 1, "forum": 0}, [third])
+    assert held == {"internal": ["u3"], "portal": ["u1"], "forum": ["u1"]}, "who is served from the list gives up hers"
+
+
+def test_what_excludes_what_it_requires_is_a_circle() -> None:
+    with pytest.raises(ValueError, match="a -> b -> a"):
+        in_order({"a": Pool("a", requires=("b",), excludes=("b",)), "b": Pool("b")})
+
+
+@given(st.data())
+def test_no_order_of_claims_breaks_a_pool(data: st.DataObject) -> None:
+    """Whatever people want, hold and wait for: never over capacity, nothing without what it requires or beside what
+    excludes it, and nobody waits where a seat is free."""
+    pools = {pool.name: pool for pool in (*EXCLUSIVE, Pool("desk", 2, when_full="overage", overage=1))}
+    names = st.sampled_from(sorted(pools))
+    claims, used = [], dict.fromkeys(pools, 0)
+    for n in range(data.draw(st.integers(0, 6))):
+        wanted = data.draw(st.frozensets(names))
+        each = Claim(f"u{n}", wanted, {})
+        for name in sorted(data.draw(st.frozensets(names))):
+            capacity = pools[name].capacity
+            holds = data.draw(st.booleans()) and (capacity is None or used[name] < capacity)
+            each.seats[name] = Seat(name, holds, ago(data.draw(st.integers(0, 3))), data.draw(st.integers(1, 2)))
+            used[name] += holds
+        claims.append(each)
+    _, refused, counts = settled(pools.values(), claims, used)
+    for pool in pools.values():
+        inside = [each for each in claims if each.held(pool.name)]
+        assert counts[pool.name] == len(inside) <= (pool.capacity if pool.capacity is not None else 99)
+        for each in claims:
+            seat = each.seats.get(pool.name)
+            ready = all(each.held(needed) for needed in pool.requires)
+            assert seat is None or pool.name in each.wanted
+            assert not each.held(pool.name) or ready
+            if pool.name == "portal" and each.held("internal"):
+                assert seat is None
+            if seat is not None and not seat.held and ready:
+                assert len(inside) == pool.capacity
+    assert refused == []
