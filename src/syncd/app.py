@@ -48,6 +48,7 @@ from syncd.settings import Settings, outgoing
 from syncd.settings import model as written
 from syncd.store.clock import shared
 from syncd.store.engine import Database
+from syncd.store.mails import Sending
 from syncd.store.migrate import require_current
 from syncd.store.retention import Retention
 from syncd.timers import Timers, TimerSettings
@@ -55,6 +56,7 @@ from syncd.timetable import Timetable
 
 if TYPE_CHECKING:
     from syncd.deliver.courier import Courier
+    from syncd.deliver.postman import Postman, Server
     from syncd.deliver.webhooks import Webhook
     from syncd.ldap.source import LdapSource
 
@@ -144,6 +146,30 @@ class App:
         return Courier(database, {each.key: each for each in found}, clock, pauses)
 
     @property
+    def sending(self) -> Sending | None:
+        """What letters say beside what the store knows; None if none are sent."""
+        mail = self.settings.mail
+        return None if mail is None else Sending(mail.application, self.settings.http.url, self.settings.timezone)
+
+    @property
+    def mail_server(self) -> Server | None:
+        """Where letters are handed in."""
+        if self.settings.mail is None:
+            return None
+        return _mail_server(self.settings.mail)
+
+    def postman(self, database: Database, clock: Clock) -> Postman | None:
+        """Who sends letters, for the worker."""
+        mail, sending, server = self.settings.mail, self.sending, self.mail_server
+        if mail is None or sending is None or server is None:
+            return None
+        from syncd.deliver import letters  # noqa: PLC0415 - loads what only mail needs
+        from syncd.deliver.postman import Postman  # noqa: PLC0415 - the same
+
+        templates = letters.read(mail.templates)
+        return Postman(database, self.workspaces, server, templates, sending, clock, mail.give_up_after)
+
+    @property
     def timetables(self) -> dict[tuple[str, str], Timetable]:
         """When each directory is to be read, by (workspace, source)."""
         zone = self.settings.timezone
@@ -169,7 +195,8 @@ class App:
             for webhook in part.webhooks.values()
             for secret in webhook.secrets
         ]
-        return tuple(each for each in (own, *binds, *hooks) if each)
+        mail = self.settings.mail.password if self.settings.mail is not None else None
+        return tuple(each for each in (own, mail, *binds, *hooks) if each)
 
     def command_line(self, workspace: str, user: str) -> Actor:
         return Actor("cli", user, workspace, source=ADMIN_SOURCE)
@@ -268,6 +295,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         passwords=_passwords(part.passwords),
         sign_ins=SignInPolicy(part.sign_ins.lock_after, part.sign_ins.lock_for, part.sign_ins.count_for),
         purge_after=loaded.retention.purge_after,
+        mails=loaded.mail is not None,
         webhooks=tuple(part.webhooks),
         warn_before=part.offboarding.warn_before,
         types=types,
@@ -279,6 +307,22 @@ def _webhook(workspace: str, name: str, given: outgoing.Webhook) -> Webhook:
 
     ca_file = None if given.ca_file is None else str(given.ca_file)
     return Webhook(workspace, name, given.url, given.secrets, given.timeout.total_seconds(), ca_file)
+
+
+def _mail_server(mail: outgoing.Mail) -> Server:
+    from syncd.deliver.postman import Server  # noqa: PLC0415 - loads what only mail needs
+
+    return Server(
+        host=mail.host,
+        port=mail.server_port,
+        tls=mail.tls,
+        sender=mail.sender,
+        reply_to=mail.reply_to,
+        username=mail.username,
+        password=mail.password,
+        ca_file=None if mail.ca_file is None else str(mail.ca_file),
+        timeout_s=mail.timeout.total_seconds(),
+    )
 
 
 def _timer_settings(loaded: Settings, workspaces: Iterable[Workspace]) -> TimerSettings:

@@ -286,6 +286,24 @@ def _deliveries(seen: Standing) -> Iterator[Metric]:
         [((seen.at - one.since).total_seconds() if one else 0, labels) for labels, one in owed],
     )
     yield _labelled(
+        "syncd_mail_waiting",
+        "Letters that wait.",
+        [(each.mail.waiting, {"workspace": each.name}) for each in workspaces],
+    )
+    yield _labelled(
+        "syncd_mail_oldest_age_seconds",
+        "Since the oldest letter that waits was written; 0 without one.",
+        [
+            (0 if each.mail.since is None else (seen.at - each.mail.since).total_seconds(), {"workspace": each.name})
+            for each in workspaces
+        ],
+    )
+    yield _labelled(
+        "syncd_mail_refused",
+        "Letters that a mail server refused for good, or that were given up, within 7 days.",
+        [(each.mail.refused, {"workspace": each.name}) for each in workspaces],
+    )
+    yield _labelled(
         "syncd_token_expiry_seconds",
         "Until the token of a connection expires, below 0 since it did. Not of tokens that last for ever.",
         [

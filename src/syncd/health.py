@@ -19,6 +19,7 @@ EXPIRES_SOON = timedelta(days=14)
 EXPIRES_NOW = timedelta(days=2)
 UNCLAIMED = timedelta(minutes=15)
 UNACKNOWLEDGED = timedelta(minutes=5)
+UNSENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,13 @@ def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Fi
         what = f"{workspace.outbox['new']:,} events wait, the oldest for {span((now - since).total_seconds())}"
         yield Finding("problem", f"{prefix}outbox", what, "look at the worker's log for deliveries that fail")
     yield from _owed(prefix, workspace, now)
+    mail = workspace.mail
+    if mail.since is not None and now - mail.since > UNSENT:
+        what = f"{mail.waiting:,} letters wait, the oldest for {span((now - mail.since).total_seconds())}"
+        yield Finding("problem", f"{prefix}mail", what, "`syncd mail list` says what the mail server answers")
+    if mail.refused:
+        what = f"{mail.refused:,} letters were refused or given up within a week"
+        yield Finding("notice", f"{prefix}mail", what, "`syncd mail list --state refused` names them")
     for pool in workspace.pools:
         if pool.waiting:
             what = f"{pool.waiting:,} wait for a seat, {pool.used:,} of {pool.limit} are taken"

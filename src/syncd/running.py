@@ -70,7 +70,7 @@ def worker(config: Path, line: Connection) -> None:
             version("syncd"),
             settings.runs,
             settings.beat_file,
-            app.courier(database, clock),
+            [each for each in (app.courier(database, clock), app.postman(database, clock)) if each is not None],
         )
         metrics = Metrics("worker")
 

@@ -38,7 +38,6 @@ from syncd.timers import Timers
 from syncd.timetable import Timetable
 
 if TYPE_CHECKING:
-    from syncd.deliver.courier import Courier
     from syncd.store.queue import Queue
 
 TICK_S = 5
@@ -52,6 +51,14 @@ log = structlog.get_logger()
 @runtime_checkable
 class Stoppable(Protocol):
     """A source whose read waits for a network, and can be told not to."""
+
+    def stop(self) -> None: ...
+
+
+class Sender(Protocol):
+    """What brings messages to others, in a thread of its own."""
+
+    def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -83,7 +90,7 @@ class Worker:
     release: str
     runs: int = 2
     beat_file: Path | None = None
-    courier: Courier | None = None
+    senders: Sequence[Sender] = ()
     _ending: threading.Event = field(default_factory=threading.Event)
     _under_way: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
@@ -112,8 +119,8 @@ class Worker:
             if each.timetable:
                 self._scheduler.add_job(self._due, _Times(each.timetable), [each, ()], next_run_time=self._from(each))
         self._scheduler.start()
-        if self.courier is not None:
-            self.courier.start()
+        for sender in self.senders:
+            sender.start()
         ready()
         waited = float(SWEEP_S)
         try:
@@ -295,8 +302,8 @@ class Worker:
             if isinstance(each.source, Stoppable):
                 each.source.stop()
         self._scheduler.shutdown(wait=False)
-        if self.courier is not None:
-            self.courier.stop()
+        for sender in self.senders:
+            sender.stop()
         ended = threading.Thread(target=self._drain, daemon=True)
         ended.start()
         ended.join(GRACE_S)

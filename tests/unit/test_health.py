@@ -12,6 +12,7 @@ from syncd.health import findings, punctuality, span
 from syncd.store.deliveries import Owed
 from syncd.store.leases import Process
 from syncd.store.listing import PoolReport
+from syncd.store.mails import MailSeen
 from syncd.store.standing import ConnectionSeen, HeldSeen, RunSeen, SourceSeen, Standing, WorkspaceSeen
 from syncd.timetable import Timetable
 
@@ -151,6 +152,11 @@ def test_a_source_that_nobody_ever_reads_is_a_notice() -> None:
 )
 def test_spans_are_rounded_down(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_mail_that_waits_or_was_refused() -> None:
+    assert said(standing(mail=MailSeen(2, NOW - HOUR / 2, 0))) == []
+    assert said(standing(mail=MailSeen(2, NOW - 2 * HOUR, 3))) == [("problem", "mail"), ("notice", "mail")]
 
 
 def test_revocations_that_nobody_acknowledges() -> None:

@@ -5,6 +5,7 @@ Each finding is ok, a warning (for a person to judge) or a problem with its exit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,6 +53,7 @@ def check(app: App) -> Iterator[Finding]:
         proxies = ", ".join(settings.http.trusted_proxies)
         yield Finding("http", f"{settings.http.bind} has no TLS of its own: {proxies} must end it", "warning")
     yield _database(settings.database)
+    yield from _mail(app)
     for name, workspace in app.workspaces.items():
         prefix = "" if name == "default" else f"{name}: "
         for rule in workspace.rules:
@@ -61,6 +63,20 @@ def check(app: App) -> Iterator[Finding]:
             if not workspace.source(source).authoritative:
                 yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
             yield from _directory(about, directory, app.clock())
+
+
+def _mail(app: App) -> Iterator[Finding]:
+    server = app.mail_server
+    if server is None:
+        return
+    from syncd.deliver import postman  # noqa: PLC0415 - loads what only mail needs
+
+    wrong = asyncio.run(postman.reach(server))
+    where = f"{server.host}:{server.port}"
+    if wrong is None:
+        yield Finding("mail", f"{where} takes mail from {server.sender}")
+    else:
+        yield Finding("mail", f"{where}: {wrong}; letters wait until it takes them", "problem", 75)
 
 
 def _database(url: str) -> Finding:

@@ -16,6 +16,7 @@ from syncd.core.access import BUILT_IN
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.filter import parse_filter
 from syncd.core.types import STANDARD, Types
+from syncd.deliver import letters
 from syncd.errors import SyncdError
 from syncd.ldap.accounts import condition
 from syncd.ldap.config import is_loopback
@@ -35,7 +36,7 @@ from syncd.settings.model import (
     Source,
     Workspace,
 )
-from syncd.settings.outgoing import Deliver
+from syncd.settings.outgoing import Deliver, Mail
 from syncd.settings.values import shown
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -75,6 +76,27 @@ def http(settings: Http) -> Iterator[Contradiction]:
 def deliver(settings: Deliver) -> Iterator[Contradiction]:
     if settings.last_retry < settings.first_retry:
         yield ("deliver", "last_retry"), "is shorter than first_retry"
+
+
+def mail(settings: Mail | None) -> Iterator[Contradiction]:
+    if settings is None:
+        return
+    if settings.tls == "none" and not is_loopback(settings.host):
+        yield ("mail", "tls"), f"{settings.host} is another machine, and letters hold links that let people in: use TLS"
+    if settings.tls == "none" and settings.ca_file:
+        yield ("mail", "ca_file"), "is of no use without TLS; drop one of the two"
+    if settings.password_file is not None and settings.password_env is not None:
+        yield ("mail", "password_env"), "the password is already given by password_file; drop one of the two"
+    if settings.username and settings.password is None:
+        yield ("mail", "username"), "has no password: give password_file or password_env"
+    if settings.password is not None and not settings.username:
+        key = "password_file" if settings.password_file is not None else "password_env"
+        yield ("mail", key), "has no username: whose password is it?"
+    if settings.templates is not None:
+        try:
+            letters.read(settings.templates)
+        except ValueError as exc:
+            yield ("mail", "templates"), str(exc)
 
 
 def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Contradiction]:

@@ -54,6 +54,7 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
         tokens=file.tokens,
         retention=file.retention,
         deliver=file.deliver,
+        mail=file.mail,
         timezone=file.timezone,
         workspaces={DEFAULT: flat, **file.workspaces},
         types={name: each or STANDARD for name, each in types.items()},
@@ -123,7 +124,7 @@ def _types(file: File, good: Mapping, faults: list[Fault]) -> dict[str, Types | 
 def _contradictions(
     file: File, given: Mapping, good: Mapping, types: Environment[str, Types | None]
 ) -> Iterator[Fault]:
-    for path, what in (*checks.http(file.http), *checks.deliver(file.deliver)):
+    for path, what in (*checks.http(file.http), *checks.deliver(file.deliver), *checks.mail(file.mail)):
         yield _at(path, what, good)
     for path, what in checks.workspace(file, checks.Known.of(given), types[DEFAULT]):
         yield _at(path, what, good)

@@ -17,7 +17,7 @@ from syncd.core.secret import Secret
 from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
-from syncd.settings.outgoing import Deliver, Offboarding, Webhook
+from syncd.settings.outgoing import Deliver, Mail, Offboarding, Webhook
 from syncd.settings.values import (
     DN,
     AccountAttribute,
@@ -549,6 +549,8 @@ class File(Workspace):
     """What is kept how long, after it is of no use any more."""
     deliver: Deliver = Deliver.model_construct()
     """How what is sent is tried again."""
+    mail: Mail | None = None
+    """The server that letters are handed in at. Not given: none are sent."""
     log: Log = Log.model_construct()
     """What `syncd serve` says on stderr."""
     timezone: TimeZone = UTC
@@ -569,6 +571,7 @@ class Settings:
     tokens: Tokens
     retention: Retention
     deliver: Deliver
+    mail: Mail | None
     timezone: tzinfo
     workspaces: dict[str, Workspace]
     types: dict[str, Types]  # the resource types of each workspace

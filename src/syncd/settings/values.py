@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from syncd.core import permission
 from syncd.core.connection import ALGORITHMS
+from syncd.core.mail import is_address
 from syncd.core.secret import Secret
 from syncd.deliver import signing
 from syncd.errors import SyncdError
@@ -283,6 +285,12 @@ def _permission(value: str) -> str:
         raise ValueError(str(exc)) from None
 
 
+def _mailbox(value: str) -> str:
+    if not is_address(parseaddr(value)[1]) or not value.isprintable():
+        raise ValueError(f"{shown(value)} is not an address such as syncd@example.org or Name <syncd@example.org>")
+    return value
+
+
 def at_most(most: timedelta) -> Callable[[timedelta], timedelta]:
     def check(value: timedelta) -> timedelta:
         if value > most:
@@ -443,6 +451,7 @@ KeysUrl = Annotated[
     AfterValidator(_address_of("https://idp.example.org/keys")),
     _written("^https?://", "https://idp.example.org/keys"),
 ]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
 HookUrl = Annotated[
     str,
     AfterValidator(_address_of("https://app.example.org/syncd")),

@@ -26,6 +26,7 @@ from syncd.errors import Conflict, HeldByGuard, InvalidValue
 from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.commit import Ids, Outcome, commit, record
+from syncd.store.posting import post
 from syncd.store.rows import Rows, upsert
 from syncd.store.search import compile_filter
 
@@ -409,6 +410,9 @@ def _announce(
     events.tell(rows, f"/Users/{told.user.id}", told.user.id, {events.OFFBOARDING: said}, now, event)
     if told.kind == HANDOVER:
         events.owe(rows, workspace.webhooks, event, told.user.id, told.user.version, now, ids)
+    if workspace.mails and told.to is not None:
+        letter = {DUE: "leaving", CANCELLED: "staying", HANDOVER: "handover"}[told.kind]
+        post(rows, letter, told.to.id, told.user.id, {"ends_at": said["ends_at"]}, now, ids)
     why = {
         DUE: f"leaves on {told.ends_at:%Y-%m-%d %H:%M} UTC",
         CANCELLED: "stays: the date was taken back",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.deletion import final_at, still_shown
@@ -132,6 +132,8 @@ def purge(conn: Connection, workspace: Workspace, ids: Sequence[str], now: datet
     kept_of_her = (t.passwords, t.password_resets, t.sign_ins, t.sign_in_reports, t.offboardings)
     for table in (e, t.grants, t.seats, t.emails, *kept_of_her):
         conn.execute(delete(table).where(table.c.workspace == name, table.c.user_id.in_(gone)))
+    a = t.mails.c
+    conn.execute(delete(t.mails).where(a.workspace == name, or_(a.about_id.in_(gone), a.to_id.in_(gone))))
     conn.execute(delete(t.users).where(t.users.c.workspace == name, t.users.c.id.in_(gone)))
     rows = Rows(name)
     for id, each in doomed.items():

@@ -154,6 +154,7 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
         lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date, ~_owed()),
     ),
     "deliveries": (t.deliveries, lambda policy: policy.delivered, lambda _, date: t.deliveries.c.ended_at < date),
+    "mails": (t.mails, lambda policy: policy.delivered, lambda _, date: t.mails.c.ended_at < date),
     "requests": (t.requests, lambda policy: policy.delivered, lambda _, date: t.requests.c.done_at < date),
     "sign_ins": (
         t.sign_in_reports,

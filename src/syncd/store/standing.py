@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, literal, literal_column, or_, select, union_all
 
 from syncd.core.workspace import Workspace
-from syncd.store import deliveries, facts
+from syncd.store import deliveries, facts, mails
 from syncd.store import tables as t
 from syncd.store.deliveries import Owed
 from syncd.store.leases import Process, processes
 from syncd.store.listing import PoolReport
+from syncd.store.mails import MailSeen
 
 DIRECTORIES = frozenset({"ldap", "ldif"})  # kinds that are read; the others push, and have no runs
 RUNS = 10
@@ -99,6 +100,7 @@ class WorkspaceSeen:
     outbox_since: datetime | None  # the oldest event that nobody has taken yet
     expiring: tuple[ConnectionSeen, ...]
     webhooks: tuple[str, ...] = ()  # that are configured
+    mail: MailSeen = field(default_factory=MailSeen)
     owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
 
     def held_of(self, source: str) -> int:
@@ -143,6 +145,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     pools = _pools(conn, shown)
     expiring = _expiring(conn, names, now)
     owed = deliveries.owed(conn, names)
+    mail = mails.standing(conn, names, now)
     runs: dict[tuple[str, str], list[RunSeen]] = defaultdict(list)
     firsts: dict[tuple[str, str], tuple[datetime | None, int]] = {}
     for batch in facts.batched(directories, _SOURCES_AT_ONCE):
@@ -178,6 +181,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                 next((since for state, _, since in outbox[each.name] if state == "new"), None),
                 tuple(expiring[each.name]),
                 each.webhooks,
+                mail.get(each.name, MailSeen()),
                 tuple(owed.get(each.name, ())),
             )
             for each in shown

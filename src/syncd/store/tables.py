@@ -495,6 +495,29 @@ outbox = Table(
     Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
 )
 
+mails = Table(
+    "mails",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # which letter: core/mail.py
+    Column("to_id", Text),  # the user it goes to
+    Column("about_id", Text, nullable=False),  # the user it is about
+    Column("said", JsonText, nullable=False),  # dates and ids; names, addresses and links are looked up at sending
+    Column("created_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Instant, nullable=False),  # not before; while it is being sent, when that counts as lost
+    Column("last_at", Instant),
+    Column("last_code", Integer),  # what the server answered (RFC 5321 section 4.2)
+    Column("last_error", Text),
+    Column("ended_at", Instant),  # NULL: it waits
+    Column("ended_as", Text),  # sent | refused | failed | void | discarded
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("mails_due", "next_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+    Index("mails_about", "workspace", "about_id"),
+    Index("mails_ended", "workspace", "ended_at"),
+)
+
 offboardings = Table(
     "offboardings",
     metadata,

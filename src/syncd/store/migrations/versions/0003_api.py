@@ -1,5 +1,5 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding. Offboarding by date.
+is outstanding. Offboarding by date. Mail.
 
 Revision ID: 0003
 """
@@ -69,10 +69,36 @@ def _offboarding() -> None:
     op.create_index("links_ends", "links", ["workspace", "ends_at"], sqlite_where=dated, postgresql_where=dated)
 
 
+def _mails() -> None:
+    op.create_table(
+        "mails",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("to_id", sa.Text(), nullable=True),
+        sa.Column("about_id", sa.Text(), nullable=False),
+        sa.Column("said", types.JsonText(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("next_at", types.Instant(), nullable=False),
+        sa.Column("last_at", types.Instant(), nullable=True),
+        sa.Column("last_code", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("ended_at", types.Instant(), nullable=True),
+        sa.Column("ended_as", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    waiting = sa.text("ended_at IS NULL")
+    op.create_index("mails_due", "mails", ["next_at"], sqlite_where=waiting, postgresql_where=waiting)
+    op.create_index("mails_about", "mails", ["workspace", "about_id"])
+    op.create_index("mails_ended", "mails", ["workspace", "ended_at"])
+
+
 def upgrade() -> None:
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _webhooks()
     _offboarding()
+    _mails()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),
