@@ -21,7 +21,7 @@ import structlog
 from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
-from syncd.store import offboarding, purge, retention, timer_marks, tokens, transitions
+from syncd.store import offboarding, purge, retention, seals, timer_marks, tokens, transitions
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
 from syncd.store.retention import Retention
@@ -42,6 +42,7 @@ ROWS = 500  # activity rows stripped in a transaction
 LOOK = timedelta(minutes=1)  # between looks for who leaves; the end itself comes at its instant
 STEPS = 10  # transactions of one round in a tick
 BUDGET_S = 3.0  # then the rest of the workspaces have their turn at the next tick
+SEAL = timedelta(minutes=5)  # between two looks for activity to seal
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -70,6 +71,8 @@ class Timers:
     _ahead: dict[str, list[Due]] = field(default_factory=dict)  # to derive anew: the clock was ahead
     _turn: int = 0
     _looked: datetime | None = None  # when it was last looked who leaves
+    _seal_at: datetime | None = None  # the next look for activity to seal
+    _late_at: datetime | None = None  # and for what turned up late among what is sealed
 
     def tick(self) -> None:
         """One round of what is due. Raises nothing that a later tick could mend; it is logged."""
@@ -78,6 +81,7 @@ class Timers:
             self._watch(now)
             self._transitions(now)
             self._offboard(now)
+            self._seal(now)
             if self._quiet_until is not None and now >= self._quiet_until:
                 self._irreversible(now)
         except SyncdError as exc:
@@ -220,6 +224,33 @@ class Timers:
         if told is not None:
             log.info("offboarding_told", workspace=workspace.name, user_id=id, what=told.kind, ends_at=told.ends_at)
 
+    # -- the record ------------------------------------------------------------------------------------------------------
+
+    def _seal(self, now: datetime) -> None:
+        """Up to `STEPS` blocks; what is left goes on at the next tick."""
+        if self._seal_at is not None and now < self._seal_at <= now + SEAL:
+            return
+        late = self._late_at is None or not now < self._late_at <= now + ROUND
+        steps = STEPS
+        with self.database.reading() as conn:
+            names = seals.workspaces(conn)
+        for name in names:
+            while steps and self._sealed(name, now, late):
+                steps -= 1
+        if steps:
+            self._seal_at = now + SEAL
+            self._late_at = now + ROUND if late else self._late_at
+
+    def _sealed(self, workspace: str, now: datetime, late: bool) -> bool:
+        """Seal one block; False if there is none."""
+        with self.database.reading() as conn:
+            block = seals.due(conn, workspace, now) or (seals.late(conn, workspace) if late else None)
+        if block is None or not self.database.write_now(lambda conn: seals.write(conn, block, now)):
+            return False
+        # In the log too, so that a chain that somebody made anew can be told from this one.
+        log.info("activity_sealed", workspace=workspace, seal=block.number, rows=block.rows, hash=block.hash.hex())
+        return True
+
     # -- what cannot be undone -----------------------------------------------------------------------------------------
 
     def _irreversible(self, now: datetime) -> None:
@@ -306,7 +337,9 @@ class Timers:
                     keys = retention.old(conn, kind, policy, now)
                 if not keys:
                     break
-                n = self.database.write_now(partial(retention.drop, kind=kind, keys=keys, policy=policy, now=now))
+                n = self.database.write_now(
+                    partial(retention.drop, kind=kind, keys=keys, policy=policy, now=now, ids=self.ids)
+                )
                 dropped[kind] += n
                 yield
                 if n < len(keys):

@@ -18,7 +18,7 @@ COMMANDS = MappingProxyType(
         "plan": ("runs", "What a run would do; nothing is written"),
         "sync": ("runs", "Read a source and apply what it states"),
         "explain": ("users", "Why a user has every role, permission, scope and seat she has"),
-        "activity": ("admin", "The record: who changed what, from what, to what, why"),
+        "activity": ("record", "The record: who changed what and why; export, verify"),
         "sample": ("admin", "A made-up company as LDIF on stdout"),
         "runs": ("runs", "Past runs, and what is held until somebody decides"),
         "user": ("users", "People: create, show, suspend, deactivate, delete, and back"),

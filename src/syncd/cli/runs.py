@@ -30,8 +30,9 @@ from syncd.core.filter import parse_filter
 from syncd.core.plan import Report
 from syncd.errors import SourceUnreachable
 from syncd.reconcile import render, run
+from syncd.store import activity, run_records
 from syncd.store import held as held_store
-from syncd.store import listing, run_records
+from syncd.store.activity import Wanted
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's name, or `rules`.")]
 Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
@@ -167,7 +168,7 @@ def show_(
     current = session(ctx)
     with current.database.reading() as conn:
         found = run_records.show_run(conn, current.workspace.name, id)
-        changes = listing.activity(conn, current.workspace.name, run=found.id)
+        changes = activity.rows(conn, current.workspace.name, Wanted(run=found.id))
         done = list(changes) if as_json else [each for _, each in zip(range(rows + 1), changes, strict=False)]
     if as_json:
         aside = [{"entry": each.entry, "why": each.why} for each in found.set_aside]

@@ -7,7 +7,6 @@ There is no flag that skips guards.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ import orjson
 from sqlalchemy import Connection, and_, delete, distinct, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from syncd.core import guards
+from syncd.core import chain, guards
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import Change, Edit, GroupEdit
 from syncd.core.groups import Graph
@@ -444,7 +443,7 @@ def record(
 ) -> None:
     """One activity row with a salted hash of its payload; the payload itself stands apart, so that it can be purged."""
     id, salt = ids(), secrets.token_bytes(16)
-    payload = orjson.dumps([before, after], option=orjson.OPT_SORT_KEYS)
+    was, became = (orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (before, after))  # as they are stored
     rows.insert(
         t.activity,
         id=id,
@@ -457,7 +456,7 @@ def record(
         source=actor.source,
         run_id=actor.run_id,
         why=why,
-        payload_hash=hashlib.sha256(salt + payload).digest(),
+        payload_hash=chain.payload_hash(salt, was, became, subject, why),
     )
     rows.insert(t.activity_payloads, activity_id=id, salt=salt, before=before, after=after)
 

@@ -1,4 +1,4 @@
-"""Lists of what the store holds: users, groups, seats, the activity record, and how a workspace stands.
+"""Lists of what the store holds: users, groups, seats, and how a workspace stands.
 
 Read only, by pages in the order of a key, so that a hundred thousand rows need no memory and no cursor on the server.
 """
@@ -214,35 +214,7 @@ def role_holders(conn: Connection, workspace: str) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-# -- the record and the whole ---------------------------------------------------------------------------------------------
-
-
-def activity(conn: Connection, workspace: str, since: datetime | None = None, run: str | None = None) -> Iterator[Json]:
-    """The record from `since` on, or of one run, the oldest first, a page at a time: it may hold millions."""
-    a, p = t.activity.c, t.activity_payloads.c
-    query = (
-        select(t.activity, p.before, p.after)
-        .outerjoin_from(t.activity, t.activity_payloads, (p.workspace == a.workspace) & (p.activity_id == a.id))
-        .where(a.workspace == workspace)
-        .order_by(a.id)
-        .limit(PAGE)
-    )
-    if since is not None:
-        query = query.where(a.at >= since)
-    if run is not None:
-        query = query.where(a.run_id == run)
-    last = ""
-    while True:
-        rows = conn.execute(query.where(a.id > last)).all()
-        for row in rows:
-            yield {
-                **{"at": row.at, "door": row.door, "actor": row.actor, "action": row.action, "subject": row.subject},
-                **{"before": row.before, "after": row.after, "why": row.why, "source": row.source, "run": row.run_id},
-                **{"subject_id": row.subject_id, "id": row.id},
-            }
-        if len(rows) < PAGE:
-            return
-        last = rows[-1].id
+# -- the whole -------------------------------------------------------------------------------------------------------------
 
 
 def row_counts(conn: Connection) -> dict[str, int]:

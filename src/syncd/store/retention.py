@@ -3,7 +3,7 @@
 A step is one transaction of at most `STEP` rows of one kind (measured on SQLite: 10 to 35 ms on a busy machine); they are
 looked for before it. Kept whatever its age: what an unfinished run needs, the last run of each source, held items, and
 activity unless its days are limited. Then sealed ranges go whole, and their seals stay, so that the chain of those that are
-left still starts at a known hash.
+left still starts at a known hash; and a row of the record tells which went (store/verification.py asks for it).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, tuple_
 
-from syncd.store import leases
+from syncd.store import leases, seals
 from syncd.store import tables as t
+from syncd.store.commit import Ids
 from syncd.store.engine import Database
 from syncd.store.purge import agreed
 
@@ -48,23 +49,39 @@ Keys = list[tuple[Any, ...]]
 
 
 def old(conn: Connection, kind: str, policy: Retention, now: datetime) -> Keys:
-    """Keys of up to `STEP` rows of one of `KINDS` that may go. Read before the write lock is taken: it may be a long look."""
+    """Keys of up to `STEP` rows of one of `KINDS` that may go. Read before the write lock is taken: it may be a long look.
+
+    Of activity, those of one seal.
+    """
+    if kind == "activity":
+        return [(seal.workspace, id) for seal in _sealed(conn, policy, now) for id in seal.ids]
     table, condition = _old(conn, kind, policy, agreed(conn, now))
     if condition is None:
         return []
     query = select(*table.primary_key.columns).where(condition).limit(STEP)
-    return [tuple(row) for row in conn.execute(query.order_by(t.activity.c.id) if kind == "activity" else query)]
+    return [tuple(row) for row in conn.execute(query)]
 
 
-def drop(conn: Connection, kind: str, keys: Keys, policy: Retention, now: datetime) -> int:
+def drop(conn: Connection, kind: str, keys: Keys, policy: Retention, now: datetime, ids: Ids) -> int:
     """Delete those of `keys` that still may go; an old lease may have been taken again. Returns how many."""
+    if kind == "activity":
+        going = [seal for seal in _sealed(conn, policy, now) if (seal.workspace, seal.first_id) in keys]
+        for seal in going:
+            seals.drop(conn, seal, now, ids)
+        return sum(seal.rows for seal in going)
     table, condition = _old(conn, kind, policy, agreed(conn, now))
     if condition is None or not keys:
         return 0
-    gone = conn.execute(delete(table).where(_among(table, keys), condition)).rowcount
-    if kind == "activity":
-        conn.execute(delete(t.activity_payloads).where(_among(t.activity_payloads, keys), ~_recorded()))
-    return gone
+    return conn.execute(delete(table).where(_among(table, keys), condition)).rowcount
+
+
+def _sealed(conn: Connection, policy: Retention, now: datetime) -> list[seals.Old]:
+    """The sealed block of activity that goes next, if one may."""
+    if policy.activity is None:
+        return []
+    date = agreed(conn, now) - policy.activity
+    found = (seals.oldest(conn, workspace, date) for workspace in seals.workspaces(conn))
+    return [seal for seal in found if seal is not None][:1]
 
 
 def _among(table: Table, keys: Keys) -> ColumnElement[bool]:
@@ -78,7 +95,8 @@ def figures(conn: Connection, policy: Retention, now: datetime) -> dict[str, int
     for kind in KINDS:
         table, condition = _old(conn, kind, policy, agreed(conn, now))
         if condition is not None:
-            found[kind] = conn.scalar(select(func.count()).select_from(table).where(condition)) or 0
+            how_many = func.sum(table.c.rows) if kind == "activity" else func.count()
+            found[kind] = conn.scalar(select(how_many).select_from(table).where(condition)) or 0
     return {kind: n for kind, n in found.items() if n}
 
 
@@ -112,22 +130,6 @@ def _runs(_: Connection, date: datetime) -> ColumnElement[bool]:
         later.c.workspace == r.workspace, later.c.source == r.source, later.c.started_at > r.started_at
     )
     return and_(_finished_before(date), r.started_at < date, newer.exists())
-
-
-def _activity(conn: Connection, date: datetime) -> ColumnElement[bool]:
-    """Of workspaces whose first row is old (ids are in the order of time): up to the end of the last sealed range that is
-    old as a whole, or all that is old where nothing was sealed."""
-    a, s = t.activity.c, t.activity_seals.c
-    first = select(a.at).where(a.workspace == t.workspaces.c.name).order_by(a.id).limit(1).scalar_subquery()
-    begun = list(conn.scalars(select(t.workspaces.c.name).where(first < date)))
-    sealed = select(s.first_id).where(s.workspace == a.workspace)
-    whole = sealed.where(s.first_id <= a.id, s.last_id >= a.id, s.sealed_at < date)
-    return and_(a.workspace.in_(begun), a.at < date, or_(whole.exists(), ~sealed.exists()))
-
-
-def _recorded() -> ColumnElement[bool]:
-    a, p = t.activity.c, t.activity_payloads.c
-    return select(a.id).where(a.workspace == p.workspace, a.id == p.activity_id).exists()
 
 
 def _owed() -> ColumnElement[bool]:
@@ -174,7 +176,11 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
     ),
     "leases": (t.leases, lambda _: _DAY, lambda _, date: t.leases.c.expires_at < date),
     "processes": (t.processes, lambda _: _DAY, lambda _, date: t.processes.c.beat_at < date),
-    "activity": (t.activity, lambda policy: policy.activity, _activity),
+    "activity": (
+        t.activity_seals,
+        lambda policy: policy.activity,
+        lambda _, date: and_(t.activity_seals.c.sealed_at < date, t.activity_seals.c.dropped_at.is_(None)),
+    ),
 }
 
 

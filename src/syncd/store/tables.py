@@ -450,7 +450,9 @@ activity = Table(
     Column("source", Text, nullable=False),
     Column("run_id", Text),
     Column("why", Text, nullable=False),
-    Column("payload_hash", LargeBinary, nullable=False),  # salted, so that a purge leaves the chain whole
+    Column(
+        "payload_hash", LargeBinary, nullable=False
+    ),  # core/chain.py: salted, so that a purge leaves the chain whole
     PrimaryKeyConstraint("workspace", "id"),
     Index("activity_subject", "workspace", "subject_id", "id"),
 )
@@ -466,16 +468,22 @@ activity_payloads = Table(
     PrimaryKeyConstraint("workspace", "activity_id"),
 )
 
-activity_seals = Table(
+activity_seals = Table(  # store/seals.py
     "activity_seals",
     metadata,
     Column("workspace", Text, nullable=False),
+    Column("number", Integer, nullable=False),  # from 1 on, without a gap
+    Column("rows", Integer, nullable=False),
     Column("first_id", Text, nullable=False),
     Column("last_id", Text, nullable=False),
+    Column("leaves", LargeBinary),  # id and digest of each row; NULL when retention took the rows
+    Column("root", LargeBinary, nullable=False),
     Column("previous", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("sealed_at", Instant, nullable=False),
-    PrimaryKeyConstraint("workspace", "first_id"),
+    Column("dropped_at", Instant),
+    PrimaryKeyConstraint("workspace", "number"),
+    Index("activity_seals_range", "workspace", "last_id"),
 )
 
 outbox = Table(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from command_line import CONFIG, Cli
 from postgres_server import Postgres
+from syncd.app import compose
 from syncd.cli import hoist
+from syncd.store import tables as t
 from syncd.store import tokens
 from syncd.store.engine import Database
 
@@ -119,6 +125,42 @@ def test_the_record_is_exported_in_three_forms(cli: Cli) -> None:
     assert cli("activity", "--since", "2999-01-01").out == ""
     assert len(cli("activity").out.splitlines()) == 1
     cli("activity", "--since", "yesterday", code=2)
+
+
+def test_the_record_is_chosen_from(cli: Cli) -> None:
+    for name in ("ann", "bob"):
+        cli("user", "create", name)
+    cli("user", "suspend", "bob", "--reason", "lost laptop")
+    cli("user", "delete", "ann")
+    assert [line.split()[3] for line in cli("activity", "--user", "bob").out.splitlines()] == ["create", "suspend"]
+    assert [line.split()[3] for line in cli("activity", "--user", "ann").out.splitlines()] == ["create", "delete"]
+    assert len(cli("activity", "--kind", "create", "--door", "cli", "--source", "local").out.splitlines()) == 2
+    for option in (["--actor", "nobody"], ["--run", "r1"], ["--user", "nobody"], ["--until", "2020-01-01"]):
+        assert cli("activity", *option).out == "", option
+
+
+def test_the_record_is_verified(cli: Cli, at: Callable[[str], None]) -> None:
+    """Sealed by the worker's tick; what somebody changed beside syncd is named, and the exit code is 1."""
+    at("2026-05-04T12:00:00Z")
+    for name in ("ann", "bob", "eve"):
+        cli("user", "create", name)
+    fresh = cli("activity", "verify", "--json").json
+    assert (fresh["intact"], fresh["rows"], fresh["unsealed"]) == (True, 0, 3)
+    at("2026-05-04T12:10:00Z")
+    app = compose(cli.folder / "syncd.yaml", os.environ)
+    with contextlib.closing(app.database()) as database:
+        app.timers(database, app.clock_of(database)).tick()
+        told = cli("activity", "verify").out
+        assert "the record is as it was written: 3 rows in 1 seals, 0 not sealed yet" in told
+        head = told.split("head: ")[1].split()[0]
+        cli("activity", "verify", "--head", head)
+        with database.writing() as conn:
+            conn.execute(update(t.activity).where(t.activity.c.subject == "bob").values(actor="nobody"))
+    spoiled = cli("activity", "verify", code=1).out
+    assert "! row " in spoiled and "create of bob" in spoiled and "NOT as it was written" in spoiled
+    [fault] = cli("activity", "verify", "--json", code=1).json["faults"]
+    assert (fault["what"], fault["seal"]) == ("row_altered", 1)
+    assert "64 hexadecimal digits" in cli("activity", "verify", "--head", "zz", code=2).err
 
 
 def test_check_reads_every_source_and_the_worst_code_wins(synced: Cli) -> None:

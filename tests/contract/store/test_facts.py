@@ -118,7 +118,10 @@ def test_what_lives_shortly_is_read_back_too(stage: Stage) -> None:
             **{"run_id": "r1", "ordinal": 1, "batch": 0, "state": "planned", "edits": b"[]", "expected": {"a": 1}},
             **{"changes": b"\0", "why": None},
         },
-        t.activity_seals: {"first_id": "a", "last_id": "b", "previous": b"\1", "hash": b"\2", "sealed_at": NOON},
+        t.activity_seals: {
+            **{"number": 1, "rows": 2, "first_id": "a", "last_id": "b", "leaves": b"\0", "root": b"\3"},
+            **{"previous": b"\1", "hash": b"\2", "sealed_at": NOON, "dropped_at": None},
+        },
     }
     for table, row in rows.items():
         with stage.database.writing() as conn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from sqlalchemy import select, text
 
 from door_stage import AT_ONCE, Directory, Stage, group, policy, user
+from syncd.core import chain
 from syncd.core.actor import Actor
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.deletion import marked_key, restoration
@@ -102,10 +102,11 @@ def test_payloads_of_others_still_answer_to_their_hash(rosa: Stage) -> None:
     end(rosa, "u1")
     payloads = {row.activity_id: row for row in rosa.rows(t.activity_payloads)}
     hashes = {row.id: row.payload_hash for row in rosa.rows(t.activity)}
+    said = {row.id: (row.subject, row.why) for row in rosa.rows(t.activity)}
     assert payloads and payloads.keys() < hashes.keys()
     for id, row in payloads.items():
-        payload = orjson.dumps([row.before, row.after], option=orjson.OPT_SORT_KEYS)
-        assert hashlib.sha256(row.salt + payload).digest() == hashes[id]
+        before, after = (orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (row.before, row.after))
+        assert chain.payload_hash(row.salt, before, after, *said[id]) == hashes[id]
 
 
 def test_her_name_and_her_key_are_free_for_somebody_else(rosa: Stage) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 from door_stage import Stage, user
 from syncd.core.snapshot import SetAside
-from syncd.store import leases, retention, run_records
+from syncd.store import leases, retention, run_records, seals
 from syncd.store import tables as t
 from syncd.store.retention import KINDS, Retention
 
@@ -36,12 +36,18 @@ def drop(stage: Stage, policy: Retention = POLICY) -> dict[str, int]:
             if not keys:
                 break
             n += stage.database.write_now(
-                lambda conn, kind=kind, keys=keys: retention.drop(conn, kind, keys, policy, stage.now)
+                lambda conn, kind=kind, keys=keys: retention.drop(conn, kind, keys, policy, stage.now, stage.ids)
             )
         if n:
             gone[kind] = n
     stage.sound()
     return gone
+
+
+def sealed(stage: Stage) -> None:
+    with stage.database.writing() as conn:
+        block = seals.due(conn, "default", stage.now)
+        assert block is not None and seals.write(conn, block, stage.now)
 
 
 def figures(stage: Stage, policy: Retention = POLICY) -> dict[str, int]:
@@ -133,40 +139,26 @@ def test_a_lease_that_was_taken_again_meanwhile_stays(stage: Stage) -> None:
         keys = retention.old(conn, "leases", POLICY, stage.now)
     with stage.database.writing() as conn:
         conn.execute(t.leases.update().values(expires_at=there + DAY))
-        assert len(keys) == 1 and retention.drop(conn, "leases", keys, POLICY, stage.now) == 0
+        assert len(keys) == 1 and retention.drop(conn, "leases", keys, POLICY, stage.now, stage.ids) == 0
 
 
 def test_activity_is_kept_for_ever_unless_its_days_are_limited(stage: Stage) -> None:
-    stage.do(user("u1"))
-    stage.later(days=99)
-    stage.do(user("u2"))
-    stage.later(days=1)
+    """It goes by whole seals, from the front; what is not sealed stays, and so do the seals."""
+    for name in ("u1", "u2"):
+        stage.do(user(name))
+        stage.later(days=50)
+        sealed(stage)
     stage.do(user("u3"))
     assert "activity" not in figures(stage, Retention())
-    stage.later(hours=1)
-    assert drop(stage)["activity"] == 1
-    assert [row.subject for row in stage.rows(t.activity)] == ["u2", "u3"]
-    assert len(stage.rows(t.activity_payloads)) == 2
-
-
-def test_sealed_activity_goes_by_whole_ranges_and_the_seals_stay(stage: Stage) -> None:
-    for number in range(4):
-        stage.do(user(f"u{number}"))
-    ids = sorted(row.id for row in stage.rows(t.activity))
-    seal = {"workspace": "default", "previous": b"", "hash": b"h"}
-    put(
-        stage,
-        t.activity_seals,
-        {**seal, "first_id": ids[0], "last_id": ids[1], "sealed_at": stage.now},
-        {**seal, "first_id": ids[2], "last_id": ids[2], "sealed_at": stage.now + 50 * DAY},
-    )
-    stage.later(days=101)
-    assert drop(stage)["activity"] == 2
-    assert sorted(row.id for row in stage.rows(t.activity)) == ids[2:]
+    assert "activity" not in drop(stage)
     stage.later(days=51)
+    assert figures(stage)["activity"] == drop(stage)["activity"] == 1
+    assert [row.subject for row in stage.rows(t.activity)] == ["u2", "u3", "activity"]
+    assert len(stage.rows(t.activity_payloads)) == 3
+    stage.later(days=100)
     assert drop(stage)["activity"] == 1
-    assert sorted(row.id for row in stage.rows(t.activity)) == ids[3:]  # not sealed yet, so it stays
-    assert len(stage.rows(t.activity_seals)) == 2
+    assert [row.subject for row in stage.rows(t.activity)][:2] == ["u3", "activity"]
+    assert [row.dropped_at is not None for row in stage.rows(t.activity_seals)] == [True, True]
 
 
 def test_tidying_changes_nothing(stage: Stage) -> None:

@@ -94,8 +94,30 @@ def _mails() -> None:
     op.create_index("mails_ended", "mails", ["workspace", "ended_at"])
 
 
+def _seals() -> None:
+    """No release wrote a seal before, so the table is made anew."""
+    op.drop_table("activity_seals")
+    op.create_table(
+        "activity_seals",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("first_id", sa.Text(), nullable=False),
+        sa.Column("last_id", sa.Text(), nullable=False),
+        sa.Column("leaves", sa.LargeBinary(), nullable=True),
+        sa.Column("root", sa.LargeBinary(), nullable=False),
+        sa.Column("previous", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_at", types.Instant(), nullable=False),
+        sa.Column("dropped_at", types.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "number"),
+    )
+    op.create_index("activity_seals_range", "activity_seals", ["workspace", "last_id"])
+
+
 def upgrade() -> None:
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
+    _seals()
     _webhooks()
     _offboarding()
     _mails()
