@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,11 +17,11 @@ from typing import Final
 import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from syncd.api.model import Nothing
-from syncd.api.operation import AUTHENTICATED, PREFIX, Answer, Call, Operation, Recorded, dumped
+from syncd.api.operation import AUTHENTICATED, PREFIX, Answer, Call, Operation, Recorded, Streamed, dumped
 from syncd.api.problem import Invalid, Malformed, faults_of, refusal
 from syncd.auth import ACTOR
 from syncd.core.actor import ADMIN_SOURCE, Actor
@@ -42,6 +42,7 @@ from syncd.serving import DRY_RUN, REQUEST_ID, ROUTE, Context, asks_for_dry_run
 from syncd.store import idempotency
 from syncd.store.engine import rehearsal
 from syncd.store.idempotency import Kept
+from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 log = structlog.get_logger()
@@ -116,6 +117,8 @@ class Endpoint:
         )
         if operation.prepare is not None:
             call = replace(call, prepared=await operation.prepare(call, context))
+        if operation.streams:
+            return await self._streamed(operation, call, request.method == "HEAD")
         if not operation.writes:
             find = context.scan if operation.beside else context.database.read
             return _response(await find(lambda conn: _rendered(operation, call, conn)))
@@ -133,6 +136,33 @@ class Endpoint:
             )
         ).digest()
         return await self._once(operation, call, key, digest)
+
+    async def _streamed(self, operation: Operation, call: Call, head_only: bool) -> Response:
+        """Piece by piece, each a read of its own. The first is made before anything is sent, so that what refuses is told."""
+
+        def begin(conn: Connection) -> tuple[Streamed, bytes, Position | None]:
+            said = operation.handle(call, conn)
+            assert isinstance(said, Streamed)
+            return said, *said.piece(conn, None)
+
+        said, first, more = await self.edge.context.scan(begin)
+        headers = {
+            "Content-Type": said.media,
+            "Cache-Control": "no-store",
+            "Content-Disposition": f'attachment; filename="{said.filename}"',
+        }
+        if head_only:
+            return Response(b"", headers=headers)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            after = more
+            yield first
+            while after is not None:
+                here = after
+                piece, after = await self.edge.context.scan(lambda conn: said.piece(conn, here))  # noqa: B023 - done at once
+                yield piece
+
+        return StreamingResponse(pieces(), headers=headers)
 
     async def _once(self, operation: Operation, call: Call, key: str, digest: bytes) -> Response:
         """The answer of the first request with this key, whoever asks again with it."""
@@ -193,6 +223,7 @@ class _Rendered:
 
 def _rendered(operation: Operation, call: Call, conn: Connection) -> _Rendered:
     said = operation.handle(call, conn)
+    assert not isinstance(said, Streamed)
     answer = said if isinstance(said, Answer) else Answer(said)
     headers = {}
     if answer.version is not None:

@@ -114,7 +114,10 @@ def _schemas(operations: Iterable[Operation]) -> tuple[dict[_Key, Any], dict[str
 
 def _operation(each: Operation, refs: dict[_Key, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
-    if each.answer is None:
+    if each.streams:
+        content: dict[str, Any] = {media.partition(";")[0]: {"schema": {"type": "string"}} for media in each.streams}
+        answers["200"] = {"description": each.summary, "content": content}
+    elif each.answer is None:
         answers["204"] = {"description": "Done."}
     else:
         shown = {"description": each.summary, "content": {each.media: {"schema": refs[each.answer, "serialization"]}}}

@@ -17,6 +17,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import NotFound, StaleVersion, SyncdError
 from syncd.serving import Context
 from syncd.store.commit import Outcome, commit
+from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 PREFIX: Final = "/api/v1"
@@ -41,6 +42,18 @@ class Answer:
     version: int | None = None
     location: str | None = None  # below /api/v1, such as `/users/01J...`
     status: int | None = None
+
+
+Piece = Callable[[Connection, Position | None], tuple[bytes, Position | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer of any length. `piece` makes what follows a position and says where it ended; None: that was the last."""
+
+    media: str
+    filename: str
+    piece: Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class Call:
 
 
 Prepare = Callable[[Call, Context], Awaitable[object]]
-Handler = Callable[[Call, Connection], "BaseModel | Answer"]
+Handler = Callable[[Call, Connection], "BaseModel | Answer | Streamed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,7 @@ class Operation:
     versioned: bool = False
     secret: tuple[str, ...] = ()
     media: str = "application/json"
+    streams: tuple[str, ...] = ()
     once: bool = True
     prepare: Prepare | None = None
 

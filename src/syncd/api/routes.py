@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from syncd.api import (
     access,
+    activity,
     deliveries,
     grants,
     groups,
@@ -43,6 +44,7 @@ _TABLE = (
     *deliveries.OPERATIONS,
     *sources.OPERATIONS,
     *runs.OPERATIONS,
+    *activity.OPERATIONS,
     *offboarding.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
