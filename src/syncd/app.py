@@ -434,6 +434,7 @@ def _pool(name: str, seat: written.Seat) -> Pool:
         requires=seat.requires,
         excludes=seat.excludes,
         pending_counts=seat.pending_counts,
+        idle_after=seat.idle_after,
         required=seat.required,
         kind=seat.kind,
         price=Price(seat.price, seat.currency, seat.per) if seat.price is not None and seat.currency else None,

@@ -18,10 +18,11 @@ from typing import TypeVar
 
 import structlog
 
+from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
-from syncd.store import offboarding, purge, retention, seals, timer_marks, tokens, transitions
+from syncd.store import idle, offboarding, purge, retention, seals, timer_marks, tokens, transitions
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
 from syncd.store.retention import Retention
@@ -272,8 +273,31 @@ class Timers:
     def _steps(self) -> Iterator[None]:
         yield from self._warn()
         for workspace in self.workspaces.values():
+            yield from self._reclaim(workspace)
             yield from self._purge(workspace)
         yield from self._retain()
+
+    def _reclaim(self, workspace: Workspace) -> Iterator[None]:
+        """Idle seats, judged as a whole before the first is taken back."""
+        now = self.clock()
+        with self.database.reading() as conn:
+            dues = idle.due(conn, workspace, now, DOOMED)
+        if not dues:
+            return
+        foreseen = self._foresee(workspace, ADMIN_SOURCE, dues, now)
+        done, held = 0, 0
+        for batch in _batches(dues):
+
+            def settle(conn: Connection, part: Sequence[Due]) -> None:
+                nonlocal done, held
+                settled = transitions.settle(conn, workspace, ADMIN_SOURCE, part, now, self.ids, foreseen)
+                held += len(settled.held)
+                done += len(part) - len(settled.held) - len(settled.refused)
+
+            for each, fault in self._by_halves(batch, settle):
+                log.error("reclaim_failed", workspace=workspace.name, user_id=each.id, why=fault)
+            yield
+        log.info("idle_seats_reclaimed", workspace=workspace.name, users=done, held=held)
 
     def _warn(self) -> Iterator[None]:
         now = self.clock()

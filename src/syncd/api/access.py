@@ -140,6 +140,7 @@ class Explanation(Model):
     data_scopes: tuple[ScopeReasoned, ...]
     seats: tuple[SeatReasoned, ...]
     waiting: tuple[WaitReasoned, ...]
+    reclaimed: tuple[str, ...] = Field(description="Pools of idle seats that come back with the next sign-in.")
     groups: tuple[GroupReasoned, ...]
     links: tuple[LinkShown, ...]
     scheduled: tuple[Scheduled, ...]

@@ -78,6 +78,7 @@ def _facts(user: Json) -> Iterator[tuple[str, Any]]:
     yield "data scopes", [f"{each['kind']}={each['value']}" for each in user["data_scopes"]]
     yield "seats", [each["value"] for each in user["seats"]]
     yield "waiting for", [f"{each['value']} ({each['position']} of {each['queue']})" for each in user["waiting"]]
+    yield "idle seats", [f"{each} (comes back with the next sign-in)" for each in user["reclaimed"]]
     yield "groups", [each["display"] for each in user["groups"]]
     yield "sources", [each["source"] for each in user["links"]]
     yield "password", _password(user["password"])

@@ -38,7 +38,7 @@ class UserEdit:
     join: tuple[str, ...] = ()  # ids of groups this source puts the user in
     leave: tuple[str, ...] = ()
     leave_all: tuple[str, ...] = ()  # groups that go away, whoever put the user in
-    facts: Mapping[str, Any] = field(default_factory=dict)  # suspended, locked_until, invited, deleted_at
+    facts: Mapping[str, Any] = field(default_factory=dict)  # suspended, locked_until, invited, deleted_at, reclaimed
     grant: tuple[Grant, ...] = ()
     revoke: tuple[tuple[str, str, str, str], ...] = ()  # Grant.id
     priorities: tuple[tuple[str, int], ...] = ()  # (pool, place): whoever waits there is served by it, the lower first
@@ -104,8 +104,14 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
         memberships=_memberships(user.memberships, edit, now),
         grants=grants,
         seats=_placed(user.seats, dict(edit.priorities)),
-        **edit.facts,
+        **{"reclaimed": _still_reclaimed(user.reclaimed, edit), **edit.facts},
     )
+
+
+def _still_reclaimed(reclaimed: tuple[str, ...], edit: UserEdit) -> tuple[str, ...]:
+    """A seat that is given anew is hers, whether or not she signed in."""
+    given = {grant.value for grant in edit.grant if grant.kind == "seat"}
+    return tuple(pool for pool in reclaimed if pool not in given) if given else reclaimed
 
 
 def _placed(seats: tuple[Seat, ...], priorities: Mapping[str, int]) -> tuple[Seat, ...]:

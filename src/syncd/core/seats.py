@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from syncd.core.lifecycle import SEATED
@@ -62,6 +62,7 @@ class Pool:
     overage: int = 0
     requires: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()  # who holds a seat here holds none there
+    idle_after: timedelta | None = None  # without a sign-in: the seat is taken back until she signs in; None: never
     pending_counts: bool = True  # whether who was invited and has not come yet holds a seat
     required: bool = False  # nobody comes in without a seat: refuse the person
     kind: str = "internal"  # "internal" | "portal" | "add-on"

@@ -88,6 +88,7 @@ class User:
     memberships: tuple[Membership, ...] = ()
     grants: tuple[Grant, ...] = ()
     created_at: datetime | None = None
+    reclaimed: tuple[str, ...] = ()  # pools whose seat was taken back since she did not sign in; until she does
     # derived, kept by the door
     values: Values = field(default_factory=dict)
     status: str = "active"

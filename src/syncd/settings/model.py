@@ -182,6 +182,8 @@ class Seat(Block):
     """Pools in which one must hold a seat to hold one here."""
     excludes: Names = ()
     """Pools in which nobody holds a seat who holds one here; it comes back when the one here goes."""
+    idle_after: DurationOrNever = None
+    """Without a sign-in for this long the seat is taken back; the next one returns it. Only where sign-ins are reported."""
     pending_counts: bool = True
     """Whether who was invited and has not come yet holds a seat. Suspended, inactive and deleted users never do."""
     required: bool = False

@@ -84,7 +84,8 @@ def _wanted(decision: Decision, user: User) -> frozenset[str]:
         return frozenset()
     pools = decision.workspace.pools
     granted = {grant.value for grant in user.grants if grant.kind == "seat"}
-    return frozenset(name for name in granted & pools.keys() if pools[name].seats(user.status))
+    idle = {name for name in user.reclaimed if name in pools and pools[name].idle_after is not None}
+    return frozenset(name for name in (granted & pools.keys()) - idle if pools[name].seats(user.status))
 
 
 def _pools(decision: Decision) -> dict[str, int]:

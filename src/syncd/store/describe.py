@@ -145,6 +145,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "data_scopes": [_scope(grant) for grant in live if grant.kind == "scope"],
         "seats": [_seat(seat, live) for seat in user.seats if seat.held],
         "waiting": waiting,
+        "reclaimed": list(user.reclaimed),
         "groups": _groups(conn, workspace.name, user),
         "links": [_link(link, workspace) for link in user.links],
         "scheduled": list(

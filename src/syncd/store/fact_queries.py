@@ -84,7 +84,7 @@ def users(dialect: str) -> Select[Any]:
     effective = select(func.aggregate_strings(e.group_id, ",")).where(e.workspace == WORKSPACE, e.user_id == u.id)
     return select(
         *(u.id, u.version, u.status, _number(u.next_status_at), u.suspended, _number(u.locked_until), u.invited),
-        *(_number(u.deleted_at), _number(u.created_at)),
+        *(_number(u.deleted_at), _number(u.created_at), type_coerce(u.reclaimed, Text)),
         _links(dialect, "user", u.id),
         _memberships(dialect, "user", u.id),
         _lists(dialect, grants, g.workspace == WORKSPACE, g.user_id == u.id),

@@ -72,7 +72,9 @@ def _load_batch(
 
 def user_of(row: Sequence[Any], precedence: Precedence) -> User:
     """A row of `fact_queries.users`."""
-    id, version, status, next_status_at, suspended, locked_until, invited, deleted_at, created_at, *lists = row
+    id, version, status, next_status_at, suspended, locked_until, invited, deleted_at, created_at, reclaimed, *lists = (
+        row
+    )
     links, memberships, grants, seats, effective = lists
     own_links = links_of(links)
     return User(
@@ -90,6 +92,7 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
             )
         ),
         created_at=_instant(created_at),
+        reclaimed=tuple(orjson.loads(reclaimed)) if reclaimed else (),
         values=merge(own_links, precedence)[0],
         status=status,
         next_status_at=_instant(next_status_at),
@@ -287,6 +290,7 @@ def write_user(
         "locked_until": after.locked_until,
         "invited": after.invited,
         "deleted_at": after.deleted_at,
+        "reclaimed": list(after.reclaimed) or None,
         "version": after.version,
     }
     if before is None:
@@ -306,7 +310,10 @@ def write_user(
 
 
 def _user_facts(user: User) -> tuple[Any, ...]:
-    return (user.suspended, user.locked_until, user.invited, user.deleted_at, user.next_status_at, user.status)
+    return (
+        *(user.suspended, user.locked_until, user.invited, user.deleted_at, user.reclaimed),
+        *(user.next_status_at, user.status),
+    )
 
 
 EMAIL_KEY = 200  # characters

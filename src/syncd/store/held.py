@@ -176,7 +176,8 @@ def _approved_edit(row: Any, user: User | None, why: str) -> UserEdit | None:
 def _facts(stored: Mapping[str, Any]) -> dict[str, Any]:
     """As they were before they were JSON."""
     dates = {"locked_until", "deleted_at"}
-    return {name: datetime.fromisoformat(each) if name in dates and each else each for name, each in stored.items()}
+    found = {name: datetime.fromisoformat(each) if name in dates and each else each for name, each in stored.items()}
+    return found | ({"reclaimed": tuple(stored["reclaimed"])} if "reclaimed" in stored else {})
 
 
 def _with_state(current: Link, asked: Link) -> Link:

@@ -55,7 +55,10 @@ def report(
     """Keep one report, and lock the account if it is a failure too many. A lock that the door refuses is no error."""
     facts.lock(conn, workspace.name, f"sign-ins {user_id}")
     u = t.users.c
-    locked_until = conn.scalar(select(u.locked_until).where(u.workspace == workspace.name, u.id == user_id))
+    row = conn.execute(
+        select(u.locked_until, u.reclaimed).where(u.workspace == workspace.name, u.id == user_id)
+    ).first()
+    locked_until, reclaimed = (row.locked_until, row.reclaimed) if row is not None else (None, None)
     known = of(conn, workspace.name, [user_id]).get(user_id, NONE)
     after, until = reported(known, each, locked_until, workspace.sign_ins)
     conn.execute(
@@ -74,26 +77,27 @@ def report(
         key = {"workspace": workspace.name, "user_id": user_id}
         upsert(conn, t.sign_ins, key, {name: getattr(after, name) for name in _FIELDS})
     if until is not None and until > now:
-        _lock(conn, workspace, actor, user_id, after.failures, until, now, ids)
+        why = f"{after.failures} failed sign-ins in a row"
+        _edit(conn, workspace, actor, user_id, {"locked_until": until}, why, now, ids)
+    if each.succeeded and reclaimed:
+        why = "signed in again: idle seats come back"
+        _edit(conn, workspace, actor, user_id, {"reclaimed": ()}, why, now, ids)
     return after
 
 
-def _lock(
+def _edit(
     conn: Connection,
     workspace: Workspace,
     actor: Actor,
     user_id: str,
-    failures: int,
-    until: datetime,
+    stated: Mapping[str, object],
+    why: str,
     now: datetime,
     ids: Ids,
 ) -> None:
-    # Whoever may report sign-ins causes locks, whatever else its token may do: the policy decides, not the reporter.
+    # Whoever may report sign-ins causes these, whatever else its token may do: the policy decides, not the reporter.
     by_policy = Actor(actor.door, actor.name, actor.workspace, source=ADMIN_SOURCE, token_id=actor.token_id)
-    why = f"{failures} failed sign-ins in a row"
-    commit(
-        conn, workspace, by_policy, [UserEdit(user_id, ADMIN_SOURCE, facts={"locked_until": until}, why=why)], now, ids
-    )
+    commit(conn, workspace, by_policy, [UserEdit(user_id, ADMIN_SOURCE, facts=stated, why=why)], now, ids)
 
 
 def recent(conn: Connection, workspace: str, user_id: str, limit: int, before: str | None = None) -> list[Reported]:

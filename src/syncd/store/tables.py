@@ -106,6 +106,7 @@ users = Table(
     Column("locked_until", Instant),
     Column("invited", Boolean, nullable=False),
     Column("deleted_at", Instant),
+    Column("reclaimed", JsonText),  # pools of idle seats that were taken back; NULL: none
     Column("created_at", Instant, nullable=False),
     Column("modified_at", Instant, nullable=False),
     Column("version", Integer, nullable=False),

@@ -9,7 +9,7 @@ not stop the others.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -41,6 +41,11 @@ class Due:
     id: str
     source: str
     why: str
+    facts: Mapping[str, Any] = field(default_factory=dict)  # that the time brings about by itself
+
+    @property
+    def edit(self) -> UserEdit:
+        return UserEdit(self.id, self.source, facts=self.facts, why=self.why)
 
 
 @dataclass(slots=True)
@@ -132,7 +137,7 @@ def foresee(
     what a limit would hold passes in slices."""
     changed = rules_digest(conn, workspace, now, record=False) != workspace.rules_digest
     decision = Decision(conn, workspace, source, now, rules_changed=changed)
-    verdicts = decision.batch([(UserEdit(each.id, source, why=each.why),) for each in dues])
+    verdicts = decision.batch([(each.edit,) for each in dues])
     return tuple(_over(conn, workspace, source, [each for each in verdicts if each.error is None], now))
 
 
@@ -174,7 +179,7 @@ def settle(
     actor = Actor(DOOR, DOOR, workspace.name, source=source)
     changed = rules_digest(conn, workspace, now, record=True) != workspace.rules_digest
     settled = Settled()
-    left = {each.id: UserEdit(each.id, source, why=each.why) for each in dues}
+    left = {each.id: each.edit for each in dues}
     while left:
         decision = Decision(conn, workspace, source, now, lock=True, rules_changed=changed)
         verdicts = decision.batch([(edit,) for edit in left.values()])

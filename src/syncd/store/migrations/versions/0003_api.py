@@ -18,6 +18,7 @@ depends_on = None
 
 
 def _webhooks() -> None:
+    op.add_column("users", sa.Column("reclaimed", types.JsonText(), nullable=True))
     op.create_table(
         "deliveries",
         sa.Column("workspace", sa.Text(), nullable=False),
