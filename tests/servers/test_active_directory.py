@@ -232,6 +232,24 @@ def test_nested_members_are_those_that_the_domain_finds_itself(domain: Samba, co
     assert known == set(values(lines, "sAMAccountName")) != set()
 
 
+def test_a_primary_group_has_its_members(domain: Samba, tmp_path: Path) -> None:
+    """No `member` names them: the domain only says it of each user. Whose it is not any more is named again."""
+    corp = corp_of(domain, tmp_path)
+    corp.source["groups"] = {"base": [GROUPS, f"CN=Domain Users,CN=Users,{BASE}"], "filter": "(objectClass=group)"}
+    try:
+        corp.run()
+        assert {each["display"] for each in corp.user("grace")["groups"]} == {"Domain Users", "staff"}
+        everybody = {
+            name for name in corp.links() if "Domain Users" in {g["display"] for g in corp.user(name)["groups"]}
+        }
+        assert everybody == set(corp.links())
+        lines = domain.search("-b", f"CN=Domain Users,CN=Users,{BASE}", "-s", "base", "member")
+        assert values(lines, "member") == [f"CN=Grace Green,{PEOPLE}"]
+        assert corp.plan().status == "clean"
+    finally:
+        corp.close()
+
+
 # -- the way there -----------------------------------------------------------------------------------------------------------
 
 

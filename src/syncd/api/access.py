@@ -84,6 +84,7 @@ class GroupReasoned(Model):
     source: str
     type: str
     path: str
+    via: tuple[str, ...] = Field(description="The groups in between, from hers upwards.")
     origins: tuple[str, ...]
 
 

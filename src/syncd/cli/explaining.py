@@ -41,7 +41,7 @@ def whole(user: Json) -> RenderableType:
         parts.append(roles)
     if user["groups"]:
         groups = table("group", "source", "how", title="Groups")
-        fill(groups, ((each["display"], each["source"], _how(each)) for each in user["groups"]))
+        fill(groups, ((each["display"], each["source"], _how(user, each)) for each in user["groups"]))
         parts.append(groups)
     links = table("source", "says", "entry", "since", title="Where this comes from")
     fill(
@@ -130,8 +130,11 @@ def _permitted(user: Json, role: str) -> Iterable[str]:
     return sorted({each["value"] for each in user["permissions"] if each["role"] == role})
 
 
-def _how(group: Json) -> str:
-    return "member" if group["type"] == "direct" else f"through {group['path']}"
+def _how(user: Json, group: Json) -> str:
+    """`alice -> crm-admins (via emea-sales)`; further groups in between come after it, upwards."""
+    if group["type"] == "direct":
+        return "member"
+    return f"{user['userName']} -> {group['display']} (via {' > '.join(group['via'])})"
 
 
 def _says(link: Json) -> str:

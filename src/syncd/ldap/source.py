@@ -27,7 +27,8 @@ from syncd.ldap.failover import Dialer
 from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
 
-GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber")
+GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber", "objectSid")
+USER_ATTRIBUTES = (*accounts.ATTRIBUTES, "primaryGroupID", "objectSid")
 _ALWAYS = ("objectClass", "uid", "modifyTimestamp")
 _ANY = "(objectClass=*)"
 _RANGE = re.compile(r"(.+);range=(\d{1,12})-(\d{1,12}|\*)", re.IGNORECASE | re.ASCII)
@@ -316,7 +317,7 @@ class LdapReading:
 
 def _attributes(config: LdapConfig, part: Part, search: SearchConfig, wanted: tuple[str, ...]) -> tuple[str, ...]:
     key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
-    own = accounts.ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
+    own = USER_ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
     unique = {name.lower(): name for name in (*_ALWAYS, *key, *own, *search.attributes, *wanted)}
     return tuple(unique.values())
 

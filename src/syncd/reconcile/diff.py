@@ -39,6 +39,9 @@ class Seen:
 
     by_dn: dict[str, tuple[str, str]] = field(default_factory=dict)  # normalised DN -> ("user" | "group", id)
     by_uid: dict[str, str] = field(default_factory=dict)  # folded uid -> user id
+    by_primary: dict[bytes, set[str]] = field(
+        default_factory=dict
+    )  # a group's objectSid -> users whose primary group it is
 
     def find(self, name: str) -> tuple[str, str] | None:
         try:
@@ -54,6 +57,11 @@ class Seen:
         for uid, id in list(self.by_uid.items()) if ids else ():
             if id in ids:
                 self._put(self.by_uid, uid, ids[id])
+        for people in self.by_primary.values() if ids else ():
+            for id in people & ids.keys():
+                people.discard(id)
+                if real := ids[id]:
+                    people.add(real)
 
     @staticmethod
     def _put(names: dict[str, Any], name: str, value: Any) -> None:

@@ -21,7 +21,7 @@ from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
 from syncd.ldap.accounts import AccountState, Rules, Server, account_state
-from syncd.ldap.values import WRITTEN
+from syncd.ldap.values import WRITTEN, integer, only_one, sid_text
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 Reader = Callable[[Attributes], tuple[str, ...]]
@@ -191,6 +191,19 @@ def _values(targets: Sequence[Target], attributes: Attributes) -> dict[str, Any]
     for path, value in (*values.items(), *lists.items()):
         values[path] = canonical_value(resolved[path], value)
     return {path: value for path, value in sorted(values.items()) if value is not None}
+
+
+def primary_group(entry: Entry) -> bytes | None:
+    """The objectSid of the group that a user of Active Directory has as her primary one: she is no `member` there, and her
+    own SID says which domain's it is. Raises InvalidValue."""
+    said, own = (only_one(name, entry.attributes) for name in ("primaryGroupID", "objectSid"))
+    if said is None or own is None:
+        return None
+    sid_text("objectSid", own)
+    number = integer("primaryGroupID", said)
+    if not 0 < number < 1 << 32:
+        raise InvalidValue(f"primaryGroupID: {number} is no relative identifier")
+    return own[:-4] + number.to_bytes(4, "little")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from syncd.errors import InvalidValue
 from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
-from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members
+from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.store import linked, run_records
 from syncd.store.engine import Database
 from syncd.store.spool import Spool
@@ -104,6 +104,7 @@ class Reader:
                 continue
             try:
                 key = dn.normalize(item.dn)
+                primary = primary_group(item) if item.kind == "user" else None
             except InvalidValue as exc:
                 self._aside(SetAside(item.dn, str(exc), item.key), users)
                 continue
@@ -113,6 +114,8 @@ class Reader:
                 id = old.id if old else self.ids()
                 self._name(("user", id), key, old)
                 self._uids(item, id)
+                if primary is not None:
+                    self.seen.by_primary.setdefault(primary, set()).add(id)
                 hashed = entry_hash(item)
                 same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
                 if old is None or not same or old.absent:
@@ -255,6 +258,8 @@ class Reader:
             try:
                 values = self.mapping.group(entry)
                 users, groups, unresolved = diff.resolve(members(entry), self.seen, self.mapping.nested)
+                for sid in entry.attributes.get("objectsid", ()):
+                    users |= self.seen.by_primary.get(sid, set())
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 continue

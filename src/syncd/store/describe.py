@@ -230,6 +230,7 @@ def _groups(conn: Connection, workspace: str, user: User) -> list[Json]:
                 {
                     **{"value": id, "display": name.display, "source": name.source},
                     **{"type": "direct" if id in stated else "indirect", "path": graph.path_text(path)},
+                    "via": [graph.names[each].display if each in graph.names else each for each in path[:-1]],
                     "origins": sorted(each.origin for each in stated.get(id, ())),
                 }
             )
