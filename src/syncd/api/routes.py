@@ -9,6 +9,7 @@ from starlette.routing import Route
 from syncd.api import (
     access,
     activity,
+    bulk,
     deliveries,
     grants,
     groups,
@@ -37,6 +38,7 @@ _TABLE = (
     *passwords.OPERATIONS,
     *access.OPERATIONS,
     *grants.OPERATIONS,
+    *bulk.OPERATIONS,
     *groups.OPERATIONS,
     *roles.OPERATIONS,
     *seats.OPERATIONS,
