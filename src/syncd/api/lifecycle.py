@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from syncd.api.model import Reason
+from pydantic import Field
+
+from syncd.api.model import Model, Reason, Text
 from syncd.api.operation import Answer, Call, Handler, Operation
+from syncd.api.problem import Fault, Invalid
 from syncd.api.users import UserShown, answered, found
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.deletion import restoration
+from syncd.core.granting import checked
+from syncd.core.handover import handover
 from syncd.core.offboarding import enabled_again
 from syncd.core.state import Link, User
-from syncd.errors import Conflict
+from syncd.errors import Conflict, InvalidValue
+from syncd.store import describe
 from syncd.store.read import Connection
 
 Make = Callable[[Call, User, str], Edit | None]
@@ -72,9 +78,43 @@ ACTIONS: dict[str, tuple[str, Handler]] = {
     "restore": ("Undo a deletion within its days", restore),
 }
 
-OPERATIONS: tuple[Operation, ...] = tuple(
+
+class HandOver(Model):
+    to: Text = Field(min_length=1, description="The id of who becomes the owner.")
+    keep: Text | None = Field(default="admin", description="The role she has afterwards; null: none is given.")
+    reason: Text = Field(default="", description="Stands in the activity record.")
+
+
+def hand_over(call: Call, conn: Connection) -> Answer:
+    """Only the owner herself, or an application that may do everything."""
+    said = call.said(HandOver)
+    owner, heir = found(call, conn, call.id), describe.user_facts(conn, call.workspace, said.to)
+    if said.keep is not None:
+        try:
+            checked("role", said.keep, call.workspace.roles, call.workspace.pools)
+        except InvalidValue as exc:
+            raise Invalid(str(exc), (Fault(pointer="/keep", detail=str(exc)),)) from None
+    why = said.reason or f"ownership handed over by {call.actor.name}"
+    call.door(conn, list(handover(owner, heir, said.keep, call.actor, why, call.now)))
+    return answered(call, conn, heir.id)
+
+
+_STATES: tuple[Operation, ...] = tuple(
     Operation(
         "POST", f"/users/{{id}}/{name}", "users:update", handle, summary, answer=UserShown, body=Reason, versioned=True
     )
     for name, (summary, handle) in ACTIONS.items()
+)
+OPERATIONS: tuple[Operation, ...] = (
+    *_STATES,
+    Operation(
+        "POST",
+        "/users/{id}/hand-over",
+        "roles:write",
+        hand_over,
+        "Hand ownership over to somebody else; answers with her",
+        answer=UserShown,
+        body=HandOver,
+        versioned=True,
+    ),
 )

@@ -17,6 +17,7 @@ from syncd.cli.session import Session, act, duration, print_json, session, show,
 from syncd.cli.users import AsJson, Reason, Who, Yes, finish, grant
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
+from syncd.core.handover import handover
 from syncd.core.seats import cost
 from syncd.errors import Conflict, UsageError
 from syncd.reconcile.render import fill, plain, table
@@ -233,6 +234,33 @@ def revoke_role(
 ) -> None:
     """Take back a role that was given by hand."""
     _revoke(ctx, who, "role", name, reason, yes, as_json)
+
+
+@role.command("hand-over")
+def hand_over(
+    ctx: typer.Context,
+    who: Who,
+    to: Annotated[str, typer.Argument(metavar="HEIR", help="Who becomes the owner.")],
+    keep: Annotated[str, typer.Option(help="The role the owner has afterwards; none for none.")] = "admin",
+    reason: Reason = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand ownership over: one gets it and the other loses it, in one step."""
+    current = session(ctx)
+    if keep != "none" and keep not in current.workspace.roles:
+        raise UsageError(no_such("role", keep, current.workspace.roles, "see `syncd role list`"))
+
+    def build(conn: describe.Conn) -> Sequence[Edit]:
+        ids = [describe.find_user(conn, current.workspace.name, each) for each in (who, to)]
+        owner, heir = (describe.user_facts(conn, current.workspace, each) for each in ids)
+        found[:] = [heir.id]
+        why = reason or "ownership handed over at the command line"
+        return handover(owner, heir, None if keep == "none" else keep, current.actor, why, current.now())
+
+    found: list[str] = []
+    outcome = act(current, build, "Hand ownership over?", yes)
+    finish(current, outcome, found[0], as_json)
 
 
 # -- both ------------------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from syncd.core.access import OWNER
 from syncd.core.actor import Actor
-from syncd.core.change import UserEdit
+from syncd.core.change import STATUS_LOSSES, UserEdit, transition_of
 from syncd.core.granting import Holder
 from syncd.core.permission import ALL
 from syncd.core.state import Grant, User
@@ -55,7 +56,21 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict) -> F
                     f"{holder.name} may not {how} {user.name} the {_named(grant.kind)} {grant.value}{through}: that "
                     f"needs {lacking}; nothing was changed"
                 )
+        taken = None if OWNER in holder.roles else _of_an_owner(before, user)
+        if taken is not None:
+            return Forbidden(f"{holder.name} may not {taken} {user.name}, who is an owner: only an owner may")
     return None
+
+
+def _of_an_owner(before: User | None, after: User) -> str | None:
+    """What would shut an owner out, or let somebody else come in by her name or address; None: nothing."""
+    if before is None or not any((each.kind, each.value) == ("role", OWNER) for each in before.grants):
+        return None
+    loss = transition_of(before.status, after.status)
+    if loss in STATUS_LOSSES:
+        return loss
+    named = ("userName", "emails")
+    return "rename" if any(before.values.get(path) != after.values.get(path) for path in named) else None
 
 
 def outranked(conn: Connection, workspace: Workspace, actor: Actor, user: User, now: datetime) -> Forbidden | None:

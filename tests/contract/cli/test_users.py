@@ -109,6 +109,15 @@ def test_who_signs_in_elsewhere_has_no_password_here(synced: Cli) -> None:
     assert "signs in there" in synced("user", "reset-password", name, code=1).err
 
 
+def test_ownership_is_handed_over_in_one_step(cli: Cli) -> None:
+    cli("user", "create", "boss", "--role", "owner")
+    cli("user", "create", "ann")
+    cli("role", "hand-over", "boss", "ann", "--reason", "retires")
+    assert [each["value"] for each in cli("user", "show", "ann", "--json").json["roles"]] == ["owner"]
+    assert [each["value"] for each in cli("user", "show", "boss", "--json").json["roles"]] == ["admin"]
+    assert "is no owner" in cli("role", "hand-over", "boss", "ann", code=1).err
+
+
 def test_deactivate_is_not_suspend(cli: Cli) -> None:
     cli("user", "create", "ann")
     cli("user", "suspend", "ann", "--reason", "hold")
