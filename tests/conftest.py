@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 import structlog
 
+import compiled
 import postgres_server
 import prepared
 from postgres_server import Postgres
@@ -21,6 +22,8 @@ hypothesis.settings.register_profile("fast", derandomize=True, max_examples=20, 
 hypothesis.settings.register_profile("ci", derandomize=True, max_examples=100, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", max_examples=20_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci")  # --hypothesis-profile=NAME chooses another
+
+compiled.share()
 
 
 # A skip is a missing server or a forgotten condition. On a developer's machine it is named; in CI it is a failure.

@@ -63,8 +63,8 @@ def source(url: str | list[str], **different: object) -> dict[str, object]:
         "attributes": ATTRIBUTES,
         "may_grant": ["admin", "member", "crm-user", "billing-clerk"],
         "page_size": 20,
-        "deadline": "20s",
-        "receive_timeout": "5s",
+        "deadline": "60s",
+        "receive_timeout": "20s",
     }
     return {key: value for key, value in {**usual, **different}.items() if value is not None}
 
