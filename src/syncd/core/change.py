@@ -89,7 +89,8 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
     links = user.links
     if edit.link is not None:
         old = user.link(edit.source, edit.link.key)
-        new = replace(edit.link, created_at=(old and old.created_at) or edit.link.created_at or now)
+        made = (old and old.created_at) or edit.link.created_at or now
+        new = edit.link if edit.link.created_at == made else replace(edit.link, created_at=made)
         links = (*(each for each in links if each is not old), new)
     if edit.drop_link is not None:
         links = tuple(each for each in links if (each.source, each.key) != (edit.source, edit.drop_link))

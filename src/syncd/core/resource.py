@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -291,19 +291,20 @@ def _refers(attribute: Attribute, value: str) -> bool:
     return found is not None and found[1] in types
 
 
-def _schemas(values: Values, resource_type: ResourceType) -> list[str]:
-    """The core schema and each extension that holds something (RFC 7643 section 3)."""
-    extensions = (schema.id for schema, _ in resource_type.extensions)
-    used = [urn for urn in extensions if any(path.startswith(f"{urn}:") for path in values)]
+def _schemas(values: Iterable[str], resource_type: ResourceType) -> list[str]:
+    """The core schema and each extension that holds something (RFC 7643 section 3). `values`: their paths."""
+    beyond = [path for path in values if ":" in path]
+    extensions = (schema.id for schema, _ in resource_type.extensions if beyond)
+    used = [urn for urn in extensions if any(path.startswith(f"{urn}:") for path in beyond)]
     return [resource_type.schema.id, *used]
 
 
 def _attributes(document: Mapping[str, JSON], resource_type: ResourceType) -> Iterator[tuple[str, JSON]]:
     """(path, value) of each attribute; an extension's object is opened, `schemas` left out."""
     for key, value in document.items():
-        if not isinstance(key, str) or key.lower() == "schemas":
+        if not isinstance(key, str) or key == "schemas" or key.lower() == "schemas":
             continue
-        schema = resource_type.extension(key)
+        schema = resource_type.extension(key) if ":" in key else None
         if schema is None:
             yield key, value
         elif isinstance(value, Mapping):
@@ -326,7 +327,7 @@ def _spread(values: dict[str, JSON], resolved: Resolved, value: JSON) -> None:
 
 
 def _absent(value: JSON) -> bool:
-    return value is None or value in ("", [], {}, ())
+    return not value and (value is None or isinstance(value, str | list | dict | tuple))
 
 
 def _hashable(value: JSON) -> JSON:

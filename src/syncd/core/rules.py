@@ -7,7 +7,7 @@ sources state, so a group pushed by a connection cannot make an admin unless tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -101,7 +101,7 @@ def _element(group: GroupName, direct: bool) -> dict[str, Any]:
 
 
 def evaluate(
-    rules: Iterable[Rule],
+    rules: Sequence[Rule],
     user: User,
     owners: Mapping[str, str],
     graph: Graph,
@@ -114,6 +114,8 @@ def evaluate(
     """
     grants: dict[tuple[str, str, str, str], Grant] = {}
     refusals: list[Refusal] = []
+    if not rules:
+        return grants, refusals
     paths = graph.closure(membership.group for membership in user.memberships)
     whole = view(user, paths, graph, type)
     narrowed: dict[frozenset[str], dict[str, Any] | None] = {}

@@ -146,25 +146,22 @@ class Resolved:
     attribute: Attribute
     parent: Attribute | None = None
     extension: str | None = None
+    top: str = field(
+        init=False, compare=False
+    )  # canonical path of the top-level attribute: `name` for `name.givenName`
+    read_only: bool = field(init=False, compare=False)  # itself, or what it is a part of
     search_keys: tuple[str, ...] = field(
         init=False, compare=False
     )  # where the search view keeps it: ("name", "givenname")
 
     def __post_init__(self) -> None:
-        own = self.attribute.name.lower()
-        keys = (self.path.lower(),) if self.parent is None else (self.top.lower(), own)
+        whole = self.parent is None
+        top = self.path if whole else self.path[: -len(self.attribute.name) - 1]
+        levels = (self.attribute, *(() if self.parent is None else (self.parent,)))
+        object.__setattr__(self, "top", top)
+        object.__setattr__(self, "read_only", any(each.mutability is Mutability.READ_ONLY for each in levels))
+        keys = (self.path.lower(),) if whole else (top.lower(), self.attribute.name.lower())
         object.__setattr__(self, "search_keys", keys)
-
-    @property
-    def read_only(self) -> bool:
-        """Itself, or what it is a part of."""
-        own = self.attribute.mutability is Mutability.READ_ONLY
-        return own or (self.parent is not None and self.parent.mutability is Mutability.READ_ONLY)
-
-    @property
-    def top(self) -> str:
-        """Canonical path of the top-level attribute: `name` for `name.givenName`."""
-        return self.path if self.parent is None else self.path[: -len(self.attribute.name) - 1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +174,7 @@ class ResourceType:
     schema: Schema
     extensions: tuple[tuple[Schema, bool], ...] = ()
     _paths: dict[str, Resolved] = field(init=False, repr=False, default_factory=dict)
+    _extensions: dict[str, Schema] = field(init=False, repr=False, default_factory=dict)
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
     hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
 
@@ -186,6 +184,7 @@ class ResourceType:
                 self._paths[at] = self._paths[at.lower()] = resolved
                 self._paths[f"{self.schema.id}:{at}".lower()] = resolved
         for schema, _ in self.extensions:
+            self._extensions[schema.id] = self._extensions[schema.id.lower()] = schema
             whole = Attribute(schema.id, Type.COMPLEX, sub_attributes=schema.attributes, description=schema.description)
             self._paths[schema.id.lower()] = Resolved(schema.id, whole, extension=schema.id)
             for attribute in schema.attributes:
@@ -228,8 +227,7 @@ class ResourceType:
         return tuple(dict.fromkeys(resolved.path for resolved in self._paths.values()))
 
     def extension(self, urn: str) -> Schema | None:
-        wanted = urn.lower()
-        return next((s for s, _ in self.extensions if s.id.lower() == wanted), None)
+        return self._extensions.get(urn) or self._extensions.get(urn.lower())
 
     def to_scim(self) -> dict[str, Any]:
         """The body of `/ResourceTypes/{name}` without `meta`; `id` equals `name` (interop profile section 5.1)."""

@@ -119,6 +119,8 @@ class Call:
         return replace(self.reader, memory=self.context.memory)
 
     def query(self) -> ListQuery:
+        if not self.request.scope["query_string"]:
+            return self.narrowed(ListQuery())
         return self.narrowed(parse_query(self.request.query_params.multi_items()))
 
     def narrowed(self, query: ListQuery) -> ListQuery:

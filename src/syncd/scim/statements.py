@@ -102,7 +102,8 @@ def difference(
 ) -> Difference:
     """Between two documents. `active` counts as stated whenever an operation names it, even if nothing changes by it:
     another source may say the same today and something else tomorrow."""
-    old, new = flatten(before, resource_type), flatten(after, resource_type)
+    same = {key for key, value in before.items() if after.get(key) == value and key != "active"}
+    old, new = (flatten({k: v for k, v in each.items() if k not in same}, resource_type) for each in (before, after))
     was, now = _values(old, resource_type), _values(new, resource_type)
     external_id = None
     if old.get("externalId") != new.get("externalId"):

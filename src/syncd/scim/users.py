@@ -22,7 +22,6 @@ from syncd.core.state import Link, User
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import passwords, render
 from syncd.scim.endpoint import Call, answer, selected
-from syncd.scim.messages import ListQuery
 from syncd.scim.patch import apply_patch
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
@@ -50,44 +49,43 @@ async def get(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     body, sent = await passwords.of_document(call, await call.body())
-    said, query = _stated(call, body), call.query()
+    said, shown = _stated(call, body), selected(call.query())
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         opened = _unopened(conn, call, said)
-        return _kept(conn, call, _write(conn, call, creation(conn, call, said, opened=opened), opened), sent)
+        edit = creation(conn, call, said, opened=opened)
+        return _kept(conn, call, _write(conn, call, edit, opened, derived=shown.derived), sent)
 
-    stored = await call.write(work, 201)
-    assert stored is not None
-    body = render.user(stored, call.context.base_url, call.types.user, selected(query))
-    return answer(body, stored, _location(call, stored), 201)
+    return await _answered(call, work, shown, 201)
 
 
 async def replace_(call: Call) -> Response:
     id = call.id
     body, sent = await passwords.of_document(call, await call.body(), id)
-    said, query = _stated(call, body), call.query()
+    said, shown = _stated(call, body), selected(call.query())
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, opened = _found(conn, call, id)
-        return _kept(conn, call, _state(conn, call, stored, opened, said), sent)
+        stored, opened = _found(conn, call, id, shown.derived)
+        return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
-    return await _answered(call, work, query)
+    return await _answered(call, work, shown, 200)
 
 
 async def patch(call: Call) -> Response:
     id = call.id
     operations, sent = await passwords.of_operations(call, call.operations(await call.body()), id)
-    query = call.query()
+    shown = selected(call.query())
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, opened = _found(conn, call, id)
+        stored, opened = _found(conn, call, id, shown.derived)
         type = call.types.user
         document = orjson.loads(render.user(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
-        return _kept(conn, call, _state(conn, call, stored, opened, difference(document, after, formed, type)), sent)
+        said = difference(document, after, formed, type)
+        return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
-    return await _answered(call, work, query)
+    return await _answered(call, work, shown, 200)
 
 
 async def delete(call: Call) -> Response:
@@ -146,10 +144,10 @@ def _kept(
     return done
 
 
-def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Opened]:
+def _found(conn: Connection, call: Call, id: str, derived: bool = False) -> tuple[Stored, Opened]:
     """The user as this connection sees her, her row locked, and what the door needs to know of her."""
     opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence)
-    stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened)
+    stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened, derived)
     if opened is None or stored is None:
         raise _no_such(id)
     call.must_match(stored)
@@ -162,13 +160,12 @@ def _user(opened: Opened, id: str) -> User:
     return found
 
 
-def _shown(conn: Connection, call: Call, user: User, document: bytes, opened: Opened) -> Stored | None:
-    derived = selected(call.query()).derived
+def _shown(conn: Connection, call: Call, user: User, document: bytes, opened: Opened, derived: bool) -> Stored | None:
     return read.as_shown(conn, call.reader, user, document, opened.modified, opened.graph, derived)
 
 
 def _state(
-    conn: Connection, call: Call, stored: Stored, opened: Opened, said: Statement | Difference
+    conn: Connection, call: Call, stored: Stored, opened: Opened, said: Statement | Difference, derived: bool
 ) -> tuple[Outcome, Stored | None]:
     own = _own(_user(opened, stored.id).links, call.actor.source)
     link = said.link(call.actor.source, stored.id, own)
@@ -176,7 +173,8 @@ def _state(
         return Outcome(), stored
     states_values = link.values != (own.values if own else {}) or link.key != (own.key if own else stored.id)
     known = own is not None and bool(own.values)  # a link without values was made by `active` alone
-    return _write(conn, call, _edit(call, stored.id, link, own, adopt=states_values and not known), opened, stored)
+    edit = _edit(call, stored.id, link, own, adopt=states_values and not known)
+    return _write(conn, call, edit, opened, stored, derived=derived)
 
 
 def _edit(call: Call, id: str, link: Link, own: Link | None, adopt: bool, **more: Any) -> UserEdit:
@@ -197,7 +195,13 @@ def _deletion(call: Call, user: User) -> UserEdit:
 
 
 def _write(
-    conn: Connection, call: Call, edit: UserEdit, opened: Opened, stored: Stored | None = None, gone: bool = False
+    conn: Connection,
+    call: Call,
+    edit: UserEdit,
+    opened: Opened,
+    stored: Stored | None = None,
+    gone: bool = False,
+    derived: bool = False,
 ) -> tuple[Outcome, Stored | None]:
     """`stored`: who is there; None: she is to be made."""
     context, now = call.context, call.context.clock()
@@ -210,19 +214,19 @@ def _write(
         return outcome, None
     document, before = outcome.documents.get(edit.id), opened.users.get(edit.id)
     if document is None or edit.id not in opened.users:  # nothing was written, or she was adopted
-        return outcome, read.get_user(conn, call.reader, edit.id, derived=selected(call.query()).derived)
+        return outcome, read.get_user(conn, call.reader, edit.id, derived=derived)
     after = outcome.users[edit.id]
     if before is None or after.version != before.version:
         opened.modified = micros(now)
     opened.graph = outcome.graph
-    return outcome, _shown(conn, call, after, document, opened)
+    return outcome, _shown(conn, call, after, document, opened, derived)
 
 
-async def _answered(call: Call, work: Any, query: ListQuery) -> Response:
-    stored = await call.write(work, 200)
+async def _answered(call: Call, work: Any, shown: Shown, status: int) -> Response:
+    stored = await call.write(work, status)
     assert stored is not None
-    body = render.user(stored, call.context.base_url, call.types.user, selected(query))
-    return answer(body, stored, _location(call, stored))
+    body = render.user(stored, call.context.base_url, call.types.user, shown)
+    return answer(body, stored, _location(call, stored), status)
 
 
 def _own(links: tuple[Link, ...], source: str) -> Link | None:

@@ -350,6 +350,8 @@ def apply(
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids)
         lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
+    if totals["graph"]:
+        conn.info[raw.MOVED] = True
     events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
     _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
     rows.write(conn)

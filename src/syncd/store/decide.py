@@ -33,7 +33,7 @@ from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
 from syncd.core.resource import fold
 from syncd.core.rules import evaluate
-from syncd.core.state import Group, User
+from syncd.core.state import Grant, Group, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
@@ -269,8 +269,10 @@ class Decision:
         losing = draft.retain | (self.retain - {kind for id, kind in self.approved if id == draft.id})
         for edit in draft.edits:
             after = edited(after, edit, self.now)
-        # A group that was refused, or went meanwhile, has no members.
-        after = replace(after, memberships=tuple(each for each in after.memberships if each.group in self.graph.names))
+        if any(each.group not in self.graph.names for each in after.memberships):
+            # A group that was refused, or went meanwhile, has no members.
+            there = tuple(each for each in after.memberships if each.group in self.graph.names)
+            after = replace(after, memberships=there)
         if draft.before is not None:
             for source in {edit.source for edit in draft.edits}:
                 after = self._kept_by_absence(before, after, source)
@@ -283,14 +285,16 @@ class Decision:
                     after = retained(before, after, source, frozenset(held))
                     draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
-        after = replace(after, values=values)
-        after = self._grants(draft, before, after, losing)
+        seen = replace(after, values=values) if self.workspace.rules else after
+        grants = self._grants(draft, before, seen, losing)
         state, next_at = status(after, self.workspace.authoritative, self.now)
-        expiring = [grant.expires_at for grant in after.grants if grant.expires_at is not None]
+        moments = [grant.expires_at for grant in grants if grant.expires_at is not None]
         after = replace(
             after,
+            values=values,
+            grants=grants,
             status=state,
-            next_status_at=min([*([next_at] if next_at else []), *expiring], default=None),
+            next_status_at=min([*([next_at] if next_at else []), *moments], default=None),
             # A deleted user is no member anywhere; her memberships stay stated, for the day she is restored.
             groups=frozenset(
                 self.graph.closure(each.group for each in after.memberships) if state != "deleted" else ()
@@ -311,7 +315,7 @@ class Decision:
                 links.append(link)
         return replace(after, links=tuple(links))
 
-    def _grants(self, draft: Draft, before: User, after: User, losing: set[str] | frozenset[str]) -> User:
+    def _grants(self, draft: Draft, before: User, after: User, losing: set[str] | frozenset[str]) -> tuple[Grant, ...]:
         ruled, draft.refusals = evaluate(
             self.workspace.rules,
             after,
@@ -334,7 +338,7 @@ class Decision:
             elif self.rules_changed:
                 grants.append(grant)
         grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
-        return replace(after, grants=tuple(sorted(grants, key=lambda each: each.id)))
+        return tuple(sorted(grants, key=lambda each: each.id))
 
     def _finish(self, verdict: Verdict, people: list[Draft]) -> None:
         verdict.subject = _subject(verdict, people)

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -24,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from syncd.errors import DatabaseUnavailable
-from syncd.store.raw import READING
+from syncd.store.raw import MOVED, READING
 from syncd.store.unavailable import unavailable
 from syncd.store.writer import Writer
 
@@ -86,6 +87,7 @@ class Database:
                 f"sqlite:///{self.path}",
                 creator=lambda: _open_sqlite(self.path, create),
                 hide_parameters=True,  # an error that is logged shows no attribute's value
+                json_serializer=_json,
             )
             _prepare_sqlite(self.engine)
         elif self.dialect == "postgresql":
@@ -93,6 +95,7 @@ class Database:
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_size=pool_size,
                 hide_parameters=True,
+                json_serializer=_json,
                 pool_pre_ping=True,  # a round trip a transaction, which a run's batches do not feel
                 connect_args=_PSYCOPG,
             )
@@ -215,6 +218,7 @@ class Database:
                 max_overflow=0,
                 pool_timeout=_CONNECT_S,
                 hide_parameters=True,
+                json_serializer=_json,
                 connect_args={"timeout": _CONNECT_S, "command_timeout": _COMMAND_S},
             )
             _prepare_postgresql(self._async.sync_engine, {"lock_timeout": _LOCK_S, "statement_timeout": _STATEMENT_S})
@@ -249,6 +253,10 @@ class Database:
         except unwrapped as exc:
             what = str(exc) or f"nothing within {_COMMAND_S} s"
             raise _logged(DatabaseUnavailable(f"database {self.display} does not answer: {what}", 10)) from exc
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _logged(trouble: DatabaseUnavailable) -> DatabaseUnavailable:
@@ -288,6 +296,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(conn: Connection) -> None:
+        conn.info.pop(MOVED, None)
         if conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return
         if "write_by" not in conn.info:
@@ -332,6 +341,10 @@ def _prepare_postgresql(engine: Engine, limits_s: Mapping[str, int]) -> None:
         cursor.execute(f"SELECT {settings}")
         cursor.close()
         connection.commit()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(conn: Connection) -> None:
+        conn.info.pop(MOVED, None)
 
 
 def _refuse_closed(connection: Any, _: Any, __: Any) -> None:

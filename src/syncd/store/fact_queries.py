@@ -95,13 +95,14 @@ def users(dialect: str) -> Select[Any]:
 
 @cache
 def opened(dialect: str) -> Select[Any]:
-    """The same with her document, when she was modified, the digest of the rules and what is held of her."""
+    """The same with document, last change, the digest of the rules, what is held of her, and how often groups changed."""
     u, h, s = t.users.c, t.held.c, t.source_states.c
     held = (h.subject_id, h.kind, h.guard, h.source, h.run_id)
     rules = select(s.digest).where(s.workspace == WORKSPACE, s.source == "rules")
     return users(dialect).add_columns(
         *(u.document, _number(u.modified_at), rules.scalar_subquery()),
         _lists(dialect, held, h.workspace == WORKSPACE, h.subject_id == u.id),
+        func.coalesce(graph_count().scalar_subquery(), 0),
     )
 
 

@@ -142,7 +142,7 @@ def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
 
 
 def _listed(lists: str | None) -> list[list[Any]]:
-    return orjson.loads(lists) if lists else []
+    return orjson.loads(lists) if lists and lists != "[]" else []
 
 
 def _instant(micros: int | None) -> datetime | None:
@@ -278,25 +278,14 @@ def write_user(
 ) -> bytes:
     """Row changes that turn `before` into `after`. `observable`: something a reader can see changed. Returns the document."""
     document, search = user_document(after, active, types)
-    row = {
-        "id": after.id,
-        "user_name": after.name,
-        "user_name_key": fold(after.name),
-        "document": document,
-        "search": search,
-        "status": after.status,
-        "next_status_at": after.next_status_at,
-        "suspended": after.suspended,
-        "locked_until": after.locked_until,
-        "invited": after.invited,
-        "deleted_at": after.deleted_at,
-        "reclaimed": list(after.reclaimed) or None,
-        "version": after.version,
-    }
+    row = {"id": after.id, "document": document, "search": search, "version": after.version}
+    columns = _user_columns(after)
     if before is None:
-        rows.insert(t.users, **row, created_at=now, modified_at=now)
-    elif observable or _user_facts(before) != _user_facts(after):
-        rows.update(t.users, **row, **({"modified_at": now} if observable else {}))
+        rows.insert(t.users, **row, **columns, created_at=now, modified_at=now)
+    else:
+        changed = _changed(_user_columns(before), columns)
+        if observable or changed:
+            rows.update(t.users, **row, **changed, **({"modified_at": now} if observable else {}))
     _write_emails(rows, after.id, before.values if before else {}, after.values)
     _write_links(rows, "user", after.id, before.links if before else (), after.links)
     _write_memberships(rows, "user", after.id, before.memberships if before else (), after.memberships)
@@ -309,11 +298,24 @@ def write_user(
     return document
 
 
-def _user_facts(user: User) -> tuple[Any, ...]:
-    return (
-        *(user.suspended, user.locked_until, user.invited, user.deleted_at, user.reclaimed),
-        *(user.next_status_at, user.status),
-    )
+def _user_columns(user: User) -> dict[str, Any]:
+    """What of a user has a column of its own beside her document."""
+    return {
+        "user_name": user.name,
+        "user_name_key": fold(user.name),
+        "status": user.status,
+        "next_status_at": user.next_status_at,
+        "suspended": user.suspended,
+        "locked_until": user.locked_until,
+        "invited": user.invited,
+        "deleted_at": user.deleted_at,
+        "reclaimed": list(user.reclaimed) or None,
+    }
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A column that is not named in an UPDATE leaves its indexes alone."""
+    return {name: value for name, value in new.items() if old[name] != value}
 
 
 EMAIL_KEY = 200  # characters
@@ -345,11 +347,11 @@ def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], aft
     for key in old.keys() - new.keys():
         rows.delete(t.links, source=key[0], resource=resource, key=key[1])
     for key, link in new.items():
-        row = link_row(resource, id, link)
         if key not in old:
-            rows.insert(t.links, **row)
+            rows.insert(t.links, **link_row(resource, id, link))
         elif old[key] != link:
-            rows.update(t.links, **row)
+            changed = _changed(link_row(resource, id, old[key]), link_row(resource, id, link))
+            rows.update(t.links, source=key[0], resource=resource, key=key[1], **changed)
 
 
 def _write_memberships(

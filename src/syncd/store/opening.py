@@ -4,18 +4,19 @@ door that judges it (store/commit.py) and by the answer. Nothing of it is believ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection
 
-from syncd.core.groups import Graph
+from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence
 from syncd.core.state import User
 from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
+from syncd.store.raw import MOVED
 
 
 @dataclass(slots=True)
@@ -40,11 +41,12 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> O
     found = raw.rows(conn, queries.opened(conn.dialect.name), bound)
     if not found:
         return None
-    *row, document, modified, rules, held = found[0]
+    *row, document, modified, rules, held, count = found[0]
     opened = Opened({id: facts.user_of(row, precedence)}, rules=rules, document=document, modified=modified)
     opened.held = orjson.loads(held) if held else ()
     groups = {each.group for user in opened.users.values() if user is not None for each in user.memberships}
-    facts.extend_graph(conn, workspace, opened.graph, groups)
+    if groups:
+        _nest(conn, workspace, groups, count, opened.graph)
     return opened
 
 
@@ -53,3 +55,43 @@ def nobody(conn: Connection, workspace: str, source: str, name: str, key: str | 
     bound = {"workspace": workspace, "source": source, "resource": "user", "name": name, "key": key or ""}
     named, linked, rules = raw.rows(conn, queries.free(), bound)[0]
     return Opened(names={name: named}, keys={(source, "user", key): linked} if key else {}, rules=rules)
+
+
+# -- the nesting of groups, as this connection has seen it before ---------------------------------------------------------
+
+_KEPT: Final = "syncd_nesting"  # in `Connection.info`
+_MOST: Final = 20_000  # groups
+Nested = tuple[GroupName, tuple[tuple[str, str], ...]]  # a group, and the groups it is in with who says so
+
+
+def _nest(conn: Connection, workspace: str, groups: Iterable[str], count: int, graph: Graph) -> None:
+    """`facts.extend_graph` for a graph that is empty, without a statement if the count of the workspace's groups still is what
+    it was when this connection read them."""
+    kept: dict[str, tuple[int, dict[str, Nested]]] = conn.info.setdefault(_KEPT, {})
+    known = kept.get(workspace)
+    if MOVED in conn.info or known is None or known[0] != count or len(known[1]) > _MOST:
+        known = (count, {})
+    todo, missing = list(groups), False
+    while todo and not missing:
+        id = todo.pop()
+        if id in graph.names:
+            continue
+        found = known[1].get(id)
+        if found is None:
+            missing = True
+            break
+        graph.names[id] = found[0]
+        for parent, origin in found[1]:
+            graph.nest(id, parent, origin)
+            todo.append(parent)
+    if not missing:
+        return
+    for part in (graph.names, graph.parents, graph.stated):
+        part.clear()
+    facts.extend_graph(conn, workspace, graph, groups)
+    if MOVED not in conn.info:
+        for id, name in graph.names.items():
+            parents = graph.parents.get(id, ())
+            stated = ((parent, origin) for parent in sorted(parents) for origin in sorted(graph.stated[id, parent]))
+            known[1][id] = (name, tuple(stated))
+        kept[workspace] = known

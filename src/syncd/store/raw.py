@@ -23,6 +23,8 @@ log = structlog.get_logger()
 Query = Select[Any] | CompoundSelect[Any]
 Change = Insert | Update | Delete
 READING: Final = "syncd_reading"  # the execution option of a connection on which nothing is written
+# In `Connection.info` while a transaction has changed groups: when it is rolled back, others are given the count that it had.
+MOVED: Final = "syncd_groups_moved"
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
 Places = tuple[tuple[str, Callable[[Any], Any] | None], ...]
 
@@ -55,19 +57,19 @@ def rows(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[S
         return conn.execute(query, dict(bound)).all()
     text, places = _compiled(query, conn.dialect)
     values = _values(places, bound)
+    if begun:
+        return _in_transaction(conn, driver, text, values)
     try:
-        if driver == "pysqlite":
-            found: Sequence[Sequence[Any]] = _driver(conn).execute(text, values).fetchall()
-            return found
-        if not begun:
-            found = await_only(_driver(conn).fetch(text, *values))
-            return found
+        if driver == "asyncpg":
+            found: Sequence[Sequence[Any]] = await_only(_driver(conn).fetch(text, *values))
+        else:
+            found = _driver(conn).execute(text, values).fetchall()
+        return found
     except OSError:  # no answer within the time there is: asking again would take as long
         raise
     except Exception as exc:  # of any kind a driver has: SQLAlchemy asks once more, so that it is raised as ever
         log.debug("raw_statement_failed", why=type(exc).__name__)
         return conn.execute(query, dict(bound)).all()
-    return _in_transaction(conn, text, values)
 
 
 def one(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Any:
@@ -79,32 +81,33 @@ def one(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Any:
 def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any]]) -> None:
     """A statement that writes, once for each of `bound`, within a transaction."""
     text, places = _compiled(statement, conn.dialect)
-    if conn.dialect.driver not in ("pysqlite", "asyncpg"):
+    driver = conn.dialect.driver
+    if driver not in ("pysqlite", "asyncpg"):
         names = [name for name, _ in places]
         conn.exec_driver_sql(text, [dict(zip(names, _values(places, each), strict=True)) for each in bound])
     elif len(bound) == 1:
-        _in_transaction(conn, text, _values(places, bound[0]))
+        _in_transaction(conn, driver, text, _values(places, bound[0]))
     else:
-        _in_transaction(conn, text, [_values(places, each) for each in bound], many=True)
+        _in_transaction(conn, driver, text, [_values(places, each) for each in bound], many=True)
 
 
 def _values(places: Places, bound: Mapping[str, Any]) -> list[Any]:
     return [bound[name] if made is None else made(bound[name]) for name, made in places]
 
 
-def _in_transaction(conn: Connection, text: str, values: list[Any], many: bool = False) -> list[Any]:
-    """By the driver's common interface, which knows of the transaction. Raises what SQLAlchemy raises: the statement must
-    not run again, since some of it may be done."""
+def _in_transaction(conn: Connection, driver: str, text: str, values: list[Any], many: bool = False) -> Sequence[Any]:
+    """Raises what SQLAlchemy raises: the statement must not run again, since some of it may be done."""
     assert conn.in_transaction()
-    cursor = conn.connection.cursor()
     try:
-        if many:
-            cursor.executemany(text, values)
-        else:
-            cursor.execute(text, values)
-        return list(cursor.fetchall()) if cursor.description else []
+        if driver == "pysqlite":
+            sqlite = _driver(conn)
+            found: Sequence[Any] = (sqlite.executemany if many else sqlite.execute)(text, values).fetchall()
+            return found
+        cursor = conn.connection.cursor()  # which knows whether the transaction has begun at the server
+        (cursor.executemany if many else cursor.execute)(text, values)
+        return cursor.fetchall() if cursor.description else []
     except conn.dialect.loaded_dbapi.Error as exc:
-        gone = conn.dialect.is_disconnect(exc, conn.connection.dbapi_connection, cursor)
+        gone = conn.dialect.is_disconnect(exc, conn.connection.dbapi_connection, None)
         if gone or type(exc).__name__ == _STALE_PLAN:
             conn.invalidate(exc)
         raise DBAPIError.instance(
@@ -116,8 +119,6 @@ def _in_transaction(conn: Connection, text: str, values: list[Any], many: bool =
             connection_invalidated=conn.invalidated,
             dialect=conn.dialect,
         ) from exc
-    finally:
-        cursor.close()
 
 
 def _driver(conn: Connection) -> Any:

@@ -99,3 +99,28 @@ def test_a_connection_that_sees_only_its_own(service: Service, source: str) -> N
     theirs = service.group("theirs", made["id"], token=other)
     shown = same_as_read(service, "PATCH", f"Users/{made['id']}", put("title", "x"))
     assert [each["value"] for each in shown.get("groups", ())] == ([theirs["id"]] if source == "okta" else [])
+
+
+def test_the_names_of_groups_are_those_of_the_moment(service: Service) -> None:
+    """What a connection to the database keeps of groups goes by a count, which is given again after a rollback."""
+    ann = service.user("ann")
+    inner, outer = service.group("a", ann["id"]), service.group("b")
+    named = 0
+
+    def shown() -> list[str]:
+        nonlocal named
+        named += 1
+        seen = same_as_read(service, "PATCH", f"Users/{ann['id']}", put("title", f"t{named}"))
+        return [each["display"] for each in seen["groups"]]
+
+    assert shown() == ["a"]
+    tried = service.ask("PATCH", f"Groups/{inner['id']}", put("displayName", "c"), headers={"X-Dry-Run": "true"})
+    assert tried.is_success
+    assert shown() == ["a"]
+    assert service.ask("PATCH", f"Groups/{inner['id']}", put("displayName", "d")).is_success
+    assert shown() == ["d"]
+    body = patch({"op": "add", "path": "members", "value": [{"value": inner["id"]}]})
+    assert service.ask("PATCH", f"Groups/{outer['id']}", body).is_success
+    assert shown() == ["d", "b"]
+    assert service.ask("DELETE", f"Groups/{inner['id']}").is_success
+    assert "groups" not in same_as_read(service, "PATCH", f"Users/{ann['id']}", put("title", "last"))
