@@ -28,7 +28,7 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import Actor
 from syncd.core.filter import parse_filter
 from syncd.core.plan import Report
-from syncd.errors import SourceUnreachable
+from syncd.errors import SourceUnreachable, UsageError
 from syncd.reconcile import render, run
 from syncd.store import activity, run_records
 from syncd.store import held as held_store
@@ -49,10 +49,22 @@ def register(cli: typer.Typer) -> None:
 
 
 def plan(
-    ctx: typer.Context, source: SourceName, only: Only = None, as_json: AsJson = False, rows: Rows = render.ROWS
+    ctx: typer.Context,
+    source: SourceName,
+    only: Only = None,
+    impact: Annotated[
+        bool,
+        typer.Option(
+            "--impact", help="With --config NEW.yaml: who would leave, lose a role or a seat by it in the end."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    rows: Rows = render.ROWS,
 ) -> None:
     """What a run would do: read, compare, judge; nothing is written. Exit 3: changes pending, 4: some would be held."""
-    _run(session(ctx), source, True, None, only, as_json, rows)
+    if impact and source == RULES:
+        raise UsageError("--impact is of a directory: `syncd plan rules` shows all that changed rules come to")
+    _run(session(ctx), source, True, None, only, as_json, rows, impact)
 
 
 def sync(
@@ -70,12 +82,19 @@ def sync(
 
 
 def _run(
-    current: Session, source: str, dry_run: bool, digest: str | None, only: str | None, as_json: bool, rows: int
+    current: Session,
+    source: str,
+    dry_run: bool,
+    digest: str | None,
+    only: str | None,
+    as_json: bool,
+    rows: int,
+    impact: bool = False,
 ) -> None:
     if only is not None:
         parse_filter(only, current.workspace.types.user)  # refused before anything is read
     try:
-        report = reconcile(current, source, dry_run, digest, only)
+        report = reconcile(current, source, dry_run, digest, only, impact)
     except SourceUnreachable as exc:
         if as_json:
             _stream(render.failed(source, dry_run, str(exc)))
@@ -88,7 +107,12 @@ def _run(
 
 
 def reconcile(
-    current: Session, source: str, dry_run: bool, digest: str | None = None, only: str | None = None
+    current: Session,
+    source: str,
+    dry_run: bool,
+    digest: str | None = None,
+    only: str | None = None,
+    impact: bool = False,
 ) -> Report:
     """One run of a directory or of the rule set, with its progress on stderr."""
     app, workspace = current.app, current.workspace
@@ -118,6 +142,7 @@ def reconcile(
             plan=digest,
             only=only,
             progress=progress,
+            impact=impact,
         )
 
 

@@ -29,6 +29,7 @@ class Plan:
     certificate: Certificate | None = None
     set_aside: tuple[SetAside, ...] = ()
     holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
+    impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
 
 
 @dataclass(slots=True)

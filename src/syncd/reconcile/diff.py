@@ -165,6 +165,14 @@ def missing_edit(source: str, id: str, link: Link, ladder: Ladder, now: datetime
     )
 
 
+def gone_in_the_end(edit: UserEdit, ladder: Ladder) -> UserEdit:
+    """The same when she has been missing long enough to be deactivated, or for the last rung there is before."""
+    rungs = [stage for stage, _ in ladder.rungs]
+    last = "deactivated" if "deactivated" in rungs else (rungs or ["missing"])[-1]
+    assert edit.link is not None
+    return replace(edit, link=replace(edit.link, stage=max(edit.link.stage or "missing", last, key=STAGES.index)))
+
+
 def group_gone(link: Link, ladder: Ladder, now: datetime) -> tuple[Link, bool]:
     """A missing group's link after this read, and whether the group goes: when a missing user would be suspended."""
     climbed = climb(link, ladder, now)

@@ -52,6 +52,7 @@ class Reader:
     ids: Ids
     progress: Progress
     notes: list[str]  # what people should know of this read
+    impact: bool = False  # show what this would come to in the end
     seen: diff.Seen = field(default_factory=diff.Seen)
     set_aside: list[SetAside] = field(default_factory=list)
     present: set[str] = field(default_factory=set)  # keys of user entries that were read or set aside
@@ -74,7 +75,7 @@ class Reader:
         group_entries: Spool[Entry] = Spool()
         group_ids: dict[str, str] = {}
         certificate = self._read(users, groups, changed, group_entries, group_ids)
-        holds = _what_changed(self.workspace, name, state, certificate)
+        holds = None if self.impact else _what_changed(self.workspace, name, state, certificate)
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
         return Plan(
@@ -83,6 +84,7 @@ class Reader:
             certificate,
             tuple(self.set_aside),
             holds,
+            self.impact,
         )
 
     def _read(
@@ -236,6 +238,9 @@ class Reader:
             yield from ready(UserEdit(id, name, why=f"members changed in {name}"))
         for edit in late:
             yield from ready(edit)
+        if self.impact:
+            for id in sorted({each.id for each in users.values()} - named):
+                yield from ready(UserEdit(id, name, why="the configuration would change"))
 
     def _map(
         self, changed: Iterable[tuple[Entry, str, str, bool]], server: Server
@@ -291,7 +296,8 @@ class Reader:
         ladder = self.workspace.source(self.source.name).ladder
         asked = linked.awaiting_approval(conn, self.workspace.name, self.source.name)[0]
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "user", gone):
-            yield diff.missing_edit(self.source.name, id, link, ladder, self.now, self.asks or id in asked)
+            edit = diff.missing_edit(self.source.name, id, link, ladder, self.now, self.asks or id in asked)
+            yield diff.gone_in_the_end(edit, ladder) if self.impact else edit
 
     def _missing_groups(
         self, conn: Any, groups: Mapping[str, diff.Linked], peopled: Set[str], certificate: Certificate
@@ -309,7 +315,7 @@ class Reader:
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
             climbed, goes = diff.group_gone(link, ladder, self.now)
             since = climbed.missing_since or self.now
-            if goes or id in asked or (self.asks and id in peopled):
+            if goes or self.impact or id in asked or (self.asks and id in peopled):
                 doomed[id] = f"group not in {self.source.name} since {since:%Y-%m-%d}"
             else:
                 fading.append(GroupEdit(id, self.source.name, link=climbed))

@@ -17,6 +17,7 @@ import structlog
 
 from syncd.core.actor import Actor
 from syncd.core.change import ChangeGroup, UserEdit
+from syncd.core.guards import VERBS, Limit
 from syncd.core.plan import Plan, Report, fingerprint
 from syncd.core.snapshot import Certificate, SetAside, Source
 from syncd.core.state import Link
@@ -56,23 +57,39 @@ def reconcile(
     only: str | None = None,
     progress: Progress | None = None,
     scheduled_at: datetime | None = None,
+    impact: bool = False,
 ) -> Report:
     """Bring what `source` states into the store, or say what that would do.
 
     `plan`: the digest of an earlier plan; the run is refused if it would take away what that plan did not show.
     `only`: a SCIM filter over users. `scheduled_at`: the time of the schedule it runs for; each has one run, whoever comes
     first. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
+    `impact`: what a configuration that is not saved yet would come to in the end (dry run only): limits hold nothing back,
+    whoever is missing has left, and everybody of the source is derived anew.
     Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
     """
 
+    if impact:
+        assert dry_run
+        workspace = _unlimited(workspace, source.name)
+
     def make(run: _Run) -> Plan:
-        reader = Reader(database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
+        reader = Reader(
+            database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes, impact=impact
+        )
         return reader.plan()
 
     run = _Run(
         database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet(), scheduled_at
     )
     return run.go(make)
+
+
+def _unlimited(workspace: Workspace, source: str) -> Workspace:
+    policy = workspace.source(source)
+    every = Limit(share=1.0, floor=10**9, number=10**9)
+    limits = replace(policy.limits, by_kind=dict.fromkeys(VERBS, every))
+    return replace(workspace, sources={**workspace.sources, source: replace(policy, limits=limits)})
 
 
 def rederive(

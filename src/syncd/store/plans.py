@@ -158,7 +158,7 @@ def _pass(
         retain=retain,
         graph=graph,
         defer=defer,
-        rules_changed=plan.source != RULES and rules_differ(conn, workspace),
+        rules_changed=plan.source != RULES and not plan.impact and rules_differ(conn, workspace),
         run_id=run_id,
     )
     decided.seats_before = pool_use(conn, workspace)
