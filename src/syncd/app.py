@@ -296,6 +296,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         sign_ins=SignInPolicy(part.sign_ins.lock_after, part.sign_ins.lock_for, part.sign_ins.count_for),
         purge_after=loaded.retention.purge_after,
         mails=loaded.mail is not None,
+        invited_for=part.invitations.expire_after,
         webhooks=tuple(part.webhooks),
         warn_before=part.offboarding.warn_before,
         types=types,

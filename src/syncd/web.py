@@ -27,7 +27,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syncd import oauth, status
+from syncd import invitation, oauth, status
 from syncd.api.operation import PREFIX as API
 from syncd.api.problem import refusal, unexpected
 from syncd.api.routes import api_routes
@@ -52,7 +52,7 @@ from syncd.store.standing import Standing
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
-OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH})
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
 
@@ -94,6 +94,7 @@ def create_web(
             *scim,
             *api_routes(api),
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
+            Route(invitation.PATH, invitation.InvitationPage(context, issuer).answer, methods=["GET", "POST"]),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
             Route("/metrics", own.metrics_),

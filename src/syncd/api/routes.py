@@ -13,6 +13,7 @@ from syncd.api import (
     deliveries,
     grants,
     groups,
+    invitations,
     lifecycle,
     me,
     offboarding,
@@ -48,6 +49,7 @@ _TABLE = (
     *runs.OPERATIONS,
     *activity.OPERATIONS,
     *offboarding.OPERATIONS,
+    *invitations.OPERATIONS,
 )
 OPERATIONS: tuple[Operation, ...] = (*_TABLE, openapi.describing(_TABLE))
 

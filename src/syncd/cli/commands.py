@@ -27,6 +27,7 @@ COMMANDS = MappingProxyType(
         "role": ("access", "Roles: what they permit, who has them; grant and revoke"),
         "token": ("tokens", "Tokens: create, list, show, rotate, revoke"),
         "deliveries": ("deliveries", "What the application has not acknowledged yet"),
+        "invitation": ("invitations", "People asked in by mail: create, resend, correct, cancel"),
         "mail": ("mail", "Letters that wait, were sent or refused; test the mail server"),
         "db": ("database", "The database: migrations, state, a copy"),
     }

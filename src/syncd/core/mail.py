@@ -15,6 +15,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "leaving": _ALL | _LEAVING,
     "staying": _ALL | {"name", "user_name", "date"},
     "handover": _ALL | _LEAVING,
+    "invitation": _ALL | {"link", "expires", "inviter"},
     "test": _ALL,
 }
 # RFC 5321 section 4.5.3.1; no comments, no quotes, no spaces: what people have.

@@ -58,6 +58,7 @@ class Workspace:
     sign_ins: SignInPolicy = field(default_factory=SignInPolicy)
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     warn_before: tuple[timedelta, ...] = (timedelta(days=14), timedelta(days=1))  # of an end date, each once
+    invited_for: timedelta = timedelta(days=7)  # how long the link of an invitation counts
     mails: bool = False  # whether letters can be sent
     webhooks: tuple[str, ...] = ()  # names of who is told what was revoked, and must acknowledge it
     types: Types = field(default=STANDARD, compare=False)

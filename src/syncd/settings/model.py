@@ -17,7 +17,7 @@ from syncd.core.secret import Secret
 from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
-from syncd.settings.outgoing import Deliver, Mail, Offboarding, Webhook
+from syncd.settings.outgoing import Deliver, Invitations, Mail, Offboarding, Webhook
 from syncd.settings.values import (
     DN,
     AccountAttribute,
@@ -532,6 +532,8 @@ class Workspace(Block):
     """Who is told at once when somebody loses access, by name, and has to acknowledge it."""
     offboarding: Offboarding = Offboarding.model_construct()
     """Who leaves by a date."""
+    invitations: Invitations = Invitations.model_construct()
+    """People who are asked in by mail."""
 
 
 class File(Workspace):

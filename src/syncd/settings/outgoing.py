@@ -91,6 +91,11 @@ class Mail(Block):
         return self.port or {"starttls": 587, "tls": 465, "none": 25}[self.tls]
 
 
+class Invitations(Block):
+    expire_after: Duration = timedelta(days=7)
+    """How long the link of an invitation counts; sending it again begins anew."""
+
+
 class Offboarding(Block):
     warn_before: tuple[Duration, ...] = (timedelta(days=14), timedelta(days=1))
     """How long before somebody's access ends her manager is told, each once."""

@@ -181,7 +181,29 @@ def _test(conn: Connection, workspace: Workspace, row: Any, sending: Sending, no
     return Envelope(row.id, "test", row.said["address"], "", now, {"application": sending.application})
 
 
-_COMPOSE: dict[str, Compose] = {"leaving": _leaving, "staying": _leaving, "handover": _leaving, "test": _test}
+def _invitation(conn: Connection, workspace: Workspace, row: Any, sending: Sending, now: datetime) -> Envelope | str:
+    """Its link is made here and nowhere kept: who reads the database cannot come in."""
+    from syncd.store import invitations  # noqa: PLC0415 - it ends letters, and so needs this module
+
+    made = invitations.link(conn, workspace.name, row.said["invitation"], row.id, now)
+    if made is None:
+        return "the invitation has ended, or was sent anew"
+    token, invitation = made
+    expires = invitation.expires_at.astimezone(sending.timezone)
+    values = {
+        "application": sending.application,
+        "recipient": invitation.address,
+        "inviter": invitation.invited_by,
+        "link": f"{sending.base_url}/invitation?token={token}",
+        "expires": f"{expires:%Y-%m-%d %H:%M %Z}",
+    }
+    return Envelope(row.id, "invitation", invitation.address, "", now, values)
+
+
+_COMPOSE: dict[str, Compose] = {
+    **{"leaving": _leaving, "staying": _leaving, "handover": _leaving},
+    **{"invitation": _invitation, "test": _test},
+}
 
 
 # -- people ------------------------------------------------------------------------------------------------------------------

@@ -504,6 +504,25 @@ outbox = Table(
     Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
 )
 
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("hashes", JsonText, nullable=False),  # SHA-256 of each link that counts
+    Column("mail_id", Text),  # the last letter
+    Column("invited_by", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("sent_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("ended_at", Instant),  # NULL: pending, or expired
+    Column("ended_as", Text),  # accepted | cancelled
+    PrimaryKeyConstraint("workspace", "id"),
+    Index("invitations_user", "workspace", "user_id"),
+)
+
 mails = Table(
     "mails",
     metadata,

@@ -1,5 +1,5 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding. Offboarding by date. Mail.
+is outstanding. Offboarding by date. Mail, invitations.
 
 Revision ID: 0003
 """
@@ -116,12 +116,33 @@ def _seals() -> None:
     op.create_index("activity_seals_range", "activity_seals", ["workspace", "last_id"])
 
 
+def _invitations() -> None:
+    op.create_table(
+        "invitations",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("hashes", types.JsonText(), nullable=False),
+        sa.Column("mail_id", sa.Text(), nullable=True),
+        sa.Column("invited_by", sa.Text(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.Column("sent_at", types.Instant(), nullable=False),
+        sa.Column("expires_at", types.Instant(), nullable=False),
+        sa.Column("ended_at", types.Instant(), nullable=True),
+        sa.Column("ended_as", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "id"),
+    )
+    op.create_index("invitations_user", "invitations", ["workspace", "user_id"])
+
+
 def upgrade() -> None:
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _seals()
     _webhooks()
     _offboarding()
     _mails()
+    _invitations()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),

@@ -1,0 +1,249 @@
+"""Invitations: from the API by a real mail to the form in the browser, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from post_office import PostOffice, post_office
+from receiver import wait_for
+from syncd.core.state import Link
+from syncd.deliver import letters
+from syncd.deliver.postman import Postman, Server
+from syncd.store import invitations, mails, purge
+from syncd.store import tables as t
+from syncd.store.mails import Sending
+from web_service import BASE, Service
+
+GOOD = {
+    "password": "corrugated iron roof",
+    "again": "corrugated iron roof",
+    "country": "de",
+    "timezone": "Europe/Berlin",
+}
+
+
+@dataclass
+class Desk:
+    service: Service
+    office: PostOffice
+
+    def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        return self.service.ask(method, f"/api/v1{path}", body, **more)
+
+    def invite(self, email: str = "ann@example.org", **more: Any) -> dict[str, Any]:
+        answer = self.ask("POST", "/invitations", {"email": email, **more})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def deliver(self, state: str = "sent") -> None:
+        """The mail that waits is handed in."""
+        service = self.service
+        postman = Postman(
+            service.database,
+            service.workspaces,
+            Server("127.0.0.1", self.office.port, "none", "syncd@example.org", timeout_s=5),
+            letters.read(None),
+            Sending("Example CRM", BASE, UTC),
+            lambda: service.now,
+            poll_s=0.02,
+        )
+        postman.start()
+
+        def all_ended() -> bool:
+            with service.database.reading() as conn:
+                return not mails.listed(conn, "default")
+
+        wait_for(all_ended)
+        postman.stop()
+        with service.database.reading() as conn:
+            assert mails.listed(conn, "default", None)[-1].state == state
+
+    def token(self) -> str:
+        found = re.search(r"/invitation\?token=(\S+)", self.office.text())
+        assert found is not None, self.office.text()
+        return found[1]
+
+    def open(self, token: str) -> httpx.Response:
+        return self.service.ask("GET", f"/invitation?{urlencode({'token': token})}", token=None)
+
+    def send(self, token: str, origin: str | None = BASE, **fields: str) -> httpx.Response:
+        headers = {"Content-Type": "application/x-www-form-urlencoded", **({"Origin": origin} if origin else {})}
+        content = urlencode({"token": token, **GOOD, **fields}).encode()
+        return self.service.ask("POST", "/invitation", content=content, headers=headers, token=None)
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[Desk]:
+    for name in ("default", "other"):
+        service.workspaces[name] = replace(service.workspaces[name], mails=True)
+    service.web = service.application()
+    with post_office() as office:
+        yield Desk(service, office)
+
+
+def test_from_the_invitation_to_the_first_sign_in(desk: Desk) -> None:
+    group = desk.service.group("crew")["id"]
+    made = desk.invite(roles=["member"], seats=["internal"], groups=[group], displayName="Ann Lee")
+    assert (made["state"], made["mail"], made["address"]) == ("pending", "waiting", "ann@example.org")
+    user = desk.ask("GET", f"/users/{made['user_id']}").json()
+    assert (user["status"], user["userName"]) == ("pending", "ann@example.org")
+    access = desk.service.access(made["user_id"])
+    assert [each["value"] for each in access["seats"]] == ["internal"] and [
+        each["value"] for each in access["groups"]
+    ] == [group]
+    desk.deliver()
+    told = desk.office.taken[0]
+    assert (told["To"], told["Subject"]) == ("ann@example.org", "You are invited to Example CRM")
+    token = desk.token()
+    with desk.service.database.reading() as conn:
+        stored = repr(conn.execute(t.invitations.select()).all()) + repr(conn.execute(t.mails.select()).all())
+    assert token.rpartition(".")[2] not in stored, "of the link only a hash is kept"
+    for _ in range(2):  # looking changes nothing
+        page = desk.open(token)
+        assert page.status_code == 200 and "ann@example.org" in page.text and "Europe/Berlin" in page.text
+    assert (
+        "default-src 'none'" in page.headers["content-security-policy"] and page.headers["cache-control"] == "no-store"
+    )
+    assert "<script" not in page.text
+    done = desk.send(token)
+    assert done.status_code == 200 and "Your password is set" in done.text
+    user = desk.ask("GET", f"/users/{made['user_id']}").json()
+    assert (user["status"], user["timezone"], user["addresses"]) == (
+        *("active", "Europe/Berlin", [{"type": "work", "country": "DE"}]),
+    )
+    tried = {"userName": "ann@example.org", "password": GOOD["password"]}
+    answer = desk.ask("POST", "/verify-password", tried)
+    assert answer.status_code == 200 and answer.json()["may_sign_in"] is True, answer.text
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["state"] == "accepted"
+    assert desk.open(token).status_code == desk.send(token).status_code == 404, "once"
+
+
+def test_what_the_form_refuses(desk: Desk) -> None:
+    desk.invite()
+    desk.deliver()
+    token = desk.token()
+    for fields, says in (
+        ({"password": "short", "again": "short"}, "The password:"),
+        ({"again": "another one entirely"}, "The two passwords differ"),
+        ({"country": "Germany"}, "two letters"),
+        ({"timezone": "Mars/Olympus"}, "time zone of the list"),
+        ({"password": "ann@example.org1", "again": "ann@example.org1"}, "The password:"),
+    ):
+        answer = desk.send(token, **fields)
+        assert answer.status_code == 422 and says in answer.text, answer.text
+        assert fields.get("password", "iron roof") not in answer.text
+    assert desk.send(token, origin="https://evil.example").status_code == 403
+    other = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
+    content = urlencode({"token": token, **GOOD}).encode()
+    assert desk.service.ask("POST", "/invitation", content=content, headers=other, token=None).status_code == 403
+    for wrong in (b"x" * 20_000, b"\xff\x00=&&&"):
+        sent = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = desk.service.ask("POST", "/invitation", content=wrong, headers=sent, token=None)
+        assert answer.status_code in (403, 404)
+    assert desk.service.ask("POST", "/invitation", {}, token=None).status_code == 403
+    for odd in ("nothing", ".", "a\0b.c", f"{token}0", token.partition(".")[0] + ".", "x" * 5000, "ä.ö"):
+        assert desk.open(odd).status_code == 404, odd
+    escaped = desk.send(token, country='"><b>')
+    assert "<b>" not in escaped.text
+    assert desk.send(token).status_code == 200, "none of that used it up"
+
+
+def test_resent_corrected_and_withdrawn(desk: Desk) -> None:
+    made = desk.invite()
+    desk.deliver()
+    first = desk.token()
+    assert desk.ask("POST", f"/invitations/{made['id']}/resend").json()["mail"] == "waiting"
+    assert desk.open(first).status_code == 404, "the link before has ended"
+    desk.deliver()
+    second = desk.token()
+    assert second != first and desk.open(second).status_code == 200
+    corrected = desk.ask("PATCH", f"/invitations/{made['id']}", {"email": "anna@example.org"})
+    assert corrected.json()["address"] == "anna@example.org", corrected.text
+    assert desk.open(second).status_code == 404
+    user = desk.ask("GET", f"/users/{made['user_id']}").json()
+    assert (user["userName"], user["emails"][0]["value"]) == ("anna@example.org", "anna@example.org")
+    desk.deliver()
+    assert desk.office.taken[-1]["To"] == "anna@example.org"
+    third = desk.token()
+    assert desk.ask("POST", f"/invitations/{made['id']}/cancel").json()["state"] == "cancelled"
+    assert desk.open(third).status_code == 404
+    assert desk.ask("GET", f"/users/{made['user_id']}").json()["status"] == "deleted"
+    for path in ("resend", "cancel"):
+        assert desk.ask("POST", f"/invitations/{made['id']}/{path}").status_code == 409
+    again = desk.invite("anna@example.org")
+    assert again["id"] != made["id"]
+    states = [each["state"] for each in desk.ask("GET", "/invitations").json()["items"]]
+    assert states == ["cancelled", "pending"]
+    assert len(desk.ask("GET", "/invitations", state="pending").json()["items"]) == 1
+
+
+def test_it_expires_and_may_be_sent_again(desk: Desk) -> None:
+    made = desk.invite()
+    desk.deliver()
+    token = desk.token()
+    desk.service.later(days=8)
+    assert desk.open(token).status_code == desk.send(token).status_code == 404
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["state"] == "expired"
+    assert desk.ask("GET", "/invitations", state="expired").json()["items"][0]["id"] == made["id"]
+    assert desk.ask("POST", f"/invitations/{made['id']}/resend").json()["state"] == "pending"
+    desk.deliver()
+    assert desk.send(desk.token()).status_code == 200
+
+
+def test_a_refused_address_is_shown(desk: Desk) -> None:
+    desk.office.refuse = lambda address: "550 no such user" if address.startswith("ann@") else None
+    made = desk.invite()
+    desk.deliver("refused")
+    shown = desk.ask("GET", f"/invitations/{made['id']}").json()
+    assert (shown["state"], shown["mail"], shown["mail_error"]) == ("pending", "refused", "550 no such user")
+    desk.ask("PATCH", f"/invitations/{made['id']}", {"email": "anna@example.org"})
+    desk.deliver()
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["mail"] == "sent"
+
+
+def test_who_cannot_be_invited(desk: Desk) -> None:
+    desk.service.made_by("corp", "bob", emails=[{"value": "bob@example.org"}])
+    for email, status in (("bob@example.org", 409), ("no address", 400), ("a@b\n", 400)):
+        assert desk.ask("POST", "/invitations", {"email": email}).status_code == status, email
+    assert desk.ask("POST", "/invitations", {"email": "c@d.example", "roles": ["king"]}).status_code == 400
+    reads = desk.service.make_token(allow=["users:read"])
+    assert desk.ask("POST", "/invitations", {"email": "c@d.example"}, token=reads).status_code == 403
+    desk.service.workspaces["default"] = replace(desk.service.workspaces["default"], mails=False)
+    desk.service.web = desk.service.application()
+    refused = desk.ask("POST", "/invitations", {"email": "c@d.example"})
+    assert refused.status_code == 409 and "no mail server" in refused.json()["detail"]
+
+
+def test_whoever_is_not_pending_any_more_cannot_come_in(desk: Desk) -> None:
+    made = desk.invite()
+    desk.deliver()
+    token = desk.token()
+    desk.ask("POST", f"/users/{made['user_id']}/suspend")
+    assert desk.open(token).status_code == 404
+    desk.ask("POST", f"/users/{made['user_id']}/unsuspend")
+    assert desk.open(token).status_code == 200
+    opened = None
+    with desk.service.database.reading() as conn:
+        opened = invitations.open(conn, desk.service.workspaces, token, desk.service.now)
+    assert "secret" not in repr(opened) and isinstance(opened.user.link("local"), Link)
+
+
+def test_nothing_is_left_of_who_is_purged(desk: Desk) -> None:
+    desk.service.now -= timedelta(days=90)  # a purge waits for the database's clock too
+    made = desk.invite()
+    desk.ask("POST", f"/invitations/{made['id']}/cancel")
+    desk.service.later(days=20)
+    space = desk.service.workspaces["default"]
+    with desk.service.database.writing() as conn:
+        purge.strip(conn, space, [made["user_id"]], desk.service.now, 500)
+    with desk.service.database.writing() as conn:
+        assert purge.purge(conn, space, [made["user_id"]], desk.service.now, desk.service.ids) == 1
+        assert conn.execute(t.invitations.select()).all() == [] and conn.execute(t.mails.select()).all() == []
