@@ -6,7 +6,8 @@
 export PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-JOBS ?= 2
+# One more than two processors: some tests wait for processes, restarts and schedules, and others work meanwhile.
+JOBS ?= 3
 # Some hundred processes are started by the tests. Each would compile every module anew where this is set, as in many images.
 unexport PYTHONDONTWRITEBYTECODE
 
