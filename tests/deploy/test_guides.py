@@ -1,4 +1,4 @@
-"""docs/okta.md and docs/entra.md lead to a provisioned user: each is played as it stands, with what the provider sends."""
+"""Each guide is played as it stands: docs/okta.md and docs/entra.md with what the provider sends, others by commands alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from deploy.files import ROOT
 from deploy.guide import Guide
 from deploy.providers import Entra, Okta, Provider
 
-GUIDES: dict[str, type[Provider]] = {"okta.md": Okta, "entra.md": Entra}
+# Those of people alone have no provider.
+GUIDES: dict[str, type[Provider]] = {"okta.md": Okta, "entra.md": Entra, "seats.md": Provider, "roles.md": Provider}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
@@ -65,13 +66,17 @@ def as_table(rows: Sequence[Row], totals: Mapping[tuple[str, str], Decimal], idl
     return shown
 
 
+def _day(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%d}"
+
+
 def _cells(each: Row) -> tuple[str, ...]:
     unlimited = each["kind"] != "removed" and each["limit"] is None
     counted = (each["used"], "unlimited" if unlimited else each["limit"], each["free"], each["over"] or None)
     priced = each["price"] is not None
     return (
         *(each["pool"], each["kind"]),
-        *map(cell, (*counted, each["waiting"] or None, each["waiting_since"], each["idle"])),
+        *map(cell, (*counted, each["waiting"] or None, _day(each["waiting_since"]), each["idle"])),
         f"{money(Decimal(each['price']))} {each['currency']}/{each['per']}" if priced else "",
         f"{money(Decimal(each['cost']))} {each['currency']}/{each['per']}" if priced else "",
     )
