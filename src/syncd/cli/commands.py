@@ -25,6 +25,7 @@ COMMANDS = MappingProxyType(
         "group": ("access", "Groups and their members"),
         "seat": ("access", "Seats: used, limit, waiting; assign and release"),
         "role": ("access", "Roles: what they permit, who has them; grant and revoke"),
+        "review": ("review", "Who has what, unused for how long; decided in a file"),
         "token": ("tokens", "Tokens: create, list, show, rotate, revoke"),
         "deliveries": ("deliveries", "What the application has not acknowledged yet"),
         "invitation": ("invitations", "People asked in by mail: create, resend, correct, cancel"),
