@@ -65,6 +65,8 @@ class GroupEdit:
 
 
 _ROLE_GRANTS = frozenset({"role", "permission", "scope"})  # what a loss of kind "role" covers
+# What a group itself shows: which groups it is in is shown by those.
+GROUP_SHOWS = frozenset({"group_create", "group_update", "group_delete"})
 STATUS_LOSSES = frozenset({"suspend", "deactivate", "delete"})
 Edit = UserEdit | GroupEdit
 ChangeGroup = tuple[Edit, ...]
@@ -395,12 +397,12 @@ def group_between(
     if before is None:
         out.append(Change("group_create", subject, None, dict(after.values), why, after.id))
         before = Group(after.id, after.source, values=after.values)
-    elif before.values != after.values:
-        paths = sorted(
-            path for path in {*before.values, *after.values} if before.values.get(path) != after.values.get(path)
-        )
-        old, new = ({path: each.values.get(path) for path in paths} for each in (before, after))
-        out.append(Change("group_update", subject, old, new, why, after.id))
+    else:
+        was_shown, is_shown = _of_group(before), _of_group(after)
+        paths = sorted(path for path in {*was_shown, *is_shown} if was_shown.get(path) != is_shown.get(path))
+        if paths:
+            old, new = ({path: each.get(path) for path in paths} for each in (was_shown, is_shown))
+            out.append(Change("group_update", subject, old, new, why, after.id))
     was = {(each.group, each.origin) for each in before.memberships}
     now_in = {(each.group, each.origin) for each in after.memberships}
     out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was)]
@@ -410,3 +412,9 @@ def group_between(
         for group, _ in sorted(was - now_in)
     ]
     return tuple(out)
+
+
+def _of_group(group: Group) -> dict[str, Any]:
+    """Its values, and what its source calls it beside the id that stands where it said nothing."""
+    key = group.link.key if group.link is not None else group.id
+    return {**group.values, **({} if key == group.id else {"externalId": key})}

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from syncd.core import chain, guards
 from syncd.core.actor import ADMIN_SOURCE, Actor
-from syncd.core.change import Change, Edit, GroupEdit
+from syncd.core.change import GROUP_SHOWS, Change, Edit, GroupEdit
 from syncd.core.groups import Graph
 from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
@@ -329,13 +329,16 @@ def apply(
     documents: dict[str, bytes] = {}
     for verdict in verdicts:
         observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
+        groups_seen = {change.subject_id for change in verdict.changes if change.kind in GROUP_SHOWS}
         totals["graph"] += bool(verdict.groups)  # whoever holds the graph of groups reads it again
         for old, new in verdict.groups:
             known = new or old
             assert known is not None
-            versioned.add(known.id)
             bumped |= _parents(old) ^ _parents(new)
-            facts.write_group(rows, workspace.types, old, new, now, known.id in observable or old is None)
+            seen = known.id in groups_seen or old is None
+            if seen:
+                versioned.add(known.id)
+            facts.write_group(rows, workspace.types, old, new, now, seen)
             totals["group"] += (new is not None) - (old is not None)
         for before, after in verdict.users:
             active = may_sign_in(after, workspace.authoritative, now)

@@ -15,6 +15,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, select
 
 from syncd.core.change import (
+    GROUP_SHOWS,
     STATUS_LOSSES,
     Change,
     ChangeGroup,
@@ -159,7 +160,8 @@ class Decision:
             verdict.error = conflict
             return set()
         changes = group_between(before, after, self._name_of, edit.why)
-        after = replace(after, version=start.version + 1 if changes else start.version)
+        seen = any(change.kind in GROUP_SHOWS for change in changes)
+        after = replace(after, version=start.version + 1 if seen else start.version)
         verdict.groups.append((before, after))
         current[edit.id] = after
         old_name, old_parents = self.graph.names.get(edit.id), self.graph.parents.get(edit.id, set())
@@ -203,7 +205,6 @@ class Decision:
         for id, group in facts.load_groups(self.conn, self.workspace.name, inside, self.lock).items():
             start = current.get(id, group)
             after = group_edited(start, GroupEdit(id, edit.source, leave_all=(edit.id,)), self.now)
-            after = replace(after, version=start.version + 1)
             current[id] = after
             verdict.groups.append((group, after))
             self._place(id, self.graph.names.get(id), after)

@@ -323,29 +323,36 @@ def narrowed(filter: Filter, reader: Reader, resource: str, id: ColumnElement[st
     if pins(filter, frozenset({"id", "userName"})):
         return ()
     found = _matching_ids(filter.bound, reader, resource)
-    return () if found is None else (id.in_(found),)
+    # One union, however the conditions are bracketed: SQLite has no union within a union.
+    return () if not found else (id.in_(found[0].union(*found[1:]) if len(found) > 1 else found[0]),)
 
 
-def _matching_ids(bound: Bound, reader: Reader, resource: str) -> Any | None:
-    """A query for the ids of all that can match, read from an index; None if only looking at everything would tell."""
+def _matching_ids(bound: Bound, reader: Reader, resource: str) -> list[Select[Any]]:
+    """Queries whose ids together are all that can match, read from an index; [] if only looking at everything would tell."""
     match bound:
         case And():
-            found = (_matching_ids(term, reader, resource) for term in bound.terms)
-            return next((each for each in found if each is not None), None)
-        case Or() if bound.terms:
+            return next(filter(None, (_matching_ids(term, reader, resource) for term in bound.terms)), [])
+        case Or():
             parts = [_matching_ids(term, reader, resource) for term in bound.terms]
-            return None if any(part is None for part in parts) else parts[0].union(*parts[1:])  # type: ignore[union-attr]
+            return [query for part in parts for query in part] if all(parts) else []
         case Element():
             return _matching_ids(bound.term, reader, resource)
         case Condition(op=Op.EQ) if isinstance(bound.value, str):
-            return _ids_by(bound.attribute.path, bound.value, reader, resource)
+            found = _ids_by(bound.attribute.path, bound.value, reader, resource)
+            return [] if found is None else [found]
         case _:
-            return None
+            return []
+
+
+@cache
+def _narrowing() -> tuple[Any, ...]:
+    """Tables under names of their own, which no query around this one has: it would take them for its rows."""
+    named = (t.users, t.groups, t.links, t.memberships, t.effective_memberships)
+    return tuple(table.alias(f"narrowed_{table.name}").c for table in named)
 
 
 def _ids_by(path: str, value: str, reader: Reader, resource: str) -> Select[Any] | None:
-    u, g, k, x, w = t.users.alias().c, t.groups.alias().c, t.links.alias().c, t.emails.c, reader.workspace
-    m, e = t.memberships.alias().c, t.effective_memberships.alias().c
+    (u, g, k, m, e), x, w = _narrowing(), t.emails.c, reader.workspace
     match resource, path:
         case _, "externalId":
             return select(k.resource_id).where(

@@ -91,6 +91,24 @@ def test_a_member_who_is_renamed_shows_her_new_name(service: Service) -> None:
     assert names() == {"anna", "core"}
 
 
+def test_a_group_that_joins_another_is_not_changed_itself_and_its_new_name_at_the_client_is(service: Service) -> None:
+    inner = service.group("inner", service.user("ann")["id"], externalId="g1")
+
+    def version() -> str:
+        return str(service.ask("GET", f"Groups/{inner['id']}").headers["etag"])
+
+    outer = service.group("outer", inner["id"])
+    service.patch(f"Groups/{outer['id']}", remove(inner["id"]))
+    service.patch(f"Groups/{outer['id']}", add(inner["id"]))
+    service.ask("DELETE", f"Groups/{outer['id']}")
+    assert version() == 'W/"1"'
+    service.patch(f"Groups/{inner['id']}", {"op": "replace", "path": "externalId", "value": "g2"})
+    assert version() == 'W/"2"'
+    service.patch(f"Groups/{inner['id']}", {"op": "remove", "path": "externalId"})
+    answer = service.ask("GET", f"Groups/{inner['id']}", headers={"If-None-Match": 'W/"2"'})
+    assert (answer.status_code, answer.headers["etag"], "externalId" in answer.json()) == (200, 'W/"3"', False)
+
+
 def test_nested_groups_show_as_indirect(service: Service) -> None:
     ann = service.user("ann")
     inner = service.group("inner", ann["id"])

@@ -53,6 +53,10 @@ def test_filters_that_providers_send(service: Service, people: dict[str, dict[st
         'externalId pr and title eq "Boss"': ["Ann", "bob"],
         "not (externalId pr)": [],
         'userName eq "ann" or externalId eq "x4"': ["Ann", "eve"],
+        'userName eq "ann" or (externalId eq "x4" or emails eq "0@home.org") or (userName eq "Dan" and active pr)': [
+            *("Ann", "Dan", "eve")
+        ],
+        " or ".join(f'externalId eq "x{number}"' for number in range(1, 300)): ["bob", "cyd", "Dan", "eve"],
         f'schemas eq "{ENTERPRISE}" and title eq "boss"': ["Ann", "bob"],
     }
     assert {filter: service.names(filter) for filter in cases} == cases
