@@ -8,6 +8,7 @@ SQLAlchemy. What a driver raises is raised as SQLAlchemy raises it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -26,6 +27,7 @@ READING: Final = "syncd_reading"  # the execution option of a connection on whic
 # In `Connection.info` while a transaction has changed groups: when it is rolled back, others are given the count that it had.
 MOVED: Final = "syncd_groups_moved"
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
+_PLACE: Final = re.compile(r"\$(\d+)")  # a parameter of asyncpg; the statements have no texts in them
 Places = tuple[tuple[str, Callable[[Any], Any] | None], ...]
 
 
@@ -89,6 +91,34 @@ def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any
         _in_transaction(conn, driver, text, _values(places, bound[0]))
     else:
         _in_transaction(conn, driver, text, [_values(places, each) for each in bound], many=True)
+
+
+def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]]) -> None:
+    """Statements that write, one after the other, each once; by asyncpg all of them in one round trip.
+
+    There they are parts of one statement, which see nothing of each other: no two may be about the same row.
+    """
+    if conn.dialect.driver != "asyncpg" or len(parts) < 2:
+        for statement, bound in parts:
+            change(conn, statement, [bound])
+        return
+    compiled = [_compiled(statement, conn.dialect) for statement, _ in parts]
+    values = [
+        value for (_, places), (_, bound) in zip(compiled, parts, strict=True) for value in _values(places, bound)
+    ]
+    _in_transaction(conn, "asyncpg", _joined(tuple((text, len(places)) for text, places in compiled)), values)
+
+
+@lru_cache(1024)
+def _joined(parts: tuple[tuple[str, int], ...]) -> str:
+    """One statement of several, each with how many parameters it has; those are counted on."""
+    named: list[str] = []
+    first = 0
+    for text, n in parts:
+        counted = _PLACE.sub(lambda found, first=first: f"${int(found[1]) + first}", text)  # type: ignore[misc]
+        named.append(f"w{len(named)} AS ({counted})")
+        first += n
+    return f"WITH {', '.join(named)} SELECT 1"
 
 
 def _values(places: Places, bound: Mapping[str, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from syncd.store import raw
 
+FEW = 16  # rows that are written together: what one user comes to
 Columns = tuple[str, ...]
 Kept = dict[tuple[Table, Columns], list[dict[str, Any]]]
 
@@ -39,12 +40,34 @@ class Rows:
         self._deletes[table, tuple(key)].append(key)
 
     def write(self, conn: Connection) -> None:
+        if self._apart():
+            raw.changes(conn, [*self._statements()])
+            return
         for (table, columns), rows in self._deletes.items():
             raw.change(conn, _delete(table, columns), rows)
         for (table, columns), rows in self._updates.items():
             raw.change(conn, _update(table, columns), rows)
         for (table, columns), rows in self._inserts.items():
             raw.change(conn, _insert(table, columns), rows)
+
+    def _apart(self) -> bool:
+        """Few rows, no two of them the same."""
+        deleted, updated = ({table for table, _ in kept} for kept in (self._deletes, self._updates))
+        inserted = {table for table, _ in self._inserts}
+        kept = (self._deletes, self._updates, self._inserts)
+        return (
+            sum(len(rows) for each in kept for rows in each.values()) <= FEW
+            and sum(len(rows) for rows in self._updates.values()) == len(updated)
+            and not (deleted & (updated | inserted) or updated & inserted)
+        )
+
+    def _statements(self) -> Iterator[tuple[raw.Change, dict[str, Any]]]:
+        for (table, columns), rows in self._deletes.items():
+            yield from ((_delete(table, columns), row) for row in rows)
+        for (table, columns), rows in self._updates.items():
+            yield from ((_update(table, columns), row) for row in rows)
+        for (table, columns), rows in self._inserts.items():
+            yield from ((_insert(table, columns), row) for row in rows)
 
 
 @cache
