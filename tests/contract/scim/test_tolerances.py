@@ -27,6 +27,18 @@ def kept(database: Database, *sources: str) -> dict[str, int]:
         return {each.name: each.uses for each in tokens.tolerated(conn, "default", sources)}
 
 
+def test_data_of_an_extension_that_is_not_configured_is_counted_and_not_kept(service: Service) -> None:
+    urn = "urn:example:params:scim:schemas:extension:none:2.0:User"
+    body = {"schemas": [USER_URN, urn], "userName": "ann", urn: {"shoeSize": 42}}
+    with capture_logs() as lines:
+        made = service.ask("POST", "Users", body)
+        service.ask("PUT", f"Users/{made.json()['id']}", body)
+    taken = [line["tolerances"] for line in lines if line["event"] == "scim_answered"]
+    assert taken == [["unknown_attributes", "unknown_schemas"]] * 2
+    read = service.ask("GET", f"Users/{made.json()['id']}").json()
+    assert (read["schemas"], urn in read, read["meta"]["version"]) == ([USER_URN], False, 'W/"1"')
+
+
 def test_a_request_s_tolerances_are_logged_measured_and_kept(service: Service) -> None:
     service.web = service.application(open_status=True)
     ann = service.user("ann@example.org")["id"]
