@@ -17,5 +17,7 @@ def parses(argv: Sequence[str]) -> None:
     context = command.make_context("syncd", list(words), resilient_parsing=False)
     while hasattr(command, "resolve_command"):
         words = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
+        if not words and command.invoke_without_command:  # `syncd activity` does something itself
+            return
         _, command, rest = command.resolve_command(context, words)
         context = command.make_context(command.name, rest, parent=context, resilient_parsing=False)
