@@ -63,6 +63,7 @@ def anchor(heading: str) -> str:
 
 
 def simple(line: str) -> Iterator[list[str]]:
+    line = re.sub(r" > \S+", "", line)  # a file that a command writes is none
     line = re.sub(r"^[a-z]+=\$\((.*)\)$", r"\1", line)  # a variable from a command's output: that command
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
