@@ -302,7 +302,7 @@ def test_it_is_kept_for_a_while(service: Service) -> None:
         with service.database.writing() as conn:
             keys = old(conn, "requests", policy, service.now)
             assert len(keys) == n
-            drop(conn, "requests", keys, policy, service.now)
+            drop(conn, "requests", keys, policy, service.now, service.ids)
         work(service)
         assert event(service, txn).status_code == (404 if n else 200)
 
