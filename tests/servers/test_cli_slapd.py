@@ -72,6 +72,7 @@ class Terminal:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and what was printed; what went to stderr is in `err`."""
+        self.environment.delenv("COLUMNS", raising=False)  # tables as wide as for a pipe
         self.environment.setenv("SYNCD_TESTING", "1")
         self.environment.setenv("SYNCD_TESTING_NOW", self.now.isoformat())
         self.captured.readouterr()

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, slapd: Slapd, postgres_url: str, monkeypatch: pytest.
     for name in [each for each in os.environ if each.startswith("SYNCD_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    read = {"deadline": "10s", "schedule": {"full": "1s"}, "attributes": {"userName": "uid"}, "retries": 0}
+    read = {"deadline": "30s", "schedule": {"full": "1s"}, "attributes": {"userName": "uid"}, "retries": 0}
     (tmp_path / "right").write_text(READER_PASSWORD)
     (tmp_path / "wrong").write_text(WRONG_BIND)
     sources = {

@@ -61,7 +61,7 @@ async def of_document(call: Call, body: bytes, id: str | None = None) -> tuple[b
     if not found:
         return body, NOTHING
     value = document[found[0]]
-    return orjson.dumps({k: v for k, v in document.items() if k not in found}), await _sent(call, value, id)
+    return _written({k: v for k, v in document.items() if k not in found}), await _sent(call, value, id)
 
 
 async def of_operations(call: Call, operations: Sequence[Operation], id: str) -> tuple[tuple[Operation, ...], Sent]:
@@ -105,8 +105,19 @@ async def _sent(call: Call, value: Any, id: str | None) -> Sent:
 
 
 def holds_one(body: bytes) -> bool:
-    """Whether a message names a password anywhere: then it is not kept to be done later."""
+    """Whether a message names a password anywhere: then it is not kept to be done later. One that is
+    nested too deep counts: it is answered at once, and refused."""
     try:
-        return b"password" in orjson.dumps(orjson.loads(body)).lower() if body else False
+        return b"password" in _written(orjson.loads(body)).lower() if body else False
+    except InvalidSyntax:
+        return True
     except ValueError:
         return b"password" in body.lower()
+
+
+def _written(message: Any) -> bytes:
+    """orjson reads what is nested deeper than it writes."""
+    try:
+        return orjson.dumps(message)
+    except orjson.JSONEncodeError as exc:
+        raise InvalidSyntax("the message is nested too deep: at most 254 levels") from exc

@@ -16,6 +16,8 @@ from syncd.store import passwords
 from syncd.store import tables as t
 from web_service import BASE, CHEAP, USER_URN, Service
 
+from .test_bulk import BULK_URN
+
 FIRST, SECOND = "Tr0ubador and three", "correct horse battery"
 
 
@@ -123,6 +125,22 @@ def test_what_is_refused_changes_nothing(keeping: Service) -> None:
         assert answer.status_code == status, answer.text
     assert (kept(keeping, id), kept(keeping, other)) == (None, None)
     assert keeping.ask("GET", f"Users/{id}").json()["meta"]["version"] == 'W/"1"'
+
+
+@pytest.mark.parametrize("depth", [300, 2000])
+def test_what_is_nested_deeper_than_is_written_is_refused(keeping: Service, depth: int) -> None:
+    nested: Any = 1
+    for _ in range(depth):
+        nested = f'{{"a":{nested}}}'
+    one = f'{{"schemas":["{USER_URN}"],"userName":"deep","password":"{FIRST}","nickName":{nested}}}'
+    operation = f'{{"method":"POST","path":"/Users","bulkId":"a","data":{one}}}'
+    bulk = f'{{"schemas":["{BULK_URN}"],"Operations":[{operation}]}}'
+    later = {"Prefer": "respond-async"}
+    for path, body in (("Users", one), ("Bulk", bulk)):
+        for headers in ({}, later):
+            answer = keeping.ask("POST", path, content=body.encode(), headers=headers)
+            said = answer.json()["Operations"][0]["status"] if answer.status_code == 200 else str(answer.status_code)
+            assert said == "400", answer.text
 
 
 def test_discovery_tells_whom_it_concerns(keeping: Service) -> None:
