@@ -1,8 +1,9 @@
 """The web process: one ASGI application over given parts. It reads no settings and opens nothing by itself.
 
 Observed -> Authenticated -> Direct -> routes. The outermost layer gives each request its id, one log line, its metrics, and
-a plain 500 with that id for what nobody expected. Everything needs a token but `/healthz`, `/readyz` and `/oauth/token`,
-where a client proves itself otherwise; `/` and `/metrics` do too unless the process is bound to loopback (`open_status`).
+a plain 500 with that id for what nobody expected. Everything needs a token but `/healthz`, `/readyz`, `/oauth/token` and the
+pages behind the links of mails, where a client proves itself otherwise; `/` and `/metrics` do too unless the process is bound
+to loopback (`open_status`).
 On shutdown the application closes the database it was given.
 """
 
@@ -27,7 +28,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syncd import invitation, oauth, status
+from syncd import invitation, oauth, reset, status
 from syncd.api.operation import PREFIX as API
 from syncd.api.problem import refusal, unexpected
 from syncd.api.routes import api_routes
@@ -52,7 +53,7 @@ from syncd.store.standing import Standing
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
-OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH, reset.PATH})
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
 
@@ -95,6 +96,7 @@ def create_web(
             *api_routes(api),
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route(invitation.PATH, invitation.InvitationPage(context, issuer).answer, methods=["GET", "POST"]),
+            Route(reset.PATH, reset.ResetPage(context, issuer).answer, methods=["GET", "POST"]),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
             Route("/metrics", own.metrics_),

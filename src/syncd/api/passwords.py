@@ -67,11 +67,21 @@ class Verified(Model):
     failed_attempts: int
 
 
+class MakeReset(Reason):
+    mail: bool = Field(default=False, description="Send her the link, and show no token to whoever asks.")
+
+
 class ResetMade(Model):
     """A way to choose a new password, once. The token is shown now and never again."""
 
     token: str | None
-    expires_at: Instant
+    expires_at: Instant | None = Field(description="null: it goes by mail, and its time begins when that is sent.")
+    mail: str | None = Field(description="The id of the letter, if it goes by mail.")
+
+
+class AskReset(Model):
+    userName: Text = Field(min_length=1, description="What was typed at the sign-in page: a userName or an address.")
+    address: Address = Field(default=None, description="Where whoever asks comes from.")
 
 
 class AcceptReset(Model):
@@ -222,15 +232,32 @@ def verify(call: Call, conn: Connection) -> Verified:
 
 
 def make_reset(call: Call, conn: Connection) -> ResetMade:
+    said = call.said(MakeReset)
     user = found(call, conn, call.id)
     _may_have(call, user)
+    why = said.reason or f"asked for by {call.actor.name}"
+    if said.mail:  # it goes to her alone, so that nobody signs in as somebody above
+        letter = resets.mail(conn, call.workspace, call.actor, user, why, call.now, call.ids)
+        return ResetMade(token=None, expires_at=None, mail=letter)
     refused = escalation.outranked(conn, call.workspace, call.actor, user, call.now)
     if refused is not None:
         raise refused
     until = call.now + call.workspace.passwords.reset_for
-    why = call.said(Reason).reason or f"asked for by {call.actor.name}"
     text = resets.make(conn, call.actor, user.id, user.name, call.now, until, call.ids, why)
-    return ResetMade(token=text, expires_at=until)
+    return ResetMade(token=text, expires_at=until, mail=None)
+
+
+async def prepare_ask(call: Call, context: Context) -> None:
+    said = call.said(AskReset)
+    _admit_asking(call, context, ("name", fold(said.userName)), 5)
+    if said.address is not None:
+        _admit_asking(call, context, ("address", str(said.address)), 60)
+
+
+def ask(call: Call, conn: Connection) -> Answer:
+    """The same for whoever is named: that there is such a user, the mail tells her alone."""
+    resets.ask(conn, call.workspace, call.actor, call.said(AskReset).userName, call.now, call.ids)
+    return Answer(status=202)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +271,7 @@ async def prepare_accept(call: Call, context: Context) -> Accepted:
     token = said.token.get_secret_value()
 
     def known(conn: Connection) -> tuple[Reset, User]:
-        reset = resets.open(conn, call.workspace.name, token, call.now)
+        reset = resets.open(conn, [call.workspace.name], token, call.now)
         return reset, found(call, conn, reset.user_id)
 
     reset, user = await context.database.read(known)
@@ -253,10 +280,7 @@ async def prepare_accept(call: Call, context: Context) -> Accepted:
 
 def accept(call: Call, conn: Connection) -> ResetDone:
     made = call.ready(Accepted)
-    resets.use(conn, call.workspace.name, made.reset, call.now)
-    user = found(call, conn, made.reset.user_id)
-    _may_have(call, user)
-    passwords.put(conn, call.actor, user.id, user.name, made.hash, call.now, call.ids, why="set by a reset link")
+    user = resets.accept(conn, call.workspace, made.reset, call.actor, made.hash, call.now, call.ids)
     state = status(user, call.workspace.authoritative, call.now)[0]
     return ResetDone.model_validate({"user_id": user.id, "userName": user.name, "status": state})
 
@@ -303,6 +327,15 @@ def _admit(call: Call, context: Context, key: tuple[str, str], times: int = 1) -
     context.attempts.take(full_key, now, most / 60)
 
 
+def _admit_asking(call: Call, context: Context, key: tuple[str, str], an_hour: int) -> None:
+    """So many letters an hour and no more, whether or not there is such a user. Raises TooManyRequests."""
+    full_key, now = ("reset", call.workspace.name, *key), context.monotonic()
+    wait_s = context.attempts.wait_s(full_key, now, an_hour / 3600, an_hour)
+    if wait_s:
+        raise TooManyRequests(f"more than {an_hour} links were asked for this {key[0]} within an hour", wait_s)
+    context.attempts.take(full_key, now, an_hour / 3600)
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "PUT",
@@ -345,11 +378,23 @@ OPERATIONS: tuple[Operation, ...] = (
         "/users/{id}/password-reset",
         "passwords:write",
         make_reset,
-        "A token with which she chooses a new password, once; it ends the one before",
+        "A token with which she chooses a new password, once, or a letter with the link; it ends the one before",
         answer=ResetMade,
-        body=Reason,
+        body=MakeReset,
         status=201,
         secret=("token",),
+    ),
+    Operation(
+        "POST",
+        "/password-resets/by-mail",
+        "passwords:verify",
+        ask,
+        "Somebody forgot her password: if there is such a user, she gets a letter with a link",
+        body=AskReset,
+        status=202,
+        once=False,
+        errors=(409,),
+        prepare=prepare_ask,
     ),
     Operation(
         "POST",

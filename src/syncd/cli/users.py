@@ -193,17 +193,28 @@ def set_password(
 
 
 @user.command("reset-password")
-def reset_password(ctx: typer.Context, who: Who, reason: Reason = "") -> None:
-    """Print a token, once, with which the user chooses a new password (POST /api/v1/password-resets)."""
+def reset_password(
+    ctx: typer.Context,
+    who: Who,
+    mail: Annotated[bool, typer.Option("--mail", help="Send her the link instead of printing a token.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Print a token, once, with which the user chooses a new password (POST /api/v1/password-resets), or send her a link."""
     current = session(ctx)
     until = current.now() + current.workspace.passwords.reset_for
+    why = reason or "asked for at the command line"
 
     def make(conn: describe.Conn) -> str:
         known = _may_have_password(current, conn, who)
-        why = reason or "asked for at the command line"
-        return resets.make(conn, current.actor, known.id, known.name, current.now(), until, current.app.ids, why)
+        ids, now = current.app.ids, current.now()
+        if mail:
+            return resets.mail(conn, current.workspace, current.actor, known, why, now, ids)
+        return resets.make(conn, current.actor, known.id, known.name, now, until, ids, why)
 
     text = current.database.write_now(make)
+    if mail:
+        say(f"a link goes to {who} by mail {text}; `syncd mail list` shows what became of it")
+        return
     say(f"good until {when(until)} (UTC), for one use; what was made before has ended")
     print(text)
 

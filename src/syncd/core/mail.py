@@ -16,6 +16,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "staying": _ALL | {"name", "user_name", "date"},
     "handover": _ALL | _LEAVING,
     "invitation": _ALL | {"link", "expires", "inviter"},
+    "reset": _ALL | {"name", "user_name", "link", "expires"},
     "test": _ALL,
 }
 # RFC 5321 section 4.5.3.1; no comments, no quotes, no spaces: what people have.

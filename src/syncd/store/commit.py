@@ -86,7 +86,7 @@ def commit(
     decision = Decision(conn, workspace, source, now, lock=not dry_run, rules_changed=changed, opened=opened)
     verdict = decision.batch([tuple(edits)])[0]
     error: SyncdError | None = verdict.error or taken or beyond(actor, edits, verdict)
-    error = error or exceeded(holder_of(conn, workspace, actor, now), workspace, verdict)
+    error = error or exceeded(holder_of(conn, workspace, actor, now), workspace, verdict, now)
     held: list[Held] = []
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))

@@ -68,6 +68,23 @@ def user_named(conn: Connection, workspace: str, user_name: str) -> str | None:
     return found
 
 
+def signs_in_as(conn: Connection, workspace: str, typed: str) -> str | None:
+    """The id of the undeleted user of this userName, or else of this e-mail address, if it is one user's only."""
+    named = user_named(conn, workspace, typed)
+    if named is not None or "@" not in typed:
+        return named
+    owners = with_address(conn, workspace, typed)
+    return owners[0] if len(owners) == 1 else None
+
+
+def with_address(conn: Connection, workspace: str, address: str) -> list[str]:
+    """The ids of the undeleted users with this e-mail address; of many, the first five."""
+    u = t.users.c
+    has = parse_filter(f"emails.value eq {orjson.dumps(address).decode()}", USER)
+    mine = select(u.id).where(u.workspace == workspace, u.status != "deleted")
+    return list(conn.scalars(mine.where(compile_filter(has, conn.dialect.name, u.search)).limit(5)))  # type: ignore[arg-type]
+
+
 def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
     u = t.users.c
     known = select(u.user_name).where(u.workspace == workspace)

@@ -2,13 +2,15 @@
 
 For people and applications that ask over the API; a connection's or directory's own limit is its `may_grant`, and who works
 at the command line has the database in her hands. A role that follows by rule from a group or an attribute counts like one
-given by hand, or a rule would be the way around. What is taken away by hand must be what she could give.
+given by hand, or a rule would be the way around. What is taken away by hand must be what she could give. Nor does she change
+the name or address by which somebody above her signs in, and to which a link for a new password goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TypeGuard
 
 from sqlalchemy import Connection
 
@@ -38,7 +40,7 @@ def holder_of(conn: Connection, workspace: Workspace, actor: Actor, now: datetim
     return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes)
 
 
-def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict) -> Forbidden | None:
+def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict, now: datetime) -> Forbidden | None:
     """The refusal if this verdict gives, or takes back by hand, what the holder does not have."""
     if holder is None:
         return None
@@ -59,6 +61,13 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict) -> F
         taken = None if OWNER in holder.roles else _of_an_owner(before, user)
         if taken is not None:
             return Forbidden(f"{holder.name} may not {taken} {user.name}, who is an owner: only an owner may")
+        if _renamed(before, user):
+            above = _above(holder, workspace, before, now)
+            if above is not None:
+                return Forbidden(
+                    f"{holder.name} may not change the sign-in name or address of {before.name}, who has {above[0]}: that "
+                    f"needs {above[1]}; nothing was changed"
+                )
     return None
 
 
@@ -69,8 +78,24 @@ def _of_an_owner(before: User | None, after: User) -> str | None:
     loss = transition_of(before.status, after.status)
     if loss in STATUS_LOSSES:
         return loss
+    return "rename" if _renamed(before, after) else None
+
+
+def _renamed(before: User | None, after: User) -> TypeGuard[User]:
+    """Whether another name or address is hers: that to which a link for a new password goes."""
     named = ("userName", "emails")
-    return "rename" if any(before.values.get(path) != after.values.get(path) for path in named) else None
+    return before is not None and any(before.values.get(path) != after.values.get(path) for path in named)
+
+
+def _above(holder: Holder, workspace: Workspace, user: User, now: datetime) -> tuple[str, str] | None:
+    """(what this user has that the holder lacks, what that would need); None: nothing."""
+    for grant in user.grants:
+        if grant.expires_at is not None and grant.expires_at <= now:
+            continue
+        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+        if lacking is not None:
+            return f"the {_named(grant.kind)} {grant.value}", lacking
+    return None
 
 
 def outranked(conn: Connection, workspace: Workspace, actor: Actor, user: User, now: datetime) -> Forbidden | None:
@@ -80,15 +105,11 @@ def outranked(conn: Connection, workspace: Workspace, actor: Actor, user: User, 
         return None
     if not holder.manages("seat"):
         return Forbidden(f"{holder.name} does not manage users: nothing was changed")
-    for grant in user.grants:
-        if grant.expires_at is not None and grant.expires_at <= now:
-            continue
-        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
-        if lacking is not None:
-            return Forbidden(
-                f"{holder.name} may not sign in as {user.name}, who has the {_named(grant.kind)} {grant.value}: that needs "
-                f"{lacking}; nothing was changed"
-            )
+    above = _above(holder, workspace, user, now)
+    if above is not None:
+        return Forbidden(
+            f"{holder.name} may not sign in as {user.name}, who has {above[0]}: that needs {above[1]}; nothing was changed"
+        )
     return None
 
 

@@ -200,9 +200,27 @@ def _invitation(conn: Connection, workspace: Workspace, row: Any, sending: Sendi
     return Envelope(row.id, "invitation", invitation.address, "", now, values)
 
 
+def _reset(conn: Connection, workspace: Workspace, row: Any, sending: Sending, now: datetime) -> Envelope | str:
+    from syncd.store import resets  # noqa: PLC0415 - it writes letters, and so needs what this module does
+
+    made = resets.letter(conn, workspace, row, now)
+    if isinstance(made, str):
+        return made
+    user, address, token, until = made
+    values = {
+        "application": sending.application,
+        "recipient": shown_name(user.values),
+        "name": shown_name(user.values),
+        "user_name": user.name,
+        "link": f"{sending.base_url}/password-reset?token={token}",
+        "expires": f"{until.astimezone(sending.timezone):%Y-%m-%d %H:%M %Z}",
+    }
+    return Envelope(row.id, "reset", address, language_of(user.values), now, values)
+
+
 _COMPOSE: dict[str, Compose] = {
     **{"leaving": _leaving, "staying": _leaving, "handover": _leaving},
-    **{"invitation": _invitation, "test": _test},
+    **{"invitation": _invitation, "reset": _reset, "test": _test},
 }
 
 

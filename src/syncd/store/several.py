@@ -48,7 +48,7 @@ def commit_each(
         bad = {
             n: (each, error)
             for n, each in verdicts.items()
-            if (error := _error(workspace, actor, holder, going[n], each))
+            if (error := _error(workspace, actor, holder, going[n], each, now))
         }
         if not bad:
             over = _over_limit(conn, workspace, actor, verdicts, now)
@@ -69,9 +69,11 @@ def commit_each(
 
 
 def _error(
-    workspace: Workspace, actor: Actor, holder: Holder | None, group: ChangeGroup, verdict: Verdict
+    workspace: Workspace, actor: Actor, holder: Holder | None, group: ChangeGroup, verdict: Verdict, now: datetime
 ) -> SyncdError | None:
-    error: SyncdError | None = verdict.error or beyond(actor, group, verdict) or exceeded(holder, workspace, verdict)
+    error: SyncdError | None = (
+        verdict.error or beyond(actor, group, verdict) or exceeded(holder, workspace, verdict, now)
+    )
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))
     return error

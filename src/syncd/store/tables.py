@@ -683,6 +683,7 @@ password_resets = Table(
     Column("id", Text, nullable=False),  # public: the first part of the token
     Column("user_id", Text, nullable=False),
     Column("hash", LargeBinary, nullable=False),  # SHA-256 of 256 random bits
+    Column("mail_id", Text),  # the letter it went by, if it did
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "id"),

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-from post_office import PostOffice, post_office
-from receiver import wait_for
+import letter_desk
 from syncd.core.state import Link
-from syncd.deliver import letters
-from syncd.deliver.postman import Postman, Server
-from syncd.store import invitations, mails, purge
+from syncd.store import invitations, purge
 from syncd.store import tables as t
-from syncd.store.mails import Sending
 from web_service import BASE, Service
 
 GOOD = {
@@ -31,62 +26,26 @@ GOOD = {
 
 
 @dataclass
-class Desk:
-    service: Service
-    office: PostOffice
-
-    def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return self.service.ask(method, f"/api/v1{path}", body, **more)
-
+class Desk(letter_desk.Desk):
     def invite(self, email: str = "ann@example.org", **more: Any) -> dict[str, Any]:
         answer = self.ask("POST", "/invitations", {"email": email, **more})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
-    def deliver(self, state: str = "sent") -> None:
-        """The mail that waits is handed in."""
-        service = self.service
-        postman = Postman(
-            service.database,
-            service.workspaces,
-            Server("127.0.0.1", self.office.port, "none", "syncd@example.org", timeout_s=5),
-            letters.read(None),
-            Sending("Example CRM", BASE, UTC),
-            lambda: service.now,
-            poll_s=0.02,
-        )
-        postman.start()
-
-        def all_ended() -> bool:
-            with service.database.reading() as conn:
-                return not mails.listed(conn, "default")
-
-        wait_for(all_ended)
-        postman.stop()
-        with service.database.reading() as conn:
-            assert mails.listed(conn, "default", None)[-1].state == state
-
     def token(self) -> str:
-        found = re.search(r"/invitation\?token=(\S+)", self.office.text())
-        assert found is not None, self.office.text()
-        return found[1]
+        return self.token_of("/invitation")
 
     def open(self, token: str) -> httpx.Response:
-        return self.service.ask("GET", f"/invitation?{urlencode({'token': token})}", token=None)
+        return self.look("/invitation", token)
 
     def send(self, token: str, origin: str | None = BASE, **fields: str) -> httpx.Response:
-        headers = {"Content-Type": "application/x-www-form-urlencoded", **({"Origin": origin} if origin else {})}
-        content = urlencode({"token": token, **GOOD, **fields}).encode()
-        return self.service.ask("POST", "/invitation", content=content, headers=headers, token=None)
+        return self.fill("/invitation", token, origin, **{**GOOD, **fields})
 
 
 @pytest.fixture
 def desk(service: Service) -> Iterator[Desk]:
-    for name in ("default", "other"):
-        service.workspaces[name] = replace(service.workspaces[name], mails=True)
-    service.web = service.application()
-    with post_office() as office:
-        yield Desk(service, office)
+    with letter_desk.desk_of(service) as found:
+        yield Desk(found.service, found.office)
 
 
 def test_from_the_invitation_to_the_first_sign_in(desk: Desk) -> None:

@@ -46,3 +46,12 @@ def test_what_is_refused(asked: Cli) -> None:
     asked("invitation", "cancel", "nothing", code=1)
     (asked.folder / "syncd.yaml").write_text(CONFIG, encoding="utf-8")
     assert "no mail server" in asked("invitation", "create", "a@b.example", code=1).err
+
+
+def test_a_link_for_a_new_password(asked: Cli) -> None:
+    asked("user", "create", "cy", "--email", "cy@example.org")
+    assert "a link goes to cy" in asked("user", "reset-password", "cy", "--mail").err
+    letters = [json.loads(line) for line in asked("mail", "list", "--json").out.splitlines()]
+    assert [(each["kind"], each["state"]) for each in letters] == [("reset", "waiting")]
+    asked("user", "create", "mute")
+    assert "no e-mail address" in asked("user", "reset-password", "mute", "--mail", code=1).err
