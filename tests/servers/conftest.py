@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from servers import active_directory
+from servers import active_directory, dirsrv
 from servers import corp as companies
 from servers.active_directory import Samba
 from servers.corp import Corp
+from servers.dirsrv import Dirsrv
 from servers.slapd import Authority, Slapd, authority, program
 from syncd import sample
 
@@ -58,6 +59,31 @@ def slapd(
     server = Slapd(tmp_path_factory.mktemp("slapd"), company_ldif, slapd_templates, tls=tls_authority).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def dirsrv_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An empty instance of 389ds, made once for all test processes."""
+    dirsrv.needed()
+    own = tmp_path_factory.getbasetemp()
+    return dirsrv.template((own if worker_id == "master" else own.parent) / "389ds")
+
+
+@pytest.fixture(scope="session")
+def shared_dirsrv(
+    tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path, tls_authority: Authority, company_ldif: str
+) -> Iterator[Dirsrv]:
+    """The sample company on 389ds with TLS, shared and only read."""
+    server = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, company_ldif, tls=tls_authority).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["slapd", "389ds"])
+def server(request: pytest.FixtureRequest) -> Slapd | Dirsrv:
+    """The same company on either server: what holds for one holds for the other."""
+    found: Slapd | Dirsrv = request.getfixturevalue("slapd" if request.param == "slapd" else "shared_dirsrv")
+    return found
 
 
 @pytest.fixture

@@ -102,7 +102,27 @@ class Session:
         cookie: bytes = b"",
         size_limit: int = 0,
     ) -> Page:
-        """One request and its whole answer. The paging control is critical: a server without paging answers 12."""
+        """One request and its whole answer. The paging control is critical: a server without paging answers 12.
+
+        389ds answers a paged search below a base that is not there with success, without a word of paging; then the base
+        itself is asked for, and what the server says of that is the answer.
+        """
+        page = self._search(base, scope, filter_text, attributes, page_size, cookie, size_limit)
+        if page_size is None or page.code != 0 or page.cookie is not None or page.entries:
+            return page
+        found = self._search(base, "base", "(objectClass=*)", (), None, b"", 0)
+        return found if found.code != 0 else page
+
+    def _search(
+        self,
+        base: str,
+        scope: str,
+        filter_text: str,
+        attributes: tuple[str, ...],
+        page_size: int | None,
+        cookie: bytes,
+        size_limit: int,
+    ) -> Page:
         try:
             self._connection.search(
                 base,

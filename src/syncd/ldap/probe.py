@@ -19,6 +19,7 @@ from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
 
 _ANY = "(objectClass=*)"
+NO_PAGING_CONTROL = "the server left out the paging control, so the end is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,8 @@ def _count(
             what_to_do = outcome.why_no_entries(page.code)
             said = f"{base}: {page.outcome} after {len(found):,} entries"
             return found, False, f"{said}; {what_to_do}" if what_to_do else said
+        if size is not None and page.cookie is None:
+            return found, False, f"{base}: {NO_PAGING_CONTROL}"
         if not page.cookie:
             return found, False, None
         if len(found) >= up_to or (not page.entries and page.cookie == cookie):

@@ -234,7 +234,7 @@ class LdapReading:
         first, self._first = self._first, None
         page = first or self._ask(search, base, attributes, cookie)
         if self._paged and page.code == 0 and page.cookie is None:
-            raise IncompleteRead("the server left out the paging control, so the end is not known")
+            raise IncompleteRead(looking.NO_PAGING_CONTROL)
         return page
 
     def _ask(self, search: SearchConfig, base: str, attributes: tuple[str, ...], cookie: bytes = b"") -> Page:
