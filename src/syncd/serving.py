@@ -11,10 +11,11 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
+from syncd.core.types import Types, shapes, while_remade
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
 from syncd.passwords import Passwords
-from syncd.store import keys
+from syncd.store import keys, remake
 from syncd.store.engine import Database
 from syncd.store.memory import Memory
 from syncd.store.read import Connection
@@ -25,6 +26,26 @@ CURSOR_KEY: Final = "cursor"
 ROUTE: Final = "syncd.route"  # where an endpoint leaves its template in the scope, for the log
 REQUEST_ID: Final = "syncd.request_id"
 DRY_RUN: Final = "x-dry-run"
+
+
+@dataclass(slots=True)
+class Remade:
+    """Whether the stored documents of a workspace are of its schemas (store/remake.py), as this process saw it last."""
+
+    _seen: dict[str, bool] = field(default_factory=dict)
+
+    def types(self, workspace: Workspace) -> Types:
+        """The types of the workspace, as what is stored is to be read."""
+        seen = self._seen.get(workspace.name)
+        if seen or (seen is None and not shapes(workspace.types)):
+            return workspace.types
+        return while_remade(workspace.types)
+
+    async def look(self, database: Database, workspaces: Mapping[str, Workspace]) -> None:
+        """Raises DatabaseUnavailable."""
+        known = await database.read(remake.stored)
+        for name, workspace in workspaces.items():
+            self._seen[name] = not remake.is_due(workspace, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,7 @@ class Context:
     attempts: Buckets = field(default_factory=Buckets, repr=False)  # to guess something, by whom it is about
     monotonic: Callable[[], float] = time.monotonic
     memory: Memory = field(default_factory=Memory, repr=False)
+    remade: Remade = field(default_factory=Remade, repr=False)
     _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     async def cursor_key(self) -> bytes:

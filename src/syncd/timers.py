@@ -22,7 +22,7 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
-from syncd.store import idle, offboarding, purge, retention, seals, timer_marks, tokens, transitions
+from syncd.store import idle, offboarding, purge, remake, retention, seals, timer_marks, tokens, transitions
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
 from syncd.store.retention import Retention
@@ -74,6 +74,8 @@ class Timers:
     _looked: datetime | None = None  # when it was last looked who leaves
     _seal_at: datetime | None = None  # the next look for activity to seal
     _late_at: datetime | None = None  # and for what turned up late among what is sealed
+    _remake_at: datetime | None = None  # the next look for documents of other schemas
+    _remaking: Iterator[None] | None = None  # the walk over them, a step at a time
 
     def tick(self) -> None:
         """One round of what is due. Raises nothing that a later tick could mend; it is logged."""
@@ -83,6 +85,7 @@ class Timers:
             self._transitions(now)
             self._offboard(now)
             self._seal(now)
+            self._remake(now)
             if self._quiet_until is not None and now >= self._quiet_until:
                 self._irreversible(now)
         except SyncdError as exc:
@@ -224,6 +227,61 @@ class Timers:
             return
         if told is not None:
             log.info("offboarding_told", workspace=workspace.name, user_id=id, what=told.kind, ends_at=told.ends_at)
+
+    # -- documents of schemas that are others now ------------------------------------------------------------------------
+
+    def _remake(self, now: datetime) -> None:
+        started = time.monotonic()
+        if self._remaking is None:
+            if self._remake_at is not None and now < self._remake_at <= now + RETRY:
+                return
+            with self.database.reading() as conn:
+                known = remake.stored(conn)
+            self._remake_at = now + LOOK
+            self._remaking = self._made_anew([each for each in self.workspaces.values() if remake.is_due(each, known)])
+        walk, self._remaking = self._remaking, None
+        for _ in walk:  # begun anew after an error
+            if time.monotonic() - started > BUDGET_S:
+                self._remaking = walk
+                return
+
+    def _made_anew(self, workspaces: Iterable[Workspace]) -> Iterator[None]:
+        for workspace in workspaces:
+            written = failed = 0
+            for kind in remake.KINDS:
+                after = ""
+                while ids := self._page(workspace, kind, after):
+                    after = ids[-1]
+                    for batch in _batches(self._outdated(workspace, kind, ids)):
+                        broken = self._by_halves(batch, partial(self._write_anew, workspace, kind))
+                        for id, fault in broken:
+                            log.error("remake_failed", workspace=workspace.name, kind=kind, id=id, why=fault)
+                        written, failed = written + len(batch) - len(broken), failed + len(broken)
+                        yield
+                    yield
+            if failed:
+                self._remake_at = self.clock() + RETRY
+            else:
+                now = self.clock()
+                finish = partial(remake.finish, workspace=workspace, written=written, now=now, new_id=self.ids)
+                self.database.write_now(finish)
+            log.info("documents_remade", workspace=workspace.name, written=written, failed=failed)
+
+    def _outdated(self, workspace: Workspace, kind: str, ids: Sequence[str]) -> Sequence[str]:
+        try:
+            with self.database.reading() as conn:
+                return remake.outdated(conn, workspace, kind, ids)
+        except SyncdError:
+            raise
+        except Exception:  # somebody whom nothing can be made of: who it is turns out when they are written
+            return ids
+
+    def _page(self, workspace: Workspace, kind: str, after: str) -> list[str]:
+        with self.database.reading() as conn:
+            return remake.page(conn, workspace.name, kind, after, PER_TICK)
+
+    def _write_anew(self, workspace: Workspace, kind: str, conn: Connection, ids: Sequence[str]) -> None:
+        remake.remake(conn, workspace, kind, ids, self.clock(), self.ids)
 
     # -- the record ------------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ from syncd.store.standing import Standing
 
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
+LOOK_EVERY_S: Final = 10
 OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH, reset.PATH})
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
@@ -114,7 +115,7 @@ def create_web(
             Middleware(Direct, routes=scim),
         ],
         exception_handlers={SyncdError: _refused},
-        lifespan=lambda _: _running(authenticator, database, metrics, later),
+        lifespan=lambda _: _running(authenticator, context, metrics, later),
     )
     application.state.later = later
     application.router.redirect_slashes = False  # a path has one spelling, made in front
@@ -138,16 +139,23 @@ def _of_api(scope: Scope) -> bool:
 
 @contextlib.asynccontextmanager
 async def _running(
-    authenticator: Authenticator, database: Database, metrics: Metrics, later: Later
+    authenticator: Authenticator, context: Context, metrics: Metrics, later: Later
 ) -> AsyncIterator[None]:
     async def note() -> None:
         while True:
             await asyncio.sleep(NOTE_USED_EVERY_S)
             await _note_used(authenticator)
 
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await _look(context)
+
+    await _look(context)
     tasks = [
         asyncio.create_task(note()),
-        asyncio.create_task(metrics.watch(database)),
+        asyncio.create_task(look()),
+        asyncio.create_task(metrics.watch(context.database)),
         asyncio.create_task(later.run()),
     ]
     try:
@@ -157,7 +165,13 @@ async def _running(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await _note_used(authenticator)
-        await database.aclose()
+        await context.database.aclose()
+
+
+async def _look(context: Context) -> None:
+    """At documents that are made anew. Until it is known, they are read as if they were."""
+    with contextlib.suppress(DatabaseUnavailable):  # whoever asks for something is told
+        await context.remade.look(context.database, context.workspaces)
 
 
 async def _note_used(authenticator: Authenticator) -> None:

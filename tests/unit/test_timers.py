@@ -15,9 +15,12 @@ from door_stage import Stage, policy, staff, user
 from syncd import timers
 from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
+from syncd.core.schema import Attribute, Schema
+from syncd.core.state import User
+from syncd.core.types import Extension, extended
 from syncd.core.workspace import Workspace
 from syncd.errors import DatabaseUnavailable
-from syncd.store import purge, tokens, transitions
+from syncd.store import facts, purge, tokens, transitions
 from syncd.store import tables as t
 from syncd.timers import Timers, TimerSettings
 
@@ -73,6 +76,45 @@ def delete(stage: Stage, *ids: str) -> None:
     for id in ids:
         stage.do(user(id))
         stage.do(UserEdit(id, "local", facts={"deleted_at": stage.now}))
+
+
+# -- documents of schemas that are others now --------------------------------------------------------------------------------
+
+
+def test_documents_are_made_anew_once_and_one_that_cannot_be_stops_no_other(
+    stage: Stage, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    badge = "urn:example:badge"
+    stage.configure(types=extended([Extension(Schema(badge, "Badge", "", (Attribute("number"), Attribute("level"))))]))
+    values = {f"{badge}:number": "1", f"{badge}:level": "2"}
+    stage.do(*(user(id, "corp", values=values) for id in staff("u", 60)), source="corp")
+    process(stage).tick()
+    assert events(logs, "documents_remade") == ["documents_remade"] and logs[-1]["written"] == 0
+    stage.configure(types=extended([Extension(Schema(badge, "Badge", "", (Attribute("level"),)))]))
+    made = facts.user_document
+
+    def broken(of: User, *rest: Any) -> Any:
+        if of.id == "u030":
+            raise ZeroDivisionError
+        return made(of, *rest)
+
+    timer = process(stage)
+    with monkeypatch.context() as patched:
+        patched.setattr(facts, "user_document", broken)
+        timer.tick()
+    assert [stage.user(id).version for id in ("u000", "u030", "u059")] == [2, 1, 2]
+    assert (logs[-1]["written"], logs[-1]["failed"]) == (59, 1)
+    stage.later(minutes=2)
+    timer.tick()
+    assert stage.user("u030").version == 1  # tried again in an hour
+    stage.later(minutes=59)
+    timer.tick()
+    assert [stage.user(id).version for id in ("u000", "u030", "u059")] == [2, 2, 2]
+    stage.sound()
+    assert [(action, why) for action, _, why in stage.activity("documents_remade")] != []
+    stage.later(hours=2)
+    timer.tick()
+    assert len(events(logs, "documents_remade")) == 3
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from syncd.api.problem import Fault, Invalid
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.filter import parse_filter
-from syncd.core.resource import canonical, unflatten
+from syncd.core.resource import canonical, redeclared, unflatten
 from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
 from syncd.core.signins import SignIns
 from syncd.core.state import Link, User
@@ -238,11 +238,13 @@ def shown(call: Call, conn: Connection, people: Sequence[Person]) -> list[UserSh
     ids = [each.id for each in people]
     signed_in = signins.of(conn, call.workspace.name, ids)
     kept = passwords.of(conn, call.workspace.name, ids)
-    return [_shown(each, signed_in.get(each.id, signins.NONE), kept.get(each.id)) for each in people]
+    type = call.workspace.types.user
+    return [_shown(each, signed_in.get(each.id, signins.NONE), kept.get(each.id), type) for each in people]
 
 
-def _shown(person: Person, signed_in: SignIns, password: Kept | None) -> UserShown:
-    document = {name: value for name, value in orjson.loads(person.document).items() if name not in _NOT_HERE}
+def _shown(person: Person, signed_in: SignIns, password: Kept | None, type: ResourceType) -> UserShown:
+    said = redeclared(orjson.loads(person.document), type)
+    document = {name: value for name, value in said.items() if name not in _NOT_HERE}
     beside = {"sign_ins": sign_ins_shown(signed_in), "password": password_shown(password)}
     ours = {name: getattr(person, name) for name in UserShown.model_fields if name not in beside}
     return UserShown(**{**document, **ours, **beside})

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from syncd.core.schema import Attribute, Mutability, Resolved, ResourceType, Type
+from syncd.core.schema import STANDARD_EXTENSIONS, Attribute, Mutability, Resolved, ResourceType, Type
 from syncd.errors import InvalidSyntax, InvalidValue
 
 JSON: TypeAlias = Any
@@ -95,12 +95,16 @@ def _part(attribute: Attribute, value: JSON) -> JSON:
 
 def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> dict[str, JSON]:
     """What filters compare. `extra` are whole attributes that values do not hold: `id`, `meta`, `groups`, `source`."""
-    view: dict[str, JSON] = {"schemas": [fold(urn) for urn in _schemas(values, resource_type)]}
-    for path, value in values.items():
+    view: dict[str, JSON] = {"schemas": []}
+    used: set[str] = set()
+    for path, given in values.items():
         resolved = resource_type.resolve(path)
+        value = as_declared(resolved, given) if resolved is not None and resolved.own else given
         part = None if resolved is None else _part(resolved.attribute, value)
         if resolved is None or part is None:
             continue
+        if resolved.extension is not None:
+            used.add(resolved.extension)
         keys = resolved.search_keys
         if len(keys) == 1:
             view[keys[0]] = part
@@ -110,6 +114,7 @@ def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> d
         part = search_part(name, value, resource_type)
         if part is not None:
             view[name.lower()] = part
+    view["schemas"] = [fold(urn) for urn in _schemas(used, resource_type)]
     return view
 
 
@@ -128,10 +133,11 @@ def flatten(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[s
 
 def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
     """The nested document of values, `schemas` first and naming each extension that holds something."""
-    document: dict[str, JSON] = {"schemas": _schemas(values, resource_type)}
+    document: dict[str, JSON] = {"schemas": []}
     extensions: dict[str, dict[str, JSON]] = {}
-    for path, value in values.items():
+    for path, given in values.items():
         resolved = resource_type.resolve(path)
+        value = as_declared(resolved, given) if resolved is not None and resolved.own else given
         if resolved is None or _absent(value):
             continue
         home, name = document, resolved.top
@@ -141,7 +147,35 @@ def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
             home[name] = value
         else:
             home.setdefault(name, {})[resolved.attribute.name] = value
+    document["schemas"] = _schemas(extensions, resource_type)
     return document | extensions
+
+
+def as_declared(resolved: Resolved, value: JSON) -> JSON:
+    """A kept value as its attribute is declared now; None if it cannot be that. Schemas of a workspace's own change."""
+    if resolved.parent is not None and resolved.parent.multi_valued:
+        return None
+    try:
+        return canonical_value(resolved, value)
+    except InvalidValue:
+        return None
+
+
+def redeclared(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[str, JSON]:
+    """A document made when the workspace's own schemas may have been others, with what they declare now of its values."""
+    own = {schema.id for schema, _ in resource_type.extensions if schema.id not in STANDARD_EXTENSIONS}
+    lying = {urn: document[urn] for urn in own & document.keys()}
+    values: dict[str, JSON] = {}
+    for key, value in _attributes(lying, resource_type):
+        resolved = resource_type.resolve(key)
+        if resolved is not None and isinstance(value, Mapping):
+            values |= {f"{resolved.path}.{name}": part for name, part in value.items()}
+        elif resolved is not None:
+            values[resolved.path] = value
+    fresh = unflatten(values, resource_type)
+    used = {urn for urn in fresh if urn != "schemas"} | (STANDARD_EXTENSIONS & document.keys())
+    kept = {key: value for key, value in document.items() if ":" not in key or key in STANDARD_EXTENSIONS}
+    return kept | fresh | {"schemas": _schemas(used, resource_type)}
 
 
 def canonical(
@@ -291,12 +325,11 @@ def _refers(attribute: Attribute, value: str) -> bool:
     return found is not None and found[1] in types
 
 
-def _schemas(values: Iterable[str], resource_type: ResourceType) -> list[str]:
-    """The core schema and each extension that holds something (RFC 7643 section 3). `values`: their paths."""
-    beyond = [path for path in values if ":" in path]
-    extensions = (schema.id for schema, _ in resource_type.extensions if beyond)
-    used = [urn for urn in extensions if any(path.startswith(f"{urn}:") for path in beyond)]
-    return [resource_type.schema.id, *used]
+def _schemas(used: Collection[str], resource_type: ResourceType) -> list[str]:
+    """The core schema and each extension that holds something (RFC 7643 section 3)."""
+    if not used:
+        return [resource_type.schema.id]
+    return [resource_type.schema.id, *(schema.id for schema, _ in resource_type.extensions if schema.id in used)]
 
 
 def _attributes(document: Mapping[str, JSON], resource_type: ResourceType) -> Iterator[tuple[str, JSON]]:

@@ -17,6 +17,7 @@ CORE_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 CORE_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ENTERPRISE_USER = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 SYNCD_USER = "urn:syncd:params:scim:schemas:extension:2.0:User"
+STANDARD_EXTENSIONS = frozenset({ENTERPRISE_USER, SYNCD_USER})  # whose schemas no configuration changes
 
 
 class Type(StrEnum):
@@ -150,6 +151,7 @@ class Resolved:
         init=False, compare=False
     )  # canonical path of the top-level attribute: `name` for `name.givenName`
     read_only: bool = field(init=False, compare=False)  # itself, or what it is a part of
+    own: bool = field(init=False, compare=False)  # of a schema of a workspace's own, which may have been another before
     search_keys: tuple[str, ...] = field(
         init=False, compare=False
     )  # where the search view keeps it: ("name", "givenname")
@@ -162,17 +164,23 @@ class Resolved:
         object.__setattr__(self, "read_only", any(each.mutability is Mutability.READ_ONLY for each in levels))
         keys = (self.path.lower(),) if whole else (top.lower(), self.attribute.name.lower())
         object.__setattr__(self, "search_keys", keys)
+        own = self.extension is not None and self.extension not in STANDARD_EXTENSIONS
+        object.__setattr__(self, "own", own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
-    """A kind of resource: its core schema and its extensions, each with whether it is required (RFC 7643 section 6)."""
+    """A kind of resource: its core schema and its extensions, each with whether it is required (RFC 7643 section 6).
+
+    `stale`: stored documents may have been made when its extensions were others, so none is sent as it is.
+    """
 
     name: str
     endpoint: str
     description: str
     schema: Schema
     extensions: tuple[tuple[Schema, bool], ...] = ()
+    stale: bool = False
     _paths: dict[str, Resolved] = field(init=False, repr=False, default_factory=dict)
     _extensions: dict[str, Schema] = field(init=False, repr=False, default_factory=dict)
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
@@ -200,7 +208,7 @@ class ResourceType:
         # What is readOnly is derived, and not stored, but in a workspace's own extension: there a directory may state it.
         stored = (each for each in every if not each.read_only or each.extension not in (None, SYNCD_USER))
         hidden = any(each.attribute.returned in (Returned.NEVER, Returned.REQUEST) for each in stored)
-        object.__setattr__(self, "hides", hidden)
+        object.__setattr__(self, "hides", hidden or self.stale)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:

@@ -7,12 +7,23 @@ such a path only (a name, the members of a group) may use the standard's types.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from syncd.core.schema import GROUP, PASSWORD, RULE_USER, USER, Attribute, ResourceType, Returned, Schema
+from syncd.core.schema import (
+    GROUP,
+    PASSWORD,
+    RULE_USER,
+    STANDARD_EXTENSIONS,
+    USER,
+    Attribute,
+    ResourceType,
+    Returned,
+    Schema,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,34 @@ def with_plain_members(types: Types) -> Types:
     schema = types.group.schema
     attributes = tuple(_plain(each) if each.name == "members" else each for each in schema.attributes)
     return replace(types, group=replace(types.group, schema=replace(schema, attributes=attributes)))
+
+
+@lru_cache(256)
+def while_remade(types: Types) -> Types:
+    """The same, for documents of which some are still to be made anew (store/remake.py)."""
+    return replace(types, user=replace(types.user, stale=True), group=replace(types.group, stale=True))
+
+
+@lru_cache(256)
+def shapes(types: Types) -> Mapping[tuple[str, str], str]:
+    """(`user` or `group`, URN) of each schema of the workspace's own -> a digest of what documents depend on."""
+    return {
+        (type.name.lower(), schema.id): _digest(schema)
+        for type in types.all
+        for schema, _ in type.extensions
+        if schema.id not in STANDARD_EXTENSIONS
+    }
+
+
+def _digest(schema: Schema) -> str:
+    return hashlib.sha256(repr([_shape(each) for each in schema.attributes]).encode()).hexdigest()
+
+
+def _shape(attribute: Attribute) -> tuple[object, ...]:
+    """What of an attribute is in a document and in its search view. All else is enforced when a request comes."""
+    parts = tuple(_shape(each) for each in attribute.sub_attributes)
+    own = (attribute.name, attribute.type.value, attribute.multi_valued, attribute.case_exact)
+    return (*own, attribute.reference_types, parts)
 
 
 @lru_cache(256)

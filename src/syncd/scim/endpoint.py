@@ -91,7 +91,7 @@ class Call:
     @property
     def types(self) -> Types:
         """As this connection is shown them."""
-        types = self.workspace.types
+        types = self.context.remade.types(self.workspace)
         return types if self.shows.member_display else with_plain_members(types)
 
     @property

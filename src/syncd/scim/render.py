@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from syncd.core.resource import redeclared
 from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim.projection import project
 from syncd.store.read import GroupOf, Stored
@@ -117,11 +118,12 @@ def _finished(
         )
     )
     if shown.whole:
-        return whole
+        return orjson.dumps(redeclared(orjson.loads(whole), resource_type)) if resource_type.stale else whole
     known = _all_known(resource_type, document[: document.index(b'"id":')])
     if shown.all and not resource_type.hides and known:
         return whole
-    return projected(orjson.loads(whole), shown, resource_type)
+    said = orjson.loads(whole)
+    return projected(redeclared(said, resource_type) if resource_type.stale else said, shown, resource_type)
 
 
 @lru_cache(1024)

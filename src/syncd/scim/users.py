@@ -25,7 +25,7 @@ from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.patch import apply_patch
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
-from syncd.store import opening, read
+from syncd.store import facts, opening, read
 from syncd.store.commit import Outcome, commit
 from syncd.store.opening import Opened
 from syncd.store.read import Connection, Stored
@@ -147,6 +147,9 @@ def _kept(
 def _found(conn: Connection, call: Call, id: str, derived: bool = False) -> tuple[Stored, Opened]:
     """The user as this connection sees her, her row locked, and what the door needs to know of her."""
     opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence)
+    if opened is not None and call.types.user.stale:
+        active = orjson.loads(opened.document).get("active", True)
+        opened.document = facts.user_document(_user(opened, id), active, call.types)[0]
     stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened, derived)
     if opened is None or stored is None:
         raise _no_such(id)

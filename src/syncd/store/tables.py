@@ -702,6 +702,16 @@ totals = Table(
     PrimaryKeyConstraint("workspace", "resource"),
 )
 
+document_shapes = Table(
+    "document_shapes",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("resource", Text, nullable=False),  # user | group
+    Column("urn", Text, nullable=False),  # a schema of the workspace's own, of which the stored documents are
+    Column("digest", Text, nullable=False),  # core/types.py: shapes
+    PrimaryKeyConstraint("workspace", "resource", "urn"),
+)
+
 timers = Table(
     "timers",
     metadata,

@@ -6,14 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
+from sqlalchemy import select
 
 from syncd.core.filter import compile, parse_filter
 from syncd.core.rules import Rule
 from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type
-from syncd.core.types import STANDARD, Extension, extended
+from syncd.core.types import STANDARD, Extension, Types, extended
 from syncd.store import read
+from syncd.store import tables as t
+from syncd.timers import Timers
 
-from .conftest import USER_URN, Service
+from .conftest import GROUP_URN, USER_URN, Service
 
 BADGE = "urn:example:params:scim:schemas:extension:badge:2.0:User"
 SCHEMA = Schema(
@@ -123,6 +127,103 @@ def test_an_extension_that_is_taken_out_hides_its_values_and_keeps_them(service:
         "level": 9,
     }
     assert service.names(f'{BADGE}:number eq "a1"') == ["ann"]
+
+
+def declare(service: Service, *attributes: Attribute) -> None:
+    """Another file of the extension, and so other processes."""
+    restart(service, extended([Extension(Schema(BADGE, "Badge", "", attributes))]))
+
+
+def restart(service: Service, types: Types) -> None:
+    service.workspaces["default"] = replace(service.workspaces["default"], types=types)
+    service.web = service.application()
+
+
+def remake(service: Service) -> None:
+    """What the worker does in a minute, and what a web process sees of it."""
+    service.later(minutes=1)
+    timers = Timers(service.database, service.workspaces, lambda: service.now, service.ids)
+    with structlog.testing.capture_logs() as logs:
+        timers.tick()
+    assert not [each for each in logs if each["log_level"] in ("error", "warning")], logs
+    context = service.web.state.later.writes.context
+    service.run(context.remade.look(service.database, service.workspaces))
+    assert not context.remade.types(service.workspaces["default"]).user.stale
+
+
+def test_a_schema_that_changes_changes_what_is_shown_at_once_and_then_what_is_stored(service: Service) -> None:
+    plain = (Attribute("number"), Attribute("level"), Attribute("doors", multi_valued=True), Attribute("old"))
+    declare(service, *plain, Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor"), Attribute("room"))))
+    said = {"number": "a1", "level": "high", "doors": ["x"], "old": "1", "desk": {"floor": "2", "room": "7"}}
+    ann, bea = service.user("ann", **{BADGE: said}), service.user("bea", **{BADGE: {"old": "2"}})
+    cat = service.user("cat", **{BADGE: {"number": "a2"}})
+    remake(service)
+    assert [service.ask("GET", f"Users/{each['id']}").json() for each in (ann, bea, cat)] == [ann, bea, cat]
+
+    changed = (
+        Attribute("number", case_exact=True),
+        Attribute("level", Type.DATETIME),  # "high" is none
+        Attribute("doors"),  # one value now
+        Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor", multi_valued=True),)),
+    )
+    declare(service, *changed)
+
+    def shown() -> list[Any]:
+        listed = service.ask("GET", "Users").json()["Resources"]
+        assert listed == [service.ask("GET", f"Users/{each['id']}").json() for each in listed]
+        return [(each["schemas"][1:], each.get(BADGE)) for each in listed]
+
+    now = [([BADGE], {"number": "a1", "desk": {"floor": ["2"]}}), ([], None), ([BADGE], {"number": "a2"})]
+    assert shown() == now
+    remake(service)
+    assert shown() == now
+    assert service.names(f'{BADGE}:number eq "A1"') == [] and service.names(f'{BADGE}:number eq "a1"') == ["ann"]
+    assert service.names(f'{BADGE}:desk.floor eq "2"') == ["ann"] and service.names(f"{BADGE}:level pr") == []
+    versions = [service.ask("GET", f"Users/{each['id']}").json()["meta"]["version"] for each in (ann, bea, cat)]
+    assert versions == ['W/"2"', 'W/"2"', 'W/"1"']  # of cat only what filters see is another
+
+    with service.database.reading() as conn:
+        told = [row.payload for row in conn.execute(select(t.outbox).order_by(t.outbox.c.id))][-2:]
+    assert [each["sub_id"]["uri"] for each in told] == [f"/Users/{ann['id']}", f"/Users/{bea['id']}"]
+    (notice,) = told[0]["events"].values()
+    assert notice == {
+        "version": 'W/"2"',
+        "attributes": [f"{BADGE}:{name}" for name in ("desk", "doors", "level", "old")],
+    }
+    assert told[0]["txn"] == told[1]["txn"]
+
+    declare(service, *plain)  # what the schema did not have meanwhile is there again
+    remake(service)
+    assert shown()[1] == ([BADGE], {"old": "2"}) and shown()[0][1]["doors"] == ["x"]
+
+
+def test_a_patch_counts_from_what_is_shown_while_documents_are_still_the_old_ones(service: Service) -> None:
+    declare(service, Attribute("number"), Attribute("doors", multi_valued=True))
+    ann = service.user("ann", **{BADGE: {"number": "1", "doors": ["Main"]}})
+    path = f"Users/{ann['id']}"
+    declare(service, Attribute("number", Type.INTEGER))
+    assert BADGE not in service.ask("GET", path).json()
+    added = service.patch(path, {"op": "add", "path": f"{BADGE}:number", "value": 5})
+    assert added.status_code == 200 and added.json()[BADGE] == {"number": 5}
+    declare(service, Attribute("number", Type.INTEGER), Attribute("doors", multi_valued=True))
+    added = service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["Garage"]})
+    assert added.json()[BADGE] == {"number": 5, "doors": ["Main", "Garage"]}
+
+
+def test_groups_too_and_a_schema_that_is_taken_out(service: Service) -> None:
+    of_groups = Schema(BADGE, "Badge", "", (Attribute("cost"), Attribute("owner")))
+    restart(service, extended([Extension(of_groups, "Group")]))
+    staff = service.group("staff", **{BADGE: {"cost": "17", "owner": "x"}})
+    remake(service)
+    path = f"Groups/{staff['id']}"
+    assert service.ask("GET", path).json()[BADGE] == {"cost": "17", "owner": "x"}
+    restart(service, STANDARD)
+    remake(service)
+    found = service.ask("GET", path).json()
+    assert BADGE not in found and found["schemas"] == [GROUP_URN] and found["meta"]["version"] == 'W/"2"'
+    with service.database.reading() as conn:
+        assert conn.execute(select(t.document_shapes)).all() == []
+        assert BADGE.encode() not in conn.scalar(select(t.groups.c.document))
 
 
 def test_a_rule_may_ask_for_it(service: Service) -> None:

@@ -1,5 +1,5 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding. Offboarding by date. Mail, invitations.
+is outstanding. Offboarding by date. Mail, invitations. Of which schemas documents are.
 
 Revision ID: 0003
 """
@@ -136,6 +136,17 @@ def _invitations() -> None:
     op.create_index("invitations_user", "invitations", ["workspace", "user_id"])
 
 
+def _document_shapes() -> None:
+    op.create_table(
+        "document_shapes",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("urn", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "resource", "urn"),
+    )
+
+
 def upgrade() -> None:
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _seals()
@@ -143,6 +154,7 @@ def upgrade() -> None:
     _offboarding()
     _mails()
     _invitations()
+    _document_shapes()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),
