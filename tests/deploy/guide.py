@@ -39,6 +39,7 @@ PART = re.compile(r"^<!-- (\w+: [^\n]+) -->$|^```(yaml|sh|text)\n(.*?)^```$", re
 VARYING = re.compile(
     r"syncd_[0-9a-f]{16}_[0-9a-f]{8,}|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16}\b|\b[0-9a-f]{12}\b"
     r"|\b\d+\.\d s\b|\b\d+\.\d+\.\d+(?= ·)|(?<=revision )\d{4}|(?<=database )\d{4}"
+    r"|(?<=389-Directory/)[\d.]+ B[\d.]+|(?<=Active Directory )\d[\w.+~-]+"
 )
 RULE = re.compile(r"─+|[ \t]+")  # as wide as the longest cell, which may be one of VARYING or a path
 

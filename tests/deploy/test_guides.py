@@ -27,7 +27,7 @@ def test_what_a_guide_says_is_what_happens(name: str, monkeypatch: pytest.Monkey
         Guide(Document(name), Path(folder), monkeypatch, GUIDES[name]).play()
 
 
-@pytest.mark.parametrize("name", [*GUIDES, "active-directory.md"])
+@pytest.mark.parametrize("name", [*GUIDES, "active-directory.md", "openldap.md", "389ds.md"])
 def test_every_command_in_a_sentence_is_one_and_every_link_leads_somewhere(name: str) -> None:
     document = Document(name)
     for span in document.spans():

@@ -55,6 +55,7 @@ class Dirsrv:
     settings: dict[tuple[str, str], str] = field(default_factory=dict)
     plugins: tuple[str, ...] = PLUGINS  # that are switched on
     access: tuple[str, ...] = (READ_ALL,)  # ACIs of the top
+    reader: str = READER_ENTRY  # LDIF of the account that reads
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -146,7 +147,7 @@ class Dirsrv:
         path = self.folder / "ldif" / "corp.ldif"
         top = f"dn: {BASE}\n"
         granted = "".join(f"aci: {each}\n" for each in self.access)
-        path.write_text(self.ldif.replace(top, top + granted, 1) + READER_ENTRY, encoding="utf-8")
+        path.write_text(self.ldif.replace(top, top + granted, 1) + self.reader, encoding="utf-8")
         _run([_program("ns-slapd") or "ns-slapd", "ldif2db", "-D", str(self.config), "-n", "userroot", "-i", str(path)])
 
 

@@ -99,6 +99,8 @@ class Slapd:
     access: str = ACCESS_READ_ALL
     limits: str = ""
     globals: str = ""
+    overlays: str = "overlay syncprov"
+    reader: str = READER_ENTRY  # LDIF of the account that reads
     verify_client: str = "never"  # TLSVerifyClient: never, try or demand a client's certificate
     max_bytes: int = 8 << 20  # of the database; the file has this size from the start
     port: int = field(default_factory=free_port)
@@ -165,12 +167,12 @@ class Slapd:
         return found.stdout.decode()
 
     def _template(self) -> Path:
-        loaded = self.templates / hashlib.sha256(self.ldif.encode()).hexdigest()[:16]
+        loaded = self.templates / hashlib.sha256((self.ldif + self.reader).encode()).hexdigest()[:16]
         if not (loaded / "ready").exists():
             shutil.rmtree(loaded, ignore_errors=True)
             (loaded / "db").mkdir(parents=True)
             self._write_config(loaded)
-            for text in (self.ldif, READER_ENTRY):
+            for text in (self.ldif, self.reader):
                 command = [program("slapadd"), "-q", "-f", str(loaded / "slapd.conf")]
                 done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
                 if done.returncode:
@@ -193,7 +195,7 @@ TLSVerifyClient {self.verify_client}
         (folder / "slapd.conf").write_text(f"""{schemas}
 modulepath /usr/lib/ldap
 moduleload back_mdb
-moduleload syncprov
+{"moduleload syncprov" if "syncprov" in self.overlays else ""}
 pidfile {folder}/slapd.pid
 {tls}
 {self.globals}
@@ -206,5 +208,5 @@ directory {folder}/db
 index objectClass eq
 {self.access}
 {self.limits}
-overlay syncprov
+{self.overlays}
 """)

@@ -121,6 +121,21 @@ def test_one_url_after_another(server: Slapd | Dirsrv) -> None:
     assert read(config(dead, urls=(dead, server.url)))[2].complete
 
 
+def test_members_that_an_overlay_finds(new_slapd: Callable[..., Slapd], company_ldif: str) -> None:
+    """`memberURL` is not evaluated by us; what dynlist makes of it is read like any member."""
+    group = f"cn=dynamic,ou=groups,{BASE}"
+    said = f"objectClass: groupOfURLs\ncn: dynamic\nmemberURL: ldap:///ou=people,{BASE}??sub?(uid=noah.garcia)\n"
+    server = new_slapd(
+        ldif=f"{company_ldif}\ndn: {group}\n{said}\n",
+        globals="include /etc/ldap/schema/dyngroup.schema\nmoduleload dynlist",
+        overlays="overlay dynlist\ndynlist-attrset groupOfURLs memberURL member",
+    )
+    entries = read(config(server.url, groups=SearchConfig(GROUPS.base, "(objectClass=groupOfURLs)")))[0]
+    (dynamic,) = [one for one in entries if one.kind == "group"]
+    (who,) = [one for one in entries if one.attributes.get("uid") == (b"noah.garcia",)]
+    assert [dn.normalize(each.decode()) for each in dynamic.attributes["member"]] == [dn.normalize(who.dn)]
+
+
 # ---- TLS
 
 
