@@ -67,6 +67,10 @@ class Conflict(SyncdError):
     status = 409
 
 
+class FullReadNeeded(SyncdError):
+    """A delta cannot vouch for itself; the message says why. Never leaves a run: it reads everything instead."""
+
+
 class AlreadyRan(Conflict):
     """The time of a schedule has its run."""
 

@@ -26,8 +26,8 @@ UNSENT = timedelta(hours=1)
 class Punctuality:
     """How a source keeps its schedule. Seconds; None: it was never read, or is not scheduled."""
 
-    age_s: float | None  # since the last complete read
-    lag_s: float | None  # since a complete read was due that has not come
+    age_s: float | None  # since the last complete read, whole or of what changed
+    lag_s: float | None  # since a complete read was due that has not come; a delta is none for a whole read
     lateness_s: float | None  # how long after its time the last scheduled run began
     missed: int  # times of the last day for which no run began
     due: datetime | None  # the next time
@@ -43,8 +43,13 @@ def punctuality(seen: SourceSeen, timetable: Timetable | None, standing: Standin
         due = timetable.after(now)
         # A source that was never read is late since the daemon began, if it runs at all.
         since = read_at or (seen.runs[-1].started_at if seen.runs else standing.since)
-        expected = None if since is None else timetable.after(since)
-        lag = timedelta(0) if expected is None else max(timedelta(0), now - expected)
+        began = seen.last_whole_at or since
+        expected = [
+            time
+            for time in (since and timetable.after(since), began and timetable.after(began, whole=True))
+            if time is not None
+        ]
+        lag = max(timedelta(0), now - min(expected)) if expected else timedelta(0)
         if seen.counted_from is not None:
             missed = max(0, timetable.count(seen.counted_from, now - GRACE) - seen.scheduled)
     return Punctuality(

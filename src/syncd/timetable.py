@@ -31,17 +31,32 @@ class Timetable:
         jitter: timedelta = timedelta(0),
         name: str = "",
     ) -> None:
-        intervals = [each for each in (full, delta) if isinstance(each, timedelta)]
-        self._every = [(each, _part(each, name)) for each in intervals]
+        self._wholes = [(full, _part(full, name))] if isinstance(full, timedelta) else []
+        self._every = [*self._wholes, *([(delta, _part(delta, name))] if delta else [])]
         self._cron = [CronTrigger(**f, timezone=zone) for f in cron_fields(full)] if isinstance(full, str) else []
         self._put_off = _part(jitter, name)
 
     def __bool__(self) -> bool:
         return bool(self._every or self._cron)
 
-    def after(self, moment: datetime) -> datetime | None:
-        """The first time after `moment`, in UTC."""
-        found = [_EPOCH + offset + every * ((moment - _EPOCH - offset) // every + 1) for every, offset in self._every]
+    @property
+    def delta(self) -> bool:
+        """There are times for reads of what changed."""
+        return len(self._every) > len(self._wholes)
+
+    @property
+    def wholes(self) -> bool:
+        """There are times for whole reads."""
+        return bool(self._wholes or self._cron)
+
+    def is_whole(self, moment: datetime) -> bool:
+        """This time of the schedule is one for a whole read."""
+        return self.after(moment - _INSTANT, whole=True) == moment
+
+    def after(self, moment: datetime, whole: bool = False) -> datetime | None:
+        """The first time after `moment`, in UTC; `whole`: of those for whole reads."""
+        every = self._wholes if whole else self._every
+        found = [_EPOCH + offset + each * ((moment - _EPOCH - offset) // each + 1) for each, offset in every]
         for cron in self._cron:
             fires = cron.get_next_fire_time(None, moment - self._put_off + _INSTANT)
             if fires is not None:

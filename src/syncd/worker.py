@@ -92,8 +92,9 @@ class Worker:
     beat_file: Path | None = None
     senders: Sequence[Sender] = ()
     _ending: threading.Event = field(default_factory=threading.Event)
-    _under_way: set[str] = field(default_factory=set)
-    _failures: dict[str, int] = field(default_factory=dict)
+    _under_way: dict[str, bool] = field(default_factory=dict)  # key of a source -> it is read whole
+    _failures: dict[tuple[str, bool], int] = field(default_factory=dict)
+    _owed: set[str] = field(default_factory=set)  # sources whose whole read came due while a delta was read
     _timers_fence: int | None = None
     _queue: Queue | None = None
     _pool: ThreadPoolExecutor = field(init=False)
@@ -117,7 +118,8 @@ class Worker:
         self._beat()
         for each in self.directories.values():
             if each.timetable:
-                self._scheduler.add_job(self._due, _Times(each.timetable), [each, ()], next_run_time=self._from(each))
+                times = _Times(each.timetable)
+                self._scheduler.add_job(self._due, times, [each, (), False], next_run_time=self._from(each))
         self._scheduler.start()
         for sender in self.senders:
             sender.start()
@@ -145,14 +147,14 @@ class Worker:
             last = run_records.last_scheduled(conn, each.workspace.name, each.source.name) or now
         return each.timetable.after(min(now, max(last, now - _LOOK_BACK)))
 
-    def _due(self, each: Scheduled, times: Sequence[datetime]) -> None:
-        """Called by the scheduler with every time that came since it last looked."""
+    def _due(self, each: Scheduled, times: Sequence[datetime], whole: bool = False) -> None:
+        """Called by the scheduler with every time that came since it last looked. `whole`: another attempt at a whole read."""
         now = self.clock()
         gone = [time for time in times if now - time > each.misfire_grace]
         if gone:
             self._record_missed(each, gone, now)
         if len(gone) < len(times):
-            self._hand_out(each, times[-1])
+            self._hand_out(each, times[-1], whole or any(map(each.timetable.is_whole, times)))
 
     def _record_missed(self, each: Scheduled, gone: Sequence[datetime], now: datetime) -> None:
         names = {"workspace": each.workspace.name, "source": each.source.name}
@@ -165,22 +167,24 @@ class Worker:
         if mine:
             log.warning("run_missed", **names, times=len(gone), first=gone[0].isoformat(), last=gone[-1].isoformat())
 
-    def _hand_out(self, each: Scheduled, when: datetime | None) -> None:
+    def _hand_out(self, each: Scheduled, when: datetime | None, whole: bool) -> None:
         """To any worker through the queue, or to a thread of this one. `when` None: a run that no time asked for."""
         if self._queue is not None:
             try:
                 text = when.isoformat() if when else None
-                self._queue.put(each.key, orjson.dumps({"source": each.key, "at": text}))
+                self._queue.put(each.key, orjson.dumps({"source": each.key, "at": text, "whole": whole}))
                 return
             except SyncdError as exc:
                 log.warning("queue_passed_by", source=each.key, why=str(exc))
         if each.key in self._under_way:  # its reads take longer than the time between them: they must not pile up
+            if whole and not self._under_way.get(each.key, True):
+                self._owed.add(each.key)
             log.info(
                 "run_skipped", workspace=each.workspace.name, source=each.source.name, why="it is under way or next"
             )
             return
-        self._under_way.add(each.key)
-        self._pool.submit(self._read, each, when)
+        self._under_way[each.key] = whole
+        self._pool.submit(self._read, each, when, whole)
 
     def _taken(self, payload: bytes) -> None:
         """A job from the queue, in a thread of the pool."""
@@ -189,53 +193,59 @@ class Worker:
         if each is None:
             log.warning("job_not_known", source=job["source"])  # another worker has another configuration
             return
-        self._read(each, datetime.fromisoformat(job["at"]) if job["at"] else None)
+        self._read(each, datetime.fromisoformat(job["at"]) if job["at"] else None, job.get("whole", True))
 
     # -- one read ----------------------------------------------------------------------------------------------------
 
-    def _read(self, each: Scheduled, when: datetime | None) -> None:
-        self._under_way.add(each.key)
+    def _read(self, each: Scheduled, when: datetime | None, whole: bool) -> None:
+        self._under_way[each.key] = whole
         try:
             if self._ending.is_set():
                 return
-            complete = self._reconcile(each, when)
+            complete = self._reconcile(each, when, whole)
         except AlreadyRan as exc:
             log.debug("run_taken", why=str(exc))
         except Conflict as exc:
             log.info("run_skipped", workspace=each.workspace.name, source=each.source.name, why=str(exc))
+            if whole and each.timetable.delta:  # a delta is under way somewhere, and does not take its place
+                self._again(each, whole)
         except (Stopped, BindRefused):
             pass  # said by the run itself; the next worker goes on, and a wrong password tried again locks the account
         except SyncdError:
-            self._again(each)  # said by the run itself, as `source_failed`
+            self._again(each, whole)  # said by the run itself, as `source_failed`
         except Exception:
             log.exception("run_crashed", workspace=each.workspace.name, source=each.source.name)
-            self._again(each)
+            self._again(each, whole)
         else:
             if complete:
-                self._failures.pop(each.key, None)
+                self._failures.pop((each.key, whole), None)
             else:
-                self._again(each)
+                self._again(each, whole)
         finally:
-            self._under_way.discard(each.key)
+            self._under_way.pop(each.key, None)
+            if each.key in self._owed and not self._ending.is_set():
+                self._owed.discard(each.key)
+                self._hand_out(each, None, True)
 
-    def _reconcile(self, each: Scheduled, when: datetime | None) -> bool:
+    def _reconcile(self, each: Scheduled, when: datetime | None, whole: bool) -> bool:
         name = each.source.name
         actor = Actor("run", name, each.workspace.name, source=name)
         report = reconcile(
             self.database, each.workspace, each.source, each.mapping, actor, self.clock, self.ids,
             dry_run=False, progress=_Until(self._ending), scheduled_at=when,
+            delta=each.timetable.delta and not whole,
         )  # fmt: skip
         return report.complete
 
-    def _again(self, each: Scheduled) -> None:
-        """Once more after a pause that doubles, unless the schedule comes round before."""
-        times = self._failures[each.key] = self._failures.get(each.key, 0) + 1
+    def _again(self, each: Scheduled, whole: bool) -> None:
+        """Once more after a pause that doubles, unless the schedule comes round before. No delta stands in for a whole read."""
+        times = self._failures[each.key, whole] = self._failures.get((each.key, whole), 0) + 1
         pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (times - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
         at = self.clock() + timedelta(seconds=pause_s)
-        following = each.timetable.after(self.clock())
+        following = each.timetable.after(self.clock(), whole)
         if (following is None or at < following) and not self._ending.is_set():
             self._scheduler.add_job(
-                self._due, DateTrigger(at), [each, ()], id=f"again {each.key}", replace_existing=True
+                self._due, DateTrigger(at), [each, (), whole], id=f"again {each.key} {whole}", replace_existing=True
             )
             log.info(
                 "run_again", workspace=each.workspace.name, source=each.source.name, in_s=round(pause_s), failed=times
@@ -284,14 +294,14 @@ class Worker:
                 return
             if left:
                 log.warning("run_left_behind", workspace=each.workspace.name, source=each.source.name)
-                self._hand_out(each, None)
+                self._hand_out(each, None, True)
 
     def _look_at_the_clock(self) -> None:
         """Set forward, it has passed times that the scheduler sleeps towards; set back, it has them again before it."""
         now = self.clock()
         for job in self._scheduler.get_jobs():
-            each, _ = job.args
-            following = each.timetable.after(now)
+            each, _, whole = job.args
+            following = each.timetable.after(now, whole)
             if following is not None and job.next_run_time > following + timedelta(seconds=1):
                 job.modify(next_run_time=following)
         self._scheduler.wakeup()
@@ -333,8 +343,8 @@ class _Due(BaseExecutor):  # type: ignore[misc]
     """Hands the times that came to the job's function at once: the work itself is done elsewhere."""
 
     def _do_submit_job(self, job: Any, times: list[datetime]) -> None:
-        each, _ = job.args
-        job.func(each, times)
+        each, _, whole = job.args
+        job.func(each, times, whole)
         self._run_job_success(job.id, [])
 
 

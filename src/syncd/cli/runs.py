@@ -36,6 +36,9 @@ from syncd.store.activity import Wanted
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's name, or `rules`.")]
 Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="Read everything, also where the schedule has deltas (`schedule.delta`).")
+]
 Rows = Annotated[int, typer.Option(min=1, help="Rows of each table at most.")]
 Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="8 digits or more.")]
 
@@ -58,13 +61,14 @@ def plan(
             "--impact", help="With --config NEW.yaml: who would leave, lose a role or a seat by it in the end."
         ),
     ] = False,
+    full: Full = False,
     as_json: AsJson = False,
     rows: Rows = render.ROWS,
 ) -> None:
     """What a run would do: read, compare, judge; nothing is written. Exit 3: changes pending, 4: some would be held."""
     if impact and source == RULES:
         raise UsageError("--impact is of a directory: `syncd plan rules` shows all that changed rules come to")
-    _run(session(ctx), source, True, None, only, as_json, rows, impact)
+    _run(session(ctx), source, True, None, only, full, as_json, rows, impact)
 
 
 def sync(
@@ -74,11 +78,12 @@ def sync(
         str | None, typer.Option(metavar="DIGEST", help="Refuse if it would take away what that plan did not show.")
     ] = None,
     only: Only = None,
+    full: Full = False,
     as_json: AsJson = False,
     rows: Rows = render.ROWS,
 ) -> None:
     """Read a source and apply what it states. What a guard holds waits for `syncd runs approve`."""
-    _run(session(ctx), source, False, plan, only, as_json, rows)
+    _run(session(ctx), source, False, plan, only, full, as_json, rows)
 
 
 def _run(
@@ -87,6 +92,7 @@ def _run(
     dry_run: bool,
     digest: str | None,
     only: str | None,
+    full: bool,
     as_json: bool,
     rows: int,
     impact: bool = False,
@@ -94,7 +100,7 @@ def _run(
     if only is not None:
         parse_filter(only, current.workspace.types.user)  # refused before anything is read
     try:
-        report = reconcile(current, source, dry_run, digest, only, impact)
+        report = reconcile(current, source, dry_run, digest, only, full, impact)
     except SourceUnreachable as exc:
         if as_json:
             _stream(render.failed(source, dry_run, str(exc)))
@@ -112,9 +118,11 @@ def reconcile(
     dry_run: bool,
     digest: str | None = None,
     only: str | None = None,
+    full: bool = False,
     impact: bool = False,
 ) -> Report:
-    """One run of a directory or of the rule set, with its progress on stderr."""
+    """One run of a directory or of the rule set, with its progress on stderr. Of a directory whose schedule has deltas
+    what changed is read, unless `full`."""
     app, workspace = current.app, current.workspace
     directory = None if source == RULES else app.directory(workspace.name, source)
     actor = Actor("run", source, workspace.name, source=source)
@@ -143,6 +151,7 @@ def reconcile(
             only=only,
             progress=progress,
             impact=impact,
+            delta=directory.schedule.delta is not None and not full,
         )
 
 
@@ -166,10 +175,7 @@ def list_(
     if as_json:
         print_json({"runs": [_run_json(each) for each in found], "held": [_held_json(each) for each in held]})
         return
-    lines = (
-        (each.started_at, each.source, "plan" if each.dry_run else "sync", each.status, _counted(each.counts), each.id)
-        for each in found
-    )
+    lines = ((each.started_at, each.source, _what(each), each.status, _counted(each.counts), each.id) for each in found)
     show_rows(("started", "source", "what", "status", "counts", "run"), lines, "no runs yet")
     if held:
         waiting = render.table("source", "of what", "who", "since", "why", "digest", title="Held")
@@ -204,7 +210,8 @@ def show_(
     render.fill(
         facts,
         [
-            *(("run", found.id), ("source", found.source), ("what", "plan" if found.dry_run else "sync")),
+            *(("run", found.id), ("source", found.source), ("what", _what(found))),
+            *((("whole read", found.kind_why),) if found.kind_why else ()),
             *(("status", found.status), ("started", when(found.started_at)), ("finished", when(found.finished_at))),
             *(("by", found.actor), ("digest", found.digest or ""), ("counts", _counted(found.counts))),
             *(("incomplete", why) for why in found.incomplete_because),
@@ -254,6 +261,10 @@ def discard(ctx: typer.Context, digest: Digest) -> None:
     say(f"{gone} held items discarded")
 
 
+def _what(row: run_records.RunRow) -> str:
+    return f"{'plan' if row.dry_run else 'sync'}{' of what changed' if row.kind == 'delta' else ''}"
+
+
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in counts.items() if n)
 
@@ -265,6 +276,7 @@ def _names(subjects: tuple[str, ...]) -> str:
 def _run_json(row: run_records.RunRow) -> dict[str, Any]:
     return {
         **{"run": row.id, "source": row.source, "dry_run": row.dry_run, "status": row.status, "actor": row.actor},
+        **{"kind": row.kind, "kind_why": row.kind_why},
         **{"started_at": row.started_at, "finished_at": row.finished_at, "digest": row.digest},
         **{"complete": row.complete, "incomplete_because": list(row.incomplete_because), "counts": row.counts},
         **{"held": list(row.held), "message": row.message},

@@ -61,6 +61,7 @@ class GroupEdit:
     unresolved: tuple[str, ...] | None = (
         None  # members that are not in the store, as the source names them; None: as is
     )
+    unresolved_hashes: tuple[str, ...] = ()  # of these, in the same order: how they are found by name later
     why: str = ""
 
 

@@ -30,6 +30,9 @@ class Plan:
     set_aside: tuple[SetAside, ...] = ()
     holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
+    kind: str = "full"  # what was read: "full" | "delta"
+    kind_why: str | None = None  # why everything was read, though a delta was wanted
+    retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 
 
 @dataclass(slots=True)
@@ -114,6 +117,8 @@ class Report:
     names: Mapping[str, str] = field(default_factory=dict)  # userNames of the ids that changed values (managers) hold
     notes: tuple[str, ...] = ()
     took_s: float = 0.0
+    kind: str = "full"  # "full" | "delta"
+    kind_why: str | None = None
 
     @property
     def exit_code(self) -> int:

@@ -3,14 +3,17 @@
 A reader never raises half way: it returns what it has with a certificate that says why it is not whole. Nothing may be
 taken away by absence unless `certificate.complete` (design rule 1). The entries are streamed: a snapshot holds an
 iterable, and its certificate is known only when the iterable is exhausted.
+
+A delta is a read of what changed since a checkpoint. It goes the way of a whole read, with the same guards, and its
+certificate says likewise whether it can be believed. One that cannot vouch for itself raises FullReadNeeded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ class Certificate:
     flavour: str | None = None  # the kind of directory, where only its own attributes say what an account is
     lockout: timedelta | None = None  # how long its lock-outs last, if it says
     asserted_by: str | None = None  # "asserted": someone's own statement that the read is whole (an unmarked LDIF file)
+    checkpoint: str | None = (
+        None  # from where the next delta goes on; None: as it was (a delta), or no deltas (a whole read)
+    )
 
     @property
     def complete(self) -> bool:
@@ -65,3 +71,55 @@ class Reading(Protocol):
     def __iter__(self) -> Iterator[Entry | SetAside]: ...
 
     def certificate(self) -> Certificate: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A delta says that the entry with this stable key is not, or no longer, among those that are read."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A delta says that this entry is there and did not change (RFC 4533 section 3.3.2, the present phase)."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyThese:
+    """Of this kind, below `base` (None: anywhere), exactly those are there that this delta named by Entry or Still."""
+
+    kind: str  # "user" | "group"
+    base: str | None = None
+    scope: str = "subtree"
+
+
+Reported = Entry | SetAside | Gone | Still | OnlyThese
+
+
+@runtime_checkable
+class Deltas(Protocol):
+    """A source that can also say what changed since a checkpoint: an opaque text of a certificate of its own."""
+
+    name: str
+
+    def changes(self, checkpoint: str, now: datetime) -> Changes:
+        """Raises FullReadNeeded with why, and whatever `Source.read` raises."""
+        ...
+
+
+class Changes(Protocol):
+    """One delta under way. Iterate once; it may raise FullReadNeeded until then. Order does not matter: an entry that is
+    named is there, whatever else is said of its key. Its certificate is known when nothing more is asked of it."""
+
+    def __iter__(self) -> Iterator[Reported]: ...
+
+    def again(self, keys: Iterable[str]) -> Iterator[Entry | SetAside]:
+        """Entries as they are now, by stable key, in any order; those that are not there are left out."""
+        ...
+
+    def certificate(self) -> Certificate: ...
+
+    def close(self) -> None: ...

@@ -7,7 +7,8 @@ between the old and the new is the plan (core/change.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,25 @@ from typing import Any
 Values = Mapping[str, Any]  # canonical attribute path -> JSON value; see core/resource.py
 UNTIL_LIFTED = datetime(9999, 12, 31, tzinfo=UTC)  # the end of a lock that has none: whoever locked it lifts it
 STAGES = ("missing", "suspended", "deactivated", "deleted")  # the ladder of a missing entry, in order
+
+
+MOST_UIDS = 100  # of one entry, in the order of their hashes; any more name nobody
+
+
+def name_hash(name: str) -> str:
+    """16 hexadecimal digits that an index can hold, however long the name (a DN may be longer than an index entry)."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def uids_key(uids: Iterable[str]) -> str | None:
+    """Of folded uids: one is its hash; several are `*` and theirs, so that they can be told apart in an index."""
+    hashes = sorted({name_hash(uid) for uid in uids})[:MOST_UIDS]
+    return ("*" + ",".join(hashes) if len(hashes) > 1 else hashes[0]) if hashes else None
+
+
+def uid_hashes(key: str | None) -> frozenset[str]:
+    """The hashes that `uids_key` put together."""
+    return frozenset(key.lstrip("*").split(",")) if key else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +56,8 @@ class Link:
     missing_reads: int = 0  # complete reads that did not find it
     stage: str | None = None  # one of STAGES, None while present
     created_at: datetime | None = None
+    uid_key: str | None = None  # of its uids, by `uids_key`: how a group's memberUid finds it
+    waits_for: str | None = None  # `name_hash` of the normalised DN of a manager who was not found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ entry that was set aside counts as present; a renamed or moved entry keeps its k
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
 from syncd.core.lifecycle import Ladder, climb
 from syncd.core.snapshot import Entry
-from syncd.core.state import STAGES, Link
+from syncd.core.state import STAGES, Link, name_hash, uids_key
 from syncd.errors import InvalidValue
 from syncd.ldap import dn
 from syncd.reconcile.mapping import MANAGER, MappedUser, Members
@@ -30,6 +30,8 @@ class Linked:
     entry_hash: str
     mapping_digest: str
     dn_key: str | None
+    uid_key: str | None
+    stage: str | None
     absent: bool  # missing, or at a rung of the ladder
 
 
@@ -38,7 +40,7 @@ class Seen:
     """Directory names of everything read, and of what was linked before: how members and managers are resolved."""
 
     by_dn: dict[str, tuple[str, str]] = field(default_factory=dict)  # normalised DN -> ("user" | "group", id)
-    by_uid: dict[str, str] = field(default_factory=dict)  # folded uid -> user id
+    by_uid: dict[str, str] = field(default_factory=dict)  # hash of a folded uid -> user id
     by_primary: dict[bytes, set[str]] = field(
         default_factory=dict
     )  # a group's objectSid -> users whose primary group it is
@@ -101,12 +103,30 @@ def resolve(members: Members, seen: Seen, nested: bool) -> tuple[set[str], set[s
             case _:
                 unresolved.append(name)
     for uid in members.uids:
-        user = seen.by_uid.get(uid.casefold())
+        user = seen.by_uid.get(name_hash(uid.casefold()))
         if user is None:
             unresolved.append(uid)
         else:
             users.add(user)
     return users, groups, unresolved
+
+
+def reference(name: str) -> str:
+    """A DN in the one form in which names are compared; what is none stays as it is."""
+    try:
+        return dn.normalize(name)
+    except InvalidValue:
+        return name
+
+
+def reference_hash(name: str) -> str:
+    """Of a member that nobody answers to, a DN or a uid: how whoever has that name later finds the group."""
+    return name_hash(reference(name) if "=" in name else name.casefold())
+
+
+def uids_of(entry: Entry) -> str | None:
+    """The names by which a memberUid finds this user (Link.uid_key)."""
+    return uids_key(uid.decode("utf-8", "replace").casefold() for uid in entry.attributes.get("uid", ()))
 
 
 def user_edit(
@@ -123,18 +143,22 @@ def user_edit(
 ) -> UserEdit:
     """The whole new state of one entry's link."""
     values, account = dict(mapped.values), mapped.account
+    waits_for = None
     if mapped.manager:
         manager = seen.find(mapped.manager)
         if manager is not None and manager[0] == "user":
             values[MANAGER] = manager[1]
         else:
             hashed = ""  # look again next time: the manager may be read then
+            waits_for = name_hash(reference(mapped.manager))
     link = Link(
         source,
         entry.key,
         enabled=account.enabled,
         dn=entry.dn,
         dn_key=dn.normalize(entry.dn),
+        uid_key=uids_of(entry),
+        waits_for=waits_for,
         values=values,
         entry_hash=hashed,
         mapping_digest=digest,
@@ -187,11 +211,13 @@ def group_edits(
     outside: Mapping[str, tuple[str, ...]],
     doomed: Mapping[str, str],
     digest: str,
+    placed: Set[str],
 ) -> Iterator[ChangeGroup]:
     """Groups created, changed and nested. Members that are users come with the users.
 
     `inside`: group id -> ids of groups this source put in it; `outside`: group id -> its unresolved members as stored;
-    `doomed`: group id -> why it goes: it is taken out of the nesting here, and deleted when its users have left it.
+    `doomed`: group id -> why it goes: it is taken out of the nesting here, and deleted when its users have left it;
+    `placed`: ids of groups that are there but were not read, as in a delta.
     """
     reads = list(read)
     parents: dict[str, set[str]] = defaultdict(set)  # child -> parents, as this source states it
@@ -231,9 +257,15 @@ def group_edits(
                 join=join,
                 leave=leave,
                 unresolved=unresolved if moved else None,
+                unresolved_hashes=tuple(map(reference_hash, unresolved)) if moved else (),
                 why=f"read from {source}" if old is None else f"changed in {source}",
             ),
         )
+    for id in sorted(placed - read_ids - doomed.keys()):
+        join = tuple(sorted(parents[id] - before[id]))
+        leave = tuple(sorted(before[id] - parents[id]))
+        if join or leave:
+            yield (GroupEdit(id, source, join=join, leave=leave, why=f"changed in {source}"),)
     for id, why in sorted(doomed.items()):
         if id not in read_ids and before[id]:
             yield (GroupEdit(id, source, leave=tuple(sorted(before[id])), why=why),)

@@ -19,6 +19,7 @@ from syncd.core.groups import cycles
 from syncd.core.plan import Plan
 from syncd.core.resource import fold, search_view
 from syncd.core.snapshot import Certificate, Entry, SetAside, Source
+from syncd.core.state import uid_hashes
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue
 from syncd.ldap import dn
@@ -36,6 +37,12 @@ Ids = Callable[[], str]
 
 class Progress(Protocol):
     def step(self, name: str, done: int, total: int | None) -> None: ...
+
+
+# Group id -> groups in it, -> users in it, -> members nobody answers to; ids of groups that are there but were not read.
+Stored = tuple[
+    Mapping[str, frozenset[str]], Mapping[str, frozenset[str]], Mapping[str, tuple[str, ...]], frozenset[str]
+]
 
 
 @dataclass(slots=True)
@@ -59,77 +66,71 @@ class Reader:
     present_groups: set[str] = field(default_factory=set)
     rekeyed: bool = False  # every entry has another kind of key than last time
     unread: set[str] = field(default_factory=set)  # ids of users whose names this read does not settle
+    aside: set[str] = field(default_factory=set)  # of `present`: keys and ids that were not read
+    users: dict[str, diff.Linked] = field(default_factory=dict)  # what the store linked, by key
+    groups: dict[str, diff.Linked] = field(default_factory=dict)
+    changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
+    group_entries: Spool[Entry] = field(default_factory=Spool)
+    group_ids: dict[str, str] = field(default_factory=dict)
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
     )
 
     def plan(self) -> Plan:
+        """By a read of everything."""
         name, workspace = self.source.name, self.workspace.name
         with self.database.reading() as conn:
             state = linked.source_state(conn, workspace, name)
-            users = {row.key: _linked(row) for row in linked.links(conn, workspace, name, "user")}
-            groups = {row.key: _linked(row) for row in linked.links(conn, workspace, name, "group")}
-        for kind, known in (("user", users), ("group", groups)):
+            self.users = {row.key: linked_of(row) for row in linked.links(conn, workspace, name, "user")}
+            self.groups = {row.key: linked_of(row) for row in linked.links(conn, workspace, name, "group")}
+        for kind, known in (("user", self.users), ("group", self.groups)):
             self.seen.by_dn |= {row.dn_key: (kind, row.id) for row in known.values() if row.dn_key}
-        changed: Spool[tuple[Entry, str, str, bool]] = Spool()
-        group_entries: Spool[Entry] = Spool()
-        group_ids: dict[str, str] = {}
-        certificate = self._read(users, groups, changed, group_entries, group_ids)
-        holds = None if self.impact else _what_changed(self.workspace, name, state, certificate)
+        certificate = self._read()
+        holds = None if self.impact else what_changed(self.workspace, name, state, certificate)
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
-        return Plan(
-            name,
-            self._edits(users, groups, changed, group_entries, group_ids, certificate),
-            certificate,
-            tuple(self.set_aside),
-            holds,
-            self.impact,
-        )
+        return Plan(name, self._edits(certificate), certificate, tuple(self.set_aside), holds, self.impact)
 
-    def _read(
-        self,
-        users: Mapping[str, diff.Linked],
-        groups: Mapping[str, diff.Linked],
-        changed: Spool[tuple[Entry, str, str, bool]],
-        group_entries: Spool[Entry],
-        group_ids: dict[str, str],
-    ) -> Certificate:
+    def _read(self) -> Certificate:
         reading = self.source.read(self.now)
         done = 0
         for item in reading:
             done += 1
             if done % 500 == 0:
-                self.progress.step("read", done, len(users) + len(groups) or None)
-            if isinstance(item, SetAside):
-                self._aside(item, users)
-                continue
-            try:
-                key = dn.normalize(item.dn)
-                primary = primary_group(item) if item.kind == "user" else None
-            except InvalidValue as exc:
-                self._aside(SetAside(item.dn, str(exc), item.key), users)
-                continue
-            if item.kind == "user":
-                self.present.add(item.key)
-                old = users.get(item.key)
-                id = old.id if old else self.ids()
-                self._name(("user", id), key, old)
-                self._uids(item, id)
-                if primary is not None:
-                    self.seen.by_primary.setdefault(primary, set()).add(id)
-                hashed = entry_hash(item)
-                same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
-                if old is None or not same or old.absent:
-                    changed.append((item, id, hashed, old is None))
-            else:
-                self.present_groups.add(item.key)
-                known = groups.get(item.key)
-                group_ids[item.key] = known.id if known else self.ids()
-                self._name(("group", group_ids[item.key]), key, known)
-                group_entries.append(item)
+                self.progress.step("read", done, len(self.users) + len(self.groups) or None)
+            self._take(item)
         self.progress.step("read", done, done)
         return reading.certificate()
+
+    def _take(self, item: Entry | SetAside) -> None:
+        if isinstance(item, SetAside):
+            self._aside(item)
+            return
+        try:
+            key = dn.normalize(item.dn)
+            primary = primary_group(item) if item.kind == "user" else None
+        except InvalidValue as exc:
+            self._aside(SetAside(item.dn, str(exc), item.key))
+            return
+        if item.kind == "user":
+            self.present.add(item.key)
+            old = self.users.get(item.key)
+            id = old.id if old else self.ids()
+            self._name(("user", id), key, old)
+            if primary is not None:
+                self.seen.by_primary.setdefault(primary, set()).add(id)
+            uids = diff.uids_of(item)
+            self._uids(uids, id)
+            hashed = entry_hash(item)
+            same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
+            if old is None or not same or old.absent or old.uid_key != uids:
+                self.changed.append((item, id, hashed, old is None))
+        else:
+            self.present_groups.add(item.key)
+            known = self.groups.get(item.key)
+            self.group_ids[item.key] = known.id if known else self.ids()
+            self._name(("group", self.group_ids[item.key]), key, known)
+            self.group_entries.append(item)
 
     def _name(self, resource: tuple[str, str], key: str, old: diff.Linked | None) -> None:
         """The DN of today. One that moved is no longer found by where it was, or the next run would find otherwise."""
@@ -137,70 +138,74 @@ class Reader:
             del self.seen.by_dn[old.dn_key]
         self.seen.by_dn[key] = resource
 
-    def _uids(self, entry: Entry, id: str) -> None:
+    def _uids(self, uids: str | None, id: str) -> None:
         """Two entries of one uid: one of them is wrong, and neither leaves a group over it."""
-        for uid in entry.attributes.get("uid", ()):
-            holder = self.seen.by_uid.setdefault(uid.decode("utf-8", "replace").casefold(), id)
+        for uid in uid_hashes(uids):
+            holder = self.seen.by_uid.setdefault(uid, id)
             if holder != id:
                 self.unread |= {holder, id}
 
-    def _aside(self, item: SetAside, users: Mapping[str, diff.Linked]) -> None:
+    def _aside(self, item: SetAside) -> None:
         """A bad entry is reported and counts as present: it is no leaver (rule 4), and leaves no group."""
         self.set_aside.append(item)
         if item.key:
+            self.aside.add(item.key)
             self.present.add(item.key)
             self.present_groups.add(item.key)
-            if item.key in users:
-                self.unread.add(users[item.key].id)
+            if item.key in self.users:
+                self.unread.add(self.users[item.key].id)
         found = self.seen.find(item.entry)  # by DN too: a key that is on two entries is not to be believed
         if found is not None:
+            self.aside.add(found[1])
             self.present.add(found[1])
             self.present_groups.add(found[1])
             self.unread.add(found[1])
 
-    def _edits(
-        self,
-        users: Mapping[str, diff.Linked],
-        groups: Mapping[str, diff.Linked],
-        changed: Spool[tuple[Entry, str, str, bool]],
-        group_entries: Spool[Entry],
-        group_ids: Mapping[str, str],
-        certificate: Certificate,
-    ) -> Spool[ChangeGroup]:
-        name, workspace = self.source.name, self.workspace.name
-        mapped = self._map(changed, Server(certificate.flavour, certificate.lockout))
+    def _edits(self, certificate: Certificate) -> Spool[ChangeGroup]:
+        name = self.source.name
+        mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
         with self.database.reading() as conn:
-            inside = linked.members(conn, workspace, name, "group")
-            in_groups = linked.members(conn, workspace, name, "user")
-            outside = linked.unresolved(conn, workspace, name)
-            adopted = self._adoptions(conn, users, mapped)
-            doomed, fading = self._missing_groups(conn, groups, inside.keys() | in_groups.keys(), certificate)
-            missing = list(self._missing_users(conn, users, certificate))
+            inside, in_groups, outside, placed = self._stored(conn)
+            adopted = self._adoptions(conn, mapped)
+            doomed, fading = self._missing_groups(conn, inside.keys() | in_groups.keys(), certificate)
+            missing = list(self._missing_users(conn, certificate))
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
         if waiting:
             after = self.workspace.source(name).ladder.suspend_after
             then = f"suspended when missing for {after}" if after is not None else "never suspended"
             self.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
-        read_groups = self._groups(group_entries, group_ids)
+        read_groups = self._groups()
         self._warn_of_cycles(read_groups)
         edits: Spool[ChangeGroup] = Spool()
-        for group in diff.group_edits(name, read_groups, groups, inside, outside, doomed, self.mapping.digest):
+        digest = self.mapping.digest
+        for group in diff.group_edits(name, read_groups, self.groups, inside, outside, doomed, digest, placed):
             edits.append(group)
         for fading_edit in fading:
             edits.append((fading_edit,))
         joins, leaves = diff.membership_moves(read_groups, lambda id: in_groups.get(id, frozenset()), doomed)
-        for id in self.unread:
+        for id in self.unread | self._kept(leaves):
             leaves.pop(id, None)  # a group may name her by what was not read
-        for edit in self._users(users, missing, mapped, adopted, joins, leaves):
+        for edit in self._users(missing, mapped, adopted, joins, leaves):
             edits.append((edit,))
         if self.only is None:
             for id, why in sorted(doomed.items()):
                 edits.append((GroupEdit(id, name, delete=True, why=why),))
         return edits
 
+    def _stored(self, conn: Any) -> Stored:
+        """Of all groups; those that were not read are missing, and not to be placed anew."""
+        name, workspace = self.source.name, self.workspace.name
+        inside = linked.members(conn, workspace, name, "group")
+        in_groups = linked.members(conn, workspace, name, "user")
+        return inside, in_groups, linked.unresolved(conn, workspace, name), frozenset()
+
+    def _kept(self, leaves: Mapping[str, Any]) -> set[str]:
+        """Users of these who stay in their groups though no group that was read names them any more. Of those who are
+        missing, `_users` knows by itself."""
+        return set()
+
     def _users(
         self,
-        users: Mapping[str, diff.Linked],
         missing: list[UserEdit],
         mapped: Spool[tuple[Entry, str, str, bool, MappedUser]],
         adopted: Mapping[str, str],
@@ -225,7 +230,7 @@ class Reader:
             yield from ready(edit)
         late: Spool[UserEdit] = Spool()
         for entry, id, hashed, new, user in mapped:
-            old = users.get(entry.key)
+            old = self.users.get(entry.key)
             adopt = new and id in adopted
             real = adopted.get(id, id)
             edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt, self.now)
@@ -239,7 +244,7 @@ class Reader:
         for edit in late:
             yield from ready(edit)
         if self.impact:
-            for id in sorted({each.id for each in users.values()} - named):
+            for id in sorted({each.id for each in self.users.values()} - named):
                 yield from ready(UserEdit(id, name, why="the configuration would change"))
 
     def _map(
@@ -257,9 +262,9 @@ class Reader:
         self.seen.settle(refused)
         return mapped
 
-    def _groups(self, entries: Iterable[Entry], ids: Mapping[str, str]) -> list[diff.GroupRead]:
+    def _groups(self) -> list[diff.GroupRead]:
         read = []
-        for entry in entries:
+        for entry in self.group_entries:
             try:
                 values = self.mapping.group(entry)
                 users, groups, unresolved = diff.resolve(members(entry), self.seen, self.mapping.nested)
@@ -275,7 +280,7 @@ class Reader:
             )
             read.append(
                 diff.GroupRead(
-                    ids[entry.key],
+                    self.group_ids[entry.key],
                     entry.key,
                     entry.dn,
                     values,
@@ -287,12 +292,18 @@ class Reader:
             )
         return read
 
-    def _missing_users(
-        self, conn: Any, users: Mapping[str, diff.Linked], certificate: Certificate
-    ) -> Iterator[UserEdit]:
+    def _gone_users(self) -> list[str]:
+        """Keys of users whose entries were not read."""
+        return [key for key, old in self.users.items() if key not in self.present and old.id not in self.present]
+
+    def _gone_groups(self) -> list[str]:
+        there = self.present_groups
+        return [key for key, old in self.groups.items() if key not in there and old.id not in there]
+
+    def _missing_users(self, conn: Any, certificate: Certificate) -> Iterator[UserEdit]:
         if not certificate.complete:
             return
-        gone = [key for key, old in users.items() if key not in self.present and old.id not in self.present]
+        gone = self._gone_users()
         ladder = self.workspace.source(self.source.name).ladder
         asked = linked.awaiting_approval(conn, self.workspace.name, self.source.name)[0]
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "user", gone):
@@ -300,16 +311,14 @@ class Reader:
             yield diff.gone_in_the_end(edit, ladder) if self.impact else edit
 
     def _missing_groups(
-        self, conn: Any, groups: Mapping[str, diff.Linked], peopled: Set[str], certificate: Certificate
+        self, conn: Any, peopled: Set[str], certificate: Certificate
     ) -> tuple[dict[str, str], list[GroupEdit]]:
         """Groups that go (id -> why), and those that are missing but not long enough."""
         doomed: dict[str, str] = {}
         fading: list[GroupEdit] = []
         if not certificate.complete or self.only is not None:
             return doomed, fading
-        gone = [
-            key for key, old in groups.items() if key not in self.present_groups and old.id not in self.present_groups
-        ]
+        gone = self._gone_groups()
         ladder = self.workspace.source(self.source.name).ladder
         asked = linked.awaiting_approval(conn, self.workspace.name, self.source.name)[1]
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
@@ -324,7 +333,6 @@ class Reader:
     def _adoptions(
         self,
         conn: Any,
-        users: Mapping[str, diff.Linked],
         mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]],
     ) -> dict[str, str]:
         """New entries whose userName an existing user holds: our new id -> that user's. The door judges whether."""
@@ -345,20 +353,27 @@ class Reader:
         may = self.workspace.source(self.source.name).adopt != "never"
         # Whom another entry of this very directory states, or stated, is another person: a name that was freed is given to
         # somebody new, and her predecessor's access must not go with it.
-        here = {old.id for key, old in users.items() if not self.rekeyed or key in self.present} if held else ()
+        here = self._stated(conn, held.values())
         adopted = {id: holder for id, holder in held.items() if may and holder not in here}
-        self._tell_of_names_used_again(users, [holder for holder in held.values() if holder in here])
+        self._tell_of_names_used_again(sum(here.get(holder, False) for holder in held.values()))
         self.seen.settle({**settled, **{id: adopted.get(id) for id in held}})
         return adopted
 
-    def _tell_of_names_used_again(self, users: Mapping[str, diff.Linked], holders: list[str]) -> None:
-        gone = {old.id for key, old in users.items() if key not in self.present and old.id not in self.present}
-        again = sum(holder in gone for holder in holders)
-        if again:
+    def _tell_of_names_used_again(self, gone: int) -> None:
+        if gone:
             self.notes.append(
-                f"{again} new entries have the userName of somebody whose entry is gone: other people, who can come in when "
+                f"{gone} new entries have the userName of somebody whose entry is gone: other people, who can come in when "
                 "the first are deleted, or renamed by hand"
             )
+
+    def _stated(self, conn: Any, holders: Iterable[str]) -> dict[str, bool]:
+        """Those of these users whom an entry of this directory states or stated, and whether it is gone."""
+        wanted = set(holders)
+        return {
+            old.id: key not in self.present and old.id not in self.present
+            for key, old in self.users.items()
+            if old.id in wanted and (not self.rekeyed or key in self.present)
+        }
 
     def _chooser(self) -> Callable[[UserEdit], bool]:
         if self.only is None:
@@ -389,12 +404,12 @@ class Reader:
 _MEMBER_NAMES = frozenset({"member", "uniquemember", "memberuid"})
 
 
-def _linked(row: Any) -> diff.Linked:
+def linked_of(row: Any) -> diff.Linked:
     absent = row.stage is not None or row.missing_since is not None
-    return diff.Linked(row.resource_id, row.entry_hash, row.mapping_digest, row.dn_key, absent)
+    return diff.Linked(row.resource_id, row.entry_hash, row.mapping_digest, row.dn_key, row.uid_key, row.stage, absent)
 
 
-def _what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate) -> str | None:
+def what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate) -> str | None:
     """Rule 4: why every loss of this run waits for approval."""
     if state is None or state.last_complete_at is None:
         return None

@@ -62,6 +62,8 @@ def to_json(report: Report) -> Iterator[bytes]:
         "set_aside": [{"entry": each.entry, "why": each.why} for each in report.set_aside],
         "seats": _seats_json(report.seats_before, report.seats_after),
         "cost": _cost_json(report.seats_before, report.seats_after),
+        "kind": report.kind,
+        "kind_why": report.kind_why,
     }
     yield orjson.dumps(head)[:-1] + b',"changes":['
     for index, change in enumerate(report.changes):
@@ -288,6 +290,8 @@ def end_line(report: Report) -> Text:
     counted = [f"{kind.replace('_', ' ')} {n:,}" for kind, n in report.counts.items() if n or kind == "read"]
     if not any(n for kind, n in report.counts.items() if kind not in _NOTHING):
         counted.append("no change")
+    if report.kind == "delta":
+        counted.insert(0, "what changed")
     line = Text(plain(f"{report.source}: "))
     line.append(report.status, style=_STYLE.get(report.status, ""))
     tail = f" · {' · '.join(counted)} · {report.took_s:.1f} s"

@@ -8,7 +8,7 @@ under the reserved name `rules`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -22,10 +22,11 @@ from syncd.core.plan import Plan, Report, fingerprint
 from syncd.core.snapshot import Certificate, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
-from syncd.errors import HeldByGuard, Stopped, SyncdError
+from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
+from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
-from syncd.store import held, leases, linked, plans, run_records, runs
+from syncd.store import held, leases, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
 from syncd.store.engine import Database
 from syncd.store.rows import upsert
@@ -58,12 +59,14 @@ def reconcile(
     progress: Progress | None = None,
     scheduled_at: datetime | None = None,
     impact: bool = False,
+    delta: bool = False,
 ) -> Report:
     """Bring what `source` states into the store, or say what that would do.
 
     `plan`: the digest of an earlier plan; the run is refused if it would take away what that plan did not show.
     `only`: a SCIM filter over users. `scheduled_at`: the time of the schedule it runs for; each has one run, whoever comes
-    first. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
+    first. `delta`: read what changed since the last read, if that can be had and believed, else everything; `only` reads
+    everything. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
     `impact`: what a configuration that is not saved yet would come to in the end (dry run only): limits hold nothing back,
     whoever is missing has left, and everybody of the source is derived anew.
     Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
@@ -74,10 +77,13 @@ def reconcile(
         workspace = _unlimited(workspace, source.name)
 
     def make(run: _Run) -> Plan:
-        reader = Reader(
-            database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes, impact=impact
-        )
-        return reader.plan()
+        common = (database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
+        why = None
+        if delta and only is None and not impact:
+            why, plan = _changes(run, common)
+            if plan is not None:
+                return plan
+        return replace(Reader(*common, impact=impact).plan(), kind_why=why)
 
     run = _Run(
         database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet(), scheduled_at
@@ -90,6 +96,25 @@ def _unlimited(workspace: Workspace, source: str) -> Workspace:
     every = Limit(share=1.0, floor=10**9, number=10**9)
     limits = replace(policy.limits, by_kind=dict.fromkeys(VERBS, every))
     return replace(workspace, sources={**workspace.sources, source: replace(policy, limits=limits)})
+
+
+def _changes(run: _Run, common: tuple[Any, ...]) -> tuple[str | None, Plan | None]:
+    """The plan of what changed, or why there is none."""
+    workspace, source = run.workspace, common[2]
+    with run.database.reading() as conn:
+        state = linked.source_state(conn, workspace.name, source.name)
+    why = why_not(state, workspace.source(source.name).digest, source)
+    said = len(run.notes)
+    if why is None:
+        reader = DeltaReader(*common)
+        reader.checkpoint = state.checkpoint
+        try:
+            return None, reader.plan()
+        except FullReadNeeded as exc:
+            why = str(exc)
+    log.info("delta_refused", why=why)
+    run.notes[said:] = [f"everything was read: {why}"]
+    return why, None
 
 
 def rederive(
@@ -111,7 +136,12 @@ def rederive(
             changed = plans.rules_differ(conn, workspace)
         edits: Spool[ChangeGroup] = Spool((UserEdit(id, RULES, why="the rules changed"),) for id in everyone)
         return Plan(
-            RULES, edits, Certificate(users_read=len(everyone)), (), "the rule set changed" if changed else None
+            RULES,
+            edits,
+            Certificate(users_read=len(everyone)),
+            (),
+            "the rule set changed" if changed else None,
+            kind="rules",
         )
 
     return _Run(database, workspace, RULES, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
@@ -148,6 +178,7 @@ class _Run:
     now: datetime = field(init=False)
     fence: int = 0
     notes: list[str] = field(default_factory=list)
+    closed: bool = False  # what goes with the last batch was done with it
 
     def go(self, make: Callable[[_Run], Plan]) -> Report:
         self.id, self.now = self.ids(), self.clock()
@@ -196,7 +227,10 @@ class _Run:
     def _plan_and_apply(self, plan: Plan, shown: set[bytes] | None) -> Report:
         with self.database.reading() as conn:
             size = plans.batch_size(conn, self.workspace.name)
-            decided = plans.decide(conn, self.workspace, plan, self.now, self.id, size, self.progress.step)
+            if plan.groups or plan.set_aside or plan.kind != "delta":
+                decided = plans.decide(conn, self.workspace, plan, self.now, self.id, size, self.progress.step)
+            else:
+                decided = plans.nothing(conn, self.workspace, plan)
         decided.whole = decided.whole and self.only is None
         for each in decided.held_items:
             log.warning("guard_held", guard=each.guard, kind=each.kind, n=each.changes)
@@ -206,17 +240,21 @@ class _Run:
                 f"source {self.source}: {len(new)} losses were not in plan {self.shown_plan} "
                 f"({', '.join(examples)}): look at a new `syncd plan {self.source}` first"
             )
-        if not self.dry_run:
+        if not self.dry_run and (decided.items or decided.set_aside or plan.kind != "delta"):
             self._apply(plan, decided, size)
         return self._end(plan, decided)
 
     def _apply(self, plan: Plan, decided: plans.Decided, size: int) -> None:
-        runs.store(self.database, self.workspace.name, self._as_run(), decided, plan, size, self.now, self.ids)
+        checkpoint = self._checkpoint(plan)
+        runs.store(
+            self.database, self.workspace.name, self._as_run(), decided, plan, size, self.now, self.ids, checkpoint
+        )
         dropped, late = self._apply_items(
             plans.Numbered(decided.items),
             len(decided.items),
             frozenset(each.kind for each in decided.held),
             plan.certificate is not None and not plan.certificate.complete,
+            self._closing(checkpoint),
         )
         decided.set_aside += late
         if dropped:
@@ -224,8 +262,22 @@ class _Run:
                 f"{dropped} changes were dropped because their user changed meanwhile; the next run plans them anew"
             )
 
+    def _checkpoint(self, plan: Plan) -> str | None:
+        """What the source's becomes with the last batch (runs.close)."""
+        certificate = plan.certificate
+        if certificate is None or not certificate.complete or self.only is not None or plan.kind == "rules":
+            return None
+        return certificate.checkpoint or ("" if plan.kind == "full" else None)
+
+    def _closing(self, checkpoint: str | None) -> runs.Last:
+        def last(conn: Any, late: Sequence[SetAside], again: set[str]) -> None:
+            runs.close(conn, self.workspace.name, self.source, checkpoint, late, again, self.id, self.now)
+            self.closed = True
+
+        return last
+
     def _apply_items(
-        self, items: Any, total: int, retain: frozenset[str], incomplete: bool
+        self, items: Any, total: int, retain: frozenset[str], incomplete: bool, last: runs.Last
     ) -> tuple[int, list[SetAside]]:
         return runs.apply_items(
             self.database,
@@ -239,6 +291,7 @@ class _Run:
             self.ids,
             self.progress.step,
             total,
+            last,
         )
 
     def _as_run(self) -> Actor:
@@ -252,7 +305,9 @@ class _Run:
         old_id, items, row = left
         mine, self.id = self.id, old_id
         retain = frozenset(each["kind"] for each in row["held"] or ())
-        dropped, _ = self._apply_items(items, len(items), retain, not row["complete"])
+        closing = self._closing(row["checkpoint"])
+        dropped, _ = self._apply_items(items, len(items), retain, not row["complete"], closing)
+        self.closed = False
         with self.database.writing() as conn:
             message = f"resumed by run {mine}: {len(items) - dropped} changes applied, {dropped} dropped"
             run_records.end(conn, self.workspace.name, old_id, "applied", self.clock(), message=message)
@@ -289,6 +344,8 @@ class _Run:
             decided.seats_before,
             decided.seats_after,
             self._names(decided),
+            kind=plan.kind,
+            kind_why=plan.kind_why,
         )
         with self.database.writing() as conn:
             run_records.end(
@@ -303,9 +360,13 @@ class _Run:
                 counts=counts,
                 held=[{"guard": each.guard, "kind": each.kind, "why": each.why} for each in report.held],
                 losses=b"".join(sorted(decided.fingerprints)),
+                kind=plan.kind,
+                kind_why=plan.kind_why,
             )
             if not self.dry_run:
-                self._remember(conn, certificate)
+                if not self.closed:
+                    self._closing(self._checkpoint(plan))(conn, (), set())
+                self._remember(conn, plan, certificate)
                 leases.release(conn, self.workspace.name, self.source, self.fence)
         return report
 
@@ -327,9 +388,15 @@ class _Run:
         }
         return known | coming
 
-    def _remember(self, conn: Any, certificate: Certificate) -> None:
+    def _remember(self, conn: Any, plan: Plan, certificate: Certificate) -> None:
         """What the next run compares with. Only a complete read of everything moves it."""
         if not certificate.complete or self.only is not None:
+            return
+        if plan.kind != "rules":
+            quarantine.settle(conn, self.workspace.name, self.source, plan.retried, self.id)
+        if plan.kind == "delta":
+            state = {"workspace": self.workspace.name, "source": self.source}
+            upsert(conn, source_states, state, {"last_delta_at": self.now})
             return
         digest = self.workspace.rules_digest if self.source == RULES else self.workspace.source(self.source).digest
         upsert(

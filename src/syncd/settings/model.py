@@ -281,7 +281,7 @@ class Schedule(Block):
     full: Times | None = None
     """Whole reads: as cron (minute hour day month weekday, 0 or 7 is Sunday) in `timezone`, or the time between them."""
     delta: Duration | None = None
-    """Between reads of what changed."""
+    """Between reads of what changed, where the directory can say so; else everything is read each time."""
     jitter: DurationOrZero = timedelta(0)
     """Puts cron times off by a part of this that is always the same for a source, so that many do not start at once."""
     misfire_grace: Duration = timedelta(hours=1)

@@ -407,7 +407,9 @@ def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:
             )
             if edit.unresolved:
                 key = {"workspace": workspace, "group_id": edit.id, "origin": edit.source}
-                conn.execute(u.insert(), [{**key, "ref": ref} for ref in sorted(set(edit.unresolved))])
+                hashes = dict(zip(edit.unresolved, edit.unresolved_hashes, strict=False))
+                refs = sorted(set(edit.unresolved))
+                conn.execute(u.insert(), [{**key, "ref": ref, "ref_hash": hashes.get(ref)} for ref in refs])
 
 
 def _count_losses(

@@ -66,6 +66,7 @@ def _links(dialect: str, resource: str, id: ColumnElement[str]) -> ColumnElement
     columns = (
         *(k.source, k.key, k.enabled, k.dn, k.dn_key, k["values"], k.entry_hash, k.mapping_digest),
         *(k.starts_at, k.ends_at, k.locked_until, k.missing_since, k.missing_reads, k.stage, k.created_at),
+        *(k.uid_key, k.waits_for),
     )
     return _lists(dialect, columns, k.workspace == WORKSPACE, k.resource == resource, k.resource_id == id)
 

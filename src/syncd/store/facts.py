@@ -18,7 +18,7 @@ from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
 from syncd.core.resource import flatten, fold, search_view, unflatten
 from syncd.core.schema import GROUP, SYNCD_USER
-from syncd.core.state import Grant, Group, Link, Membership, Seat, User
+from syncd.core.state import Grant, Group, Link, Membership, Seat, User, name_hash
 from syncd.core.types import Types
 from syncd.store import fact_queries as queries
 from syncd.store import raw
@@ -125,12 +125,14 @@ def _link(
     missing_reads: int,
     stage: str | None,
     created_at: int | None,
+    uid_key: str | None,
+    waits_for: str | None,
 ) -> Link:
     return Link(
         *(source, key, None if enabled is None else bool(enabled), dn, dn_key, orjson.loads(values), entry_hash),
         *(mapping_digest, _instant(starts_at), _instant(ends_at), _instant(locked_until)),
         *(_instant(missing_since), missing_reads, stage),
-        _instant(created_at),
+        *(_instant(created_at), uid_key, waits_for),
     )
 
 
@@ -259,6 +261,9 @@ def link_row(resource: str, resource_id: str, link: Link) -> dict[str, Any]:
         "resource_id": resource_id,
         "dn": link.dn,
         "dn_key": link.dn_key,
+        "dn_hash": name_hash(link.dn_key) if link.dn_key else None,
+        "uid_key": link.uid_key,
+        "waits_for": link.waits_for,
         "enabled": link.enabled,
         "values": dict(link.values),
         "entry_hash": link.entry_hash,

@@ -1,4 +1,6 @@
-"""What the store knows of one source, read whole for a diff: compact, and in a constant number of statements."""
+"""What the store knows of one source: whole for a diff, or of some keys and names for a delta, whose cost is then that of its
+own rows. Compact, and in a constant number of statements (of each 500 keys or names).
+"""
 
 from __future__ import annotations
 
@@ -7,23 +9,102 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, func, select
 
 from syncd.core.resource import fold
-from syncd.core.state import Link
+from syncd.core.state import Link, name_hash
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.drafts import FIRST_RUN
 
+_k = t.links.c
+_COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
+
 
 def links(conn: Connection, workspace: str, source: str, resource: str) -> Iterator[Any]:
-    """Rows (key, resource_id, entry_hash, mapping_digest, dn_key, stage, missing_since) of every link of the source."""
-    k = t.links.c
-    yield from conn.execute(
-        select(k.key, k.resource_id, k.entry_hash, k.mapping_digest, k.dn_key, k.stage, k.missing_since).where(
-            k.workspace == workspace, k.source == source, k.resource == resource
+    """Every link of the source, compact: enough to see that an entry did not change."""
+    where = (_k.workspace == workspace, _k.source == source, _k.resource == resource)
+    yield from conn.execute(select(*_COMPACT, _k.missing_since).where(*where))
+
+
+def links_by_key(conn: Connection, workspace: str, source: str, keys: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of users and groups with these stable keys."""
+    yield from _some(conn, workspace, source, _k.key, sorted(set(keys)), _k.resource.in_(("user", "group")))
+
+
+def links_by_name(conn: Connection, workspace: str, source: str, names: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of those whose normalised DN is one of these."""
+    wanted = {name_hash(name): name for name in names}
+    for row in _some(conn, workspace, source, _k.dn_hash, sorted(wanted)):
+        if row.dn_key in wanted.values():
+            yield row
+
+
+def links_by_uid(conn: Connection, workspace: str, source: str, hashes: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of users with one of these uids (by `name_hash`), and of all that have several."""
+    wanted = sorted(set(hashes))
+    if wanted:
+        yield from _some(conn, workspace, source, _k.uid_key, wanted)
+        where = (_k.workspace == workspace, _k.source == source, _k.uid_key >= "*", _k.uid_key < "+")
+        yield from conn.execute(select(*_COMPACT, _k.missing_since).where(*where))
+
+
+def links_of(conn: Connection, workspace: str, source: str, ids: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of these users and groups."""
+    yield from _some(conn, workspace, source, _k.resource_id, sorted(set(ids)), _k.resource.in_(("user", "group")))
+
+
+def links_waiting(conn: Connection, workspace: str, source: str, names: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of users whose manager is one of these normalised DNs and was not found."""
+    yield from _some(conn, workspace, source, _k.waits_for, sorted({name_hash(name) for name in names}))
+
+
+def _some(
+    conn: Connection, workspace: str, source: str, column: Any, values: Iterable[str], *more: Any
+) -> Iterator[Any]:
+    for batch in facts.batched(values):
+        where = (_k.workspace == workspace, _k.source == source, column.in_(batch), *more)
+        yield from conn.execute(select(*_COMPACT, _k.missing_since).where(*where))
+
+
+def groups_of(conn: Connection, workspace: str, source: str, members: Iterable[str]) -> set[str]:
+    """Groups in which this source put any of these users or groups, by id."""
+    m = t.memberships.c
+    return {
+        group
+        for batch in facts.batched(sorted(set(members)))
+        for group in conn.scalars(
+            select(m.group_id).where(
+                m.workspace == workspace,
+                m.member.in_(("user", "group")),
+                m.member_id.in_(batch),
+                m.origin == source,
+            )
         )
-    )
+    }
+
+
+def groups_naming(conn: Connection, workspace: str, source: str, hashes: Iterable[str]) -> set[str]:
+    """Groups that name one of these (by `name_hash`) among the members nobody answered to."""
+    u = t.unresolved_members.c
+    return {
+        group
+        for batch in facts.batched(sorted(set(hashes)))
+        for group in conn.scalars(
+            select(u.group_id).where(u.workspace == workspace, u.origin == source, u.ref_hash.in_(batch))
+        )
+    }
+
+
+def names_within(conn: Connection, workspace: str, source: str, groups: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of whoever this source put in these groups: most members that a changed group names are these."""
+    m = t.memberships.c
+    joined = and_(_k.workspace == m.workspace, _k.resource == m.member, _k.resource_id == m.member_id)
+    for batch in facts.batched(sorted(set(groups))):
+        where = (m.workspace == workspace, m.group_id.in_(batch), m.origin == source, _k.source == source)
+        yield from conn.execute(
+            select(*_COMPACT, _k.missing_since).join_from(t.memberships, t.links, joined).where(*where)
+        )
 
 
 def whole_links(
@@ -40,25 +121,42 @@ def whole_links(
             yield row.resource_id, _link(row)
 
 
-def members(conn: Connection, workspace: str, source: str, member: str) -> dict[str, frozenset[str]]:
-    """group id -> ids of users (or groups) this source put in it."""
+def members(
+    conn: Connection, workspace: str, source: str, member: str, groups: Iterable[str] | None = None
+) -> dict[str, frozenset[str]]:
+    """group id -> ids of users (or groups) this source put in it. `groups`: only of these."""
     m = t.memberships.c
     found: dict[str, set[str]] = defaultdict(set)
-    for row in conn.execute(
-        select(m.group_id, m.member_id).where(m.workspace == workspace, m.origin == source, m.member == member)
-    ):
+    query = select(m.group_id, m.member_id).where(m.workspace == workspace, m.origin == source, m.member == member)
+    for row in _each(conn, query, m.group_id, groups):
         found[row.group_id].add(row.member_id)
     return {group: frozenset(ids) for group, ids in found.items()}
 
 
-def unresolved(conn: Connection, workspace: str, source: str) -> dict[str, tuple[str, ...]]:
+def present(conn: Connection, workspace: str, source: str, resource: str) -> int:
+    """How many links of this kind are of entries that are there."""
+    where = (_k.workspace == workspace, _k.source == source, _k.resource == resource)
+    return conn.scalar(select(func.count()).select_from(t.links).where(*where, _k.missing_since.is_(None))) or 0
+
+
+def unresolved(
+    conn: Connection, workspace: str, source: str, groups: Iterable[str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """group id -> members nobody answers to. Without those that an earlier release wrote, so that they are written anew."""
     u = t.unresolved_members.c
     found: dict[str, list[str]] = defaultdict(list)
-    for row in conn.execute(
-        select(u.group_id, u.ref).where(u.workspace == workspace, u.origin == source).order_by(u.group_id, u.ref)
-    ):
+    query = select(u.group_id, u.ref).where(u.workspace == workspace, u.origin == source, u.ref_hash.is_not(None))
+    for row in _each(conn, query.order_by(u.group_id, u.ref), u.group_id, groups):
         found[row.group_id].append(row.ref)
     return {group: tuple(sorted(refs)) for group, refs in found.items()}
+
+
+def _each(conn: Connection, query: Any, column: Any, ids: Iterable[str] | None) -> Iterator[Any]:
+    if ids is None:
+        yield from conn.execute(query)
+        return
+    for batch in facts.batched(sorted(set(ids))):
+        yield from conn.execute(query.where(column.in_(batch)))
 
 
 def holders_of(conn: Connection, workspace: str, names: Iterable[str]) -> dict[str, str]:
@@ -107,6 +205,8 @@ def _link(row: Any) -> Link:
         enabled=row.enabled,
         dn=row.dn,
         dn_key=row.dn_key,
+        uid_key=row.uid_key,
+        waits_for=row.waits_for,
         values=row.values,
         entry_hash=row.entry_hash,
         mapping_digest=row.mapping_digest,

@@ -55,6 +55,7 @@ class Decided:
     set_aside: list[SetAside] = field(default_factory=list)
     released: set[str] = field(default_factory=set)  # subjects of whom nothing that was held is wanted any more
     whole: bool = True  # everything was read: what is not wanted now is not wanted any more
+    again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
 
@@ -121,6 +122,14 @@ def decide(
     return decided
 
 
+def nothing(conn: Connection, workspace: Workspace, plan: Plan) -> Decided:
+    """What a plan without edits comes to, in three statements; what waits for a decision goes on waiting."""
+    pools = pool_use(conn, workspace)
+    decided = Decided(whole=False, seats_before=pools, seats_after=pools)
+    decided.waiting = _waiting(conn, workspace.name, plan.source, decided)
+    return decided
+
+
 def _over(
     conn: Connection, workspace: Workspace, plan: Plan, decided: Decided, known: set[str], now: datetime
 ) -> list[Held]:
@@ -144,7 +153,8 @@ def _pass(
     retain: frozenset[str],
     step: Step,
 ) -> Decided:
-    decided = Decided(set_aside=list(plan.set_aside), whole=plan.certificate is None or plan.certificate.complete)
+    whole = plan.kind == "full" and (plan.certificate is None or plan.certificate.complete)
+    decided = Decided(set_aside=list(plan.set_aside), whole=whole)
     held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
     defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone
     graph = facts.load_graph(conn, workspace.name, None)
@@ -233,7 +243,8 @@ def _batches(
 
 def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0) -> None:
     if verdict.error is not None:
-        decided.set_aside.append(SetAside(entry_of(verdict), str(verdict.error)))
+        decided.set_aside.append(refused_entry(verdict))
+        decided.again |= touched(verdict.edits)
         return
     decided.refused += verdict.held
     changed = any(before != after for before, after in (*verdict.users, *verdict.groups))
@@ -256,6 +267,17 @@ def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], ba
         for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
             for seat in seats:
                 deltas[seat.pool][0 if seat.held else 1] += sign
+
+
+def refused_entry(verdict: Verdict) -> SetAside:
+    """What the door refused, for the list of what was set aside."""
+    edit = verdict.edits[0]
+    return SetAside(entry_of(verdict), str(verdict.error), edit.link.key if edit.link else None)
+
+
+def touched(edits: ChangeGroup) -> set[str]:
+    """Users and groups that these edits are about, by id."""
+    return {id for edit in edits for id in (edit.id, *edit.join, *edit.leave)}
 
 
 def entry_of(verdict: Verdict) -> str:

@@ -140,11 +140,17 @@ def _owed() -> ColumnElement[bool]:
 
 
 _Condition = Callable[[Connection, datetime], ColumnElement[bool]]
-_o, _k = t.outbox.c, t.tokens.c
+_o, _k, _r = t.outbox.c, t.tokens.c, t.runs.c
+_POLLS = timedelta(days=2)  # runs of every minute that found nothing; times of the last day are counted by them
 KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condition]] = {
     "set_aside": (t.set_aside, lambda policy: policy.run_details, _details(t.set_aside)),
     "run_items": (t.run_items, lambda policy: policy.run_details, _details(t.run_items)),
     "runs": (t.runs, lambda policy: policy.runs, _runs),
+    "polls": (
+        t.runs,
+        lambda _: _POLLS,
+        lambda _, date: and_(_r.kind == "delta", _r.status == "clean", _r.finished_at < date),
+    ),
     "outbox": (
         t.outbox,
         lambda policy: policy.delivered,

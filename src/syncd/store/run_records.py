@@ -127,6 +127,8 @@ class RunRow:
     counts: dict[str, int]
     held: tuple[dict[str, Any], ...]
     message: str | None
+    kind: str | None = None  # full | delta | rules
+    kind_why: str | None = None  # why everything was read, though a delta was wanted
     set_aside: tuple[SetAside, ...] = ()
 
 
@@ -145,6 +147,8 @@ def _run_row(row: Any, set_aside: Sequence[SetAside] = ()) -> RunRow:
         row.counts or {},
         tuple(row.held or ()),
         row.message,
+        row.kind,
+        row.kind_why,
         tuple(set_aside),
     )
 

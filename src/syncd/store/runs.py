@@ -7,7 +7,7 @@ them. An item whose user changed since is dropped and planned again next time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -21,22 +21,35 @@ from syncd.core.guards import Held
 from syncd.core.plan import Plan
 from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
-from syncd.store import facts, leases
+from syncd.store import facts, leases, quarantine
 from syncd.store import tables as t
 from syncd.store.commit import RULES, Ids, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
 from syncd.store.held import EDITS, hold_all
-from syncd.store.plans import Decided, Item, Step, entry_of, groups_of, rules_differ
-from syncd.store.rows import Rows
+from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rules_differ, touched
+from syncd.store.rows import Rows, upsert
 from syncd.store.run_records import write_set_aside
+
+REFUSED = "a change of it was refused, or dropped because its user changed meanwhile"
+# Called in the transaction of a run's last batch, with what the door refused late, and with the users and groups of that
+# and of what was dropped.
+Last = Callable[[Connection, Sequence[SetAside], set[str]], None]
 
 
 def store(
-    database: Database, workspace: str, actor: Actor, decided: Decided, plan: Plan, size: int, now: datetime, ids: Ids
+    database: Database,
+    workspace: str,
+    actor: Actor,
+    decided: Decided,
+    plan: Plan,
+    size: int,
+    now: datetime,
+    ids: Ids,
+    checkpoint: str | None,
 ) -> None:
-    """Everything a resumed run needs, before anything is applied."""
+    """Everything a resumed run needs, before anything is applied. `checkpoint`: see `close`."""
     run_id = actor.run_id
     assert run_id is not None
     certificate = plan.certificate
@@ -72,8 +85,13 @@ def store(
                 incomplete_because=list(certificate.because) if certificate else [],
                 counts=decided.counts.by_kind,
                 held=[{"kind": each.kind, "guard": each.guard} for each in decided.held],
+                kind=plan.kind,
+                kind_why=plan.kind_why,
+                checkpoint=checkpoint,
             )
         )
+        refused = quarantine.named(conn, workspace, actor.source, decided.again, REFUSED)
+        quarantine.put(conn, workspace, actor.source, [*refused, *decided.set_aside], run_id, now)
         hold_all(conn, workspace, actor, decided, now, ids)
         write_set_aside(conn, workspace, run_id, decided.set_aside)
 
@@ -90,8 +108,12 @@ def apply_items(
     ids: Ids,
     step: Step,
     total: int,
+    last: Last,
 ) -> tuple[int, list[SetAside]]:
-    """Apply stored items in batches, each one transaction. Returns how many were dropped as stale, and late refusals."""
+    """Apply stored items in batches, each one transaction. Returns how many were dropped as stale, and late refusals.
+
+    `total` is how many items there are: `last` is called in the transaction of the one that makes it full.
+    """
     assert actor.run_id is not None
     with database.reading() as conn:
         graph = facts.load_graph(conn, workspace.name, None)
@@ -99,13 +121,14 @@ def apply_items(
     announce(graph, groups_of(item.edits for _, item in items))
     dropped, done = 0, 0
     late: list[SetAside] = []
+    again: set[str] = set()
     for _, together in groupby(items, key=lambda numbered: numbered[1].batch):
         batch = list(together)
         with database.writing() as conn:
             began = time.monotonic()
             leases.renew(conn, workspace.name, actor.source, fence)
-            fresh = _fresh(conn, workspace.name, [item for _, item in batch])
-            dropped += len(batch) - len(fresh)
+            fresh, stale = _fresh(conn, workspace.name, [item for _, item in batch])
+            dropped += len(stale)
             decision = Decision(
                 conn,
                 workspace,
@@ -121,7 +144,10 @@ def apply_items(
             )
             verdicts = decision.batch([item.edits for item in fresh])
             good = [verdict for verdict in verdicts if verdict.error is None]
-            late += [SetAside(entry_of(each), str(each.error)) for each in verdicts if each.error is not None]
+            refused = [verdict for verdict in verdicts if verdict.error is not None]
+            late += map(refused_entry, refused)
+            for edits in (*(item.edits for item in stale), *(verdict.edits for verdict in refused)):
+                again |= touched(edits)
             apply(conn, workspace, actor, good, now, ids)
             rows = Rows(workspace.name)
             for verdict in good:
@@ -135,6 +161,8 @@ def apply_items(
                     i.workspace == workspace.name, i.run_id == actor.run_id, i.ordinal.in_(ordinals)
                 )
             )
+            if done + len(batch) == total:
+                last(conn, late, again)
         done += len(batch)
         step("apply", done, total)
         database.give_way(time.monotonic() - began)
@@ -146,8 +174,30 @@ def _record_refusal(rows: Rows, actor: Actor, verdict: Verdict, held: Held, now:
     record(rows, actor, "refused", name, verdict.edits[0].id, held.why, None, {"asked": []}, now, ids)
 
 
-def _fresh(conn: Connection, workspace: str, items: Sequence[Item]) -> list[Item]:
-    """Items whose users are still at the version they were decided on. A group's version counts its members' moves."""
+def close(
+    conn: Connection,
+    workspace: str,
+    source: str,
+    checkpoint: str | None,
+    late: Sequence[SetAside],
+    again: set[str],
+    run_id: str,
+    now: datetime,
+) -> None:
+    """What goes with the last batch: the source's checkpoint, and what came to nothing, to be looked at again.
+
+    `checkpoint` None leaves the one that is there; "" takes it away, since deltas cannot be had.
+    """
+    named = quarantine.named(conn, workspace, source, again, REFUSED)
+    quarantine.put(conn, workspace, source, [*named, *late], run_id, now)
+    if checkpoint is not None:
+        state = {"workspace": workspace, "source": source}
+        upsert(conn, t.source_states, state, {"checkpoint": checkpoint or None})
+
+
+def _fresh(conn: Connection, workspace: str, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Items whose users are still at the version they were decided on, and the others. A group's version counts its
+    members' moves."""
     user_ids = {edit.id for item in items for edit in item.edits if isinstance(edit, UserEdit)}
     u = t.users.c
     versions = {
@@ -155,11 +205,12 @@ def _fresh(conn: Connection, workspace: str, items: Sequence[Item]) -> list[Item
         for batch in facts.batched(sorted(user_ids))
         for row in conn.execute(select(u.id, u.version).where(u.workspace == workspace, u.id.in_(batch)))
     }
-    return [
-        item
-        for item in items
-        if all(versions.get(id, 0) == version for id, version in item.expected.items() if id in user_ids)
-    ]
+    fresh: list[Item] = []
+    stale: list[Item] = []
+    for item in items:
+        same = all(versions.get(id, 0) == version for id, version in item.expected.items() if id in user_ids)
+        (fresh if same else stale).append(item)
+    return fresh, stale
 
 
 def unfinished(

@@ -51,11 +51,12 @@ class SourceSeen:
 
     name: str
     kind: str
-    last_complete_at: datetime | None
+    last_complete_at: datetime | None  # of a whole read or, if that was later, a delta
     users: int | None
     runs: tuple[RunSeen, ...]
     scheduled: int
     counted_from: datetime | None
+    last_whole_at: datetime | None = None
 
     @property
     def last_run(self) -> RunSeen | None:
@@ -138,7 +139,9 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     states = {
         (row.workspace, row.source): row
         for row in conn.execute(
-            select(s.workspace, s.source, s.last_complete_at, s.last_users).where(s.workspace.in_(names))
+            select(s.workspace, s.source, s.last_complete_at, s.last_delta_at, s.last_users).where(
+                s.workspace.in_(names)
+            )
         )
     }
     groups = _groups(conn, names)
@@ -159,11 +162,12 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
         return SourceSeen(
             name,
             workspace.source(name).kind,
-            state.last_complete_at if state else None,
+            max(filter(None, (state.last_complete_at, state.last_delta_at)), default=None) if state else None,
             state.last_users if state else None,
             tuple(runs[key]),
             scheduled,
             None if first is None else max(first, now - DAY),
+            state.last_complete_at if state else None,
         )
 
     return Standing(

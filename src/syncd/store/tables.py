@@ -167,6 +167,9 @@ links = Table(
     Column("resource_id", Text, nullable=False),
     Column("dn", Text),
     Column("dn_key", Text),  # the normalised DN: how members and managers are found
+    Column("dn_hash", Text),  # of dn_key, which may be too long for an index
+    Column("uid_key", Ordered),  # of its uids: how memberUid finds it
+    Column("waits_for", Text),  # the hash of a manager's normalised DN that nobody has
     Column("enabled", Boolean),  # NULL: not said
     Column("values", JsonText, nullable=False),
     Column("entry_hash", Text, nullable=False),
@@ -180,6 +183,18 @@ links = Table(
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "source", "resource", "key"),
     Index("links_resource", "workspace", "resource", "resource_id"),
+    Index("links_dn", "workspace", "source", "dn_hash"),
+    *(
+        Index(
+            f"links_{column}",
+            "workspace",
+            "source",
+            column,
+            sqlite_where=text(f"{column} IS NOT NULL"),
+            postgresql_where=text(f"{column} IS NOT NULL"),
+        )
+        for column in ("uid_key", "waits_for")
+    ),
     Index(
         "links_ends",
         "workspace",
@@ -218,7 +233,9 @@ unresolved_members = Table(
     Column("group_id", Text, nullable=False),
     Column("origin", Text, nullable=False),
     Column("ref", Text, nullable=False),  # the DN, uid or id as the source names it
+    Column("ref_hash", Text),  # of its one form, for who has that name later; NULL: of a source that pushes
     PrimaryKeyConstraint("workspace", "group_id", "origin", "ref"),
+    Index("unresolved_ref", "workspace", "origin", "ref_hash"),
 )
 
 effective_memberships = Table(
@@ -292,7 +309,8 @@ source_states = Table(
     Column("last_complete_at", Instant),
     Column("last_users", Integer),
     Column("last_groups", Integer),
-    Column("checkpoint", Text),
+    Column("checkpoint", Text),  # from where the next delta goes on
+    Column("last_delta_at", Instant),  # of a complete one
     PrimaryKeyConstraint("workspace", "source"),
 )
 
@@ -318,6 +336,9 @@ runs = Table(
     Column("losses", LargeBinary),  # fingerprints of the losses shown, 8 bytes each: what `sync --plan` may take away
     Column("held", JsonText),
     Column("message", Text),
+    Column("kind", Text),  # full | delta; NULL: it read nothing, or failed before that was known
+    Column("kind_why", Text),  # why everything was read, though a delta was wanted
+    Column("checkpoint", Text),  # what the source's becomes with the last batch
     PrimaryKeyConstraint("workspace", "id"),
     Index("runs_started", "workspace", "started_at"),
     Index("runs_tick", "workspace", "source", "scheduled_at", unique=True),
@@ -337,6 +358,22 @@ run_items = Table(
     Column("changes", LargeBinary, nullable=False),
     Column("why", Text),
     PrimaryKeyConstraint("workspace", "run_id", "ordinal"),
+)
+
+quarantine = Table(
+    "quarantine",  # entries of a source that the last look at them set aside or dropped: a delta looks again by itself
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("key", Text, nullable=False),  # the stable key
+    Column("entry", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("run_id", Text, nullable=False),  # that looked at it last
+    Column("next_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "source", "key"),
+    Index("quarantine_due", "workspace", "source", "next_at"),
 )
 
 set_aside = Table(

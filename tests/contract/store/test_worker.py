@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -252,3 +252,68 @@ def test_a_clock_set_back_does_not_silence_the_schedule(machine: Machine, monkey
     time.sleep(0.3)
     machine.now = at(6)
     machine.wait_for(lambda: ("clean", at(6)) in machine.runs())
+
+
+@dataclass
+class Telling(Source):
+    """Also says what changed, which is nothing."""
+
+    deltas: int = 0
+    listening: Callable[[], None] = lambda: None
+
+    def changes(self, checkpoint: str, now: datetime) -> Telling:
+        self.deltas += 1
+        self.listening()
+        return self
+
+    def again(self, keys: Iterable[str]) -> Iterator[Any]:
+        return iter(())
+
+    def certificate(self) -> Certificate:
+        return Certificate(checkpoint="here")
+
+
+BOTH = Timetable("0 15 * * *", timedelta(hours=1))
+
+
+def kinds(machine: Machine) -> list[tuple[str, str | None]]:
+    r = t.runs.c
+    with machine.database.reading() as conn:
+        return [tuple(row) for row in conn.execute(select(r.status, r.kind).order_by(r.started_at, r.id))]
+
+
+def test_between_whole_reads_what_changed_is_read(machine: Machine) -> None:
+    machine.source = source = Telling()
+    machine.start(BOTH)
+    for hour, expected in ((13, "full"), (14, "delta"), (15, "full"), (16, "delta")):
+        machine.now = at(hour)
+        machine.wait_for(lambda hour=hour: len(machine.runs()) == hour - 12)  # type: ignore[misc]
+        machine.wait_for(lambda expected=expected: kinds(machine)[-1] == ("clean", expected))  # type: ignore[misc]
+    assert (source.reads, source.deltas) == (2, 2)
+
+
+def test_no_delta_stands_in_for_a_whole_read(machine: Machine) -> None:
+    """One that failed is tried again as such, and one that came due while a delta was read follows it."""
+    machine.source = source = Telling()
+    machine.start(BOTH)
+    machine.now = at(14)
+    machine.wait_for(lambda: kinds(machine) == [("clean", "full")])
+
+    def gone() -> None:
+        raise SourceUnreachable("source corp: connection refused")
+
+    source.reading = gone
+    machine.now = at(15)
+    machine.wait_for(lambda: len(events(machine, "run_again")) == 1)
+    source.reading = lambda: None
+    machine.now = at(15, 1)
+    machine.wait_for(lambda: kinds(machine)[1:] == [("failed", None), ("clean", "full")])
+    if machine.database.dialect == "sqlite":  # on PostgreSQL the queue keeps it
+        waiting = threading.Event()
+        source.listening = lambda: waiting.wait(20) and None  # type: ignore[func-returns-value]
+        machine.now = at(16)
+        machine.wait_for(lambda: source.deltas == 1)
+        machine.now = at(15) + timedelta(days=1)
+        machine.wait_for(lambda: bool(events(machine, "run_skipped")))
+        waiting.set()
+        machine.wait_for(lambda: {("clean", "delta"), ("clean", "full")} <= set(kinds(machine)[3:]))

@@ -1,5 +1,5 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding. Offboarding by date. Mail, invitations. Of which schemas documents are.
+is outstanding. Offboarding by date. Mail, invitations. Of which schemas documents are. Reads of what changed.
 
 Revision ID: 0003
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from syncd.core.state import name_hash
 from syncd.store import tables as types
 
 revision = "0003"
@@ -217,3 +218,56 @@ def upgrade() -> None:
     )
     op.create_index("sign_in_reports_user", "sign_in_reports", ["workspace", "user_id", "id"])
     op.create_index("sign_in_reports_at", "sign_in_reports", ["at"])
+    _deltas()
+
+
+def _deltas() -> None:
+    """What a read of changes needs: names that an index finds, what is to be looked at again, and where to go on."""
+    op.add_column("links", sa.Column("dn_hash", sa.Text(), nullable=True))
+    op.add_column("links", sa.Column("uid_key", types.Ordered, nullable=True))
+    op.add_column("links", sa.Column("waits_for", sa.Text(), nullable=True))
+    _hash_names()
+    op.create_index("links_dn", "links", ["workspace", "source", "dn_hash"])
+    for column in ("uid_key", "waits_for"):
+        where = sa.text(f"{column} IS NOT NULL")
+        keys = ["workspace", "source", column]
+        op.create_index(f"links_{column}", "links", keys, sqlite_where=where, postgresql_where=where)
+    op.add_column("unresolved_members", sa.Column("ref_hash", sa.Text(), nullable=True))
+    op.create_index("unresolved_ref", "unresolved_members", ["workspace", "origin", "ref_hash"])
+    op.add_column("source_states", sa.Column("last_delta_at", types.Instant(), nullable=True))
+    for column in ("kind", "kind_why", "checkpoint"):
+        op.add_column("runs", sa.Column(column, sa.Text(), nullable=True))
+    op.create_table(
+        "quarantine",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("since", types.Instant(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("next_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "source", "key"),
+    )
+    op.create_index("quarantine_due", "quarantine", ["workspace", "source", "next_at"])
+
+
+def _hash_names() -> None:
+    """Names of entries that no read will state again, too: a group may still name who is missing."""
+    conn = op.get_bind()
+    k = sa.table(
+        "links", *(sa.column(name) for name in ("workspace", "source", "resource", "key", "dn_key", "dn_hash"))
+    )
+    key = (k.c.workspace, k.c.source, k.c.resource, k.c.key)
+    query = sa.select(*key, k.c.dn_key).where(k.c.dn_key.is_not(None)).order_by(*key).limit(1000)
+    columns = [("w", k.c.workspace), ("s", k.c.source), ("r", k.c.resource), ("k", k.c.key)]
+    fill = k.update().values(dn_hash=sa.bindparam("hashed"))
+    fill = fill.where(*(column == sa.bindparam(name) for name, column in columns))
+    rows = conn.execute(query).all()
+    while rows:
+        conn.execute(
+            fill,
+            [dict(zip("wsrk", row[:4], strict=True)) | {"hashed": name_hash(row.dn_key)} for row in rows],
+        )
+        rows = conn.execute(query.where(sa.tuple_(*key) > tuple(rows[-1][:4]))).all()
