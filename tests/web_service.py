@@ -66,10 +66,11 @@ def workspace(name: str = "default") -> Workspace:
 class Service:
     """The application, its clock and its tokens. `ask` is one request; the answer's body is in `.json()`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, first_id: int = 1) -> None:
+        """`first_id`: where ids begin; not at 1 in a database that another service made."""
         self.database = prepared.database(url)
         self.now = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-        self._count = itertools.count(1)
+        self._count = itertools.count(first_id)
         self.workspaces = {"default": workspace(), "other": workspace("other")}
         self.loop = asyncio.new_event_loop()
         self.web = self.application()

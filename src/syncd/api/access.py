@@ -112,7 +112,7 @@ class Scheduled(Model):
     because: str
 
 
-class HeldShown(Model):
+class LossHeld(Model):
     source: str
     kind: str
     guard: str
@@ -145,7 +145,7 @@ class Explanation(Model):
     groups: tuple[GroupReasoned, ...]
     links: tuple[LinkShown, ...]
     scheduled: tuple[Scheduled, ...]
-    held: tuple[HeldShown, ...]
+    held: tuple[LossHeld, ...]
     values: dict[str, Any]
     created_at: Instant | None
     version: int

@@ -122,8 +122,8 @@ class Endpoint:
         if not operation.writes:
             find = context.scan if operation.beside else context.database.read
             return _response(await find(lambda conn: _rendered(operation, call, conn)))
-        key = None if dry_run or operation.method != "POST" or not operation.once else _idempotency_key(request)
-        if key is None:
+        key = _idempotency_key(request) if operation.method == "POST" and operation.once else None
+        if key is None or dry_run:
             return _response(await self._written(operation, call))
         digest = hashlib.sha256(
             b"\0".join(

@@ -11,7 +11,7 @@ from syncd.api.model import Instant, Model, Name, Page, Paging, Reason, Text
 from syncd.api.operation import Answer, Call, Operation, Recorded
 from syncd.api.paging import asked
 from syncd.core.state import Grant
-from syncd.errors import InvalidValue
+from syncd.errors import InvalidValue, NotFound
 from syncd.store import describe, invitations
 from syncd.store.commit import Outcome
 from syncd.store.invitations import Invitation
@@ -78,7 +78,10 @@ def invite(call: Call, conn: Connection) -> Answer:
             raise InvalidValue(f"there is no {'role' if kind == 'role' else 'seat pool'} {name[:60]!r}")
     why = said.reason or f"invited by {call.actor.name}"
     grants = [Grant(k, name, "direct", call.actor.name, why=why, created_at=call.now) for k, name in wanted]
-    groups = [describe.find_group(conn, workspace.name, each) for each in said.groups]
+    try:
+        groups = [describe.find_group(conn, workspace.name, each) for each in said.groups]
+    except NotFound as exc:  # what is named here is part of the message, not what is asked for
+        raise InvalidValue(str(exc)) from None
     given = {name: value for name, value in values.items() if value}
     outcome, id = invitations.invite(
         conn, workspace, call.actor, said.email, given, grants, groups, why, call.now, call.ids

@@ -79,7 +79,7 @@ ACTIONS: dict[str, tuple[str, Handler]] = {
 }
 
 
-class HandOver(Model):
+class HandOverOwnership(Model):
     to: Text = Field(min_length=1, description="The id of who becomes the owner.")
     keep: Text | None = Field(default="admin", description="The role she has afterwards; null: none is given.")
     reason: Text = Field(default="", description="Stands in the activity record.")
@@ -87,7 +87,7 @@ class HandOver(Model):
 
 def hand_over(call: Call, conn: Connection) -> Answer:
     """Only the owner herself, or an application that may do everything."""
-    said = call.said(HandOver)
+    said = call.said(HandOverOwnership)
     owner, heir = found(call, conn, call.id), describe.user_facts(conn, call.workspace, said.to)
     if said.keep is not None:
         try:
@@ -114,7 +114,7 @@ OPERATIONS: tuple[Operation, ...] = (
         hand_over,
         "Hand ownership over to somebody else; answers with her",
         answer=UserShown,
-        body=HandOver,
+        body=HandOverOwnership,
         versioned=True,
     ),
 )

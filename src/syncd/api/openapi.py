@@ -118,7 +118,9 @@ def _operation(each: Operation, refs: dict[_Key, Any], schemas: dict[str, Any]) 
         content: dict[str, Any] = {media.partition(";")[0]: {"schema": {"type": "string"}} for media in each.streams}
         answers["200"] = {"description": each.summary, "content": content}
     elif each.answer is None:
-        answers["204"] = {"description": "Done."}
+        done = {202: "Accepted.", 204: "Done."}
+        status = each.status if each.status in done else 204
+        answers[str(status)] = {"description": done[status]}
     else:
         shown = {"description": each.summary, "content": {each.media: {"schema": refs[each.answer, "serialization"]}}}
         if each.versioned:

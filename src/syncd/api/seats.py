@@ -9,7 +9,7 @@ from pydantic import Field
 
 from syncd.api.each import Id
 from syncd.api.grants import GrantMade, GrantShown, direct_of, grant_of, shown
-from syncd.api.model import Instant, Model, Page, Paging, Reason, Text
+from syncd.api.model import Instant, Model, Page, Paging, Reason, Text, Whole
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.paging import asked
 from syncd.api.users import found
@@ -89,7 +89,7 @@ class SeatAssigned(Model):
 
 
 class SeatPlaced(Model):
-    priority: int = Field(ge=0, le=1_000_000, description="The lower is served first; 100 is where everybody starts.")
+    priority: Whole = Field(ge=0, le=1_000_000, description="The lower is served first; 100 is where everybody starts.")
     reason: Text = ""
 
 

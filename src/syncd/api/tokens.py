@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StringConstraints
 
 from syncd.api.each import Id
-from syncd.api.model import Instant, Model, Name, Text
+from syncd.api.model import Instant, Model, Name, Text, Whole
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.problem import Fault, Invalid
 from syncd.core.actor import ADMIN_SOURCE
@@ -71,7 +71,7 @@ class CreateToken(Model):
 
 
 class RotateToken(Model):
-    grace_hours: int = Field(default=168, ge=0, le=24 * 365, description="How long the old one still works.")
+    grace_hours: Whole = Field(default=168, ge=0, le=24 * 365, description="How long the old one still works.")
 
 
 def list_(call: Call, conn: Connection) -> TokensShown:

@@ -16,6 +16,7 @@ from syncd.api.model import Instant, Model, Page, Paging, Reason, Text
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.paging import asked
 from syncd.api.problem import Fault, Invalid
+from syncd.api.shape import misshapen
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.filter import parse_filter
@@ -57,11 +58,15 @@ _NOT_HERE: Final = {
 }
 
 
-def _json_type(attribute: Attribute) -> dict[str, Any]:
+def _json_type(attribute: Attribute, nullable: bool) -> dict[str, Any]:
+    """`nullable`: as it may be sent, so that null takes away and what is read only is not named."""
     kind: dict[str, Any]
     match attribute.type:
         case Type.COMPLEX:
-            subs = {each.name: _json_type(each) for each in attribute.sub_attributes}
+            sent = [
+                each for each in attribute.sub_attributes if not nullable or each.mutability is not Mutability.READ_ONLY
+            ]
+            subs = {each.name: _json_type(each, nullable) for each in sent}
             kind = {"type": "object", "properties": subs}
         case Type.BOOLEAN:
             kind = {"type": "boolean"}
@@ -75,6 +80,8 @@ def _json_type(attribute: Attribute) -> dict[str, Any]:
             kind = {"type": "string"}
     if attribute.multi_valued:
         kind = {"type": "array", "items": kind}
+    if nullable:
+        kind = {"anyOf": [kind, {"type": "null"}]}
     return kind | ({"description": attribute.description} if attribute.description else {})
 
 
@@ -83,18 +90,15 @@ def _attributes(nullable: bool = False) -> dict[str, Any]:
     for schema, _ in USER.extensions:
         subs = tuple(each for each in schema.attributes if each.mutability is not Mutability.READ_ONLY)
         found[schema.id] = Attribute(schema.id, Type.COMPLEX, sub_attributes=subs, description=schema.description)
-    shown = {name: _json_type(each) for name, each in found.items()}
-    if nullable:
-        shown = {name: {"anyOf": [kind, {"type": "null"}]} for name, kind in shown.items()}
-    return shown
+    return {name: _json_type(each, nullable) for name, each in found.items()}
 
 
 def _with_attributes(schema: dict[str, Any]) -> None:
-    schema["properties"] = {**schema.get("properties", {}), **_attributes()}
+    schema["properties"] = {**_attributes(), **schema.get("properties", {})}
 
 
 def _with_nullable_attributes(schema: dict[str, Any]) -> None:
-    schema["properties"] = {**schema.get("properties", {}), **_attributes(nullable=True)}
+    schema["properties"] = {**_attributes(nullable=True), **schema.get("properties", {})}
 
 
 class SignInsShown(Model):
@@ -148,9 +152,9 @@ class ListUsers(Paging):
 
 
 class CreateUser(BaseModel):
-    """The attributes of SCIM. `userName` is required and unique."""
+    """The attributes of SCIM. `userName` is required and unique; null is as if it were left out."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_with_attributes)
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_with_nullable_attributes)
 
     userName: Text = Field(min_length=1)
     reason: Text = ""
@@ -285,6 +289,7 @@ def canonical_of(document: Mapping[str, Any], type: ResourceType) -> dict[str, A
         for name, why in (*_NOT_HERE.items(), *((ours, "the server makes it") for ours in sorted(_OURS)))
         if name in document and name != "schemas"
     ]
+    faults += misshapen(document, type)
     if faults:
         raise Invalid(faults[0].detail, tuple(faults))
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from syncd.api.openapi import description
+from syncd.api.routes import OPERATIONS
 from syncd.api.table import markdown
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
@@ -20,3 +22,8 @@ def test_what_the_document_names_is_in_the_table_of_operations() -> None:
     assert len(named) > 50
     wrong = {request: permission for request, permission in named.items() if there.get(request) != permission}
     assert wrong == {}, "write the table anew: `python -m syncd.api.table`"
+
+
+def test_no_two_models_have_the_same_name() -> None:
+    """pydantic would put the module into the name, and generators of clients would show it."""
+    assert [name for name in description(OPERATIONS)["components"]["schemas"] if "__" in name] == []
