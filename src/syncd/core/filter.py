@@ -244,7 +244,8 @@ def _find(path: str, at: int, scope: _Scope) -> Resolved:
     if found is None:
         refuse(f"{shown(path)} is not an attribute of {scope.owner}{_suggestion(path, scope)}", at)
     if found.path == found.extension:
-        refuse(f"{found.path} is an extension; name one of its attributes, such as {found.path}:name", at)
+        one = f"{found.path}:{found.attribute.sub_attributes[0].name}"
+        refuse(f"{found.path} is an extension; name one of its attributes, such as {one}", at)
     if Returned.NEVER in (found.attribute.returned, found.parent and found.parent.returned):
         refuse(f"{found.path} is never shown, so it cannot be asked for", at)
     return found

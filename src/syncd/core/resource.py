@@ -27,6 +27,7 @@ _INT64 = range(-(2**63), 2**63)
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
 _OF_A_RESOURCE = re.compile(r"(?:^|/)(User|Group)s/[^/?#\s]+$")
+SHOWN = 100  # characters: the URN of a schema and what is named in it
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -371,8 +372,8 @@ def _hashable(value: JSON) -> JSON:
 
 def shown(text: object) -> str:
     """A client's text as an error may repeat it: short, and encodable whatever it held."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:61])
-    return plain if len(plain) <= 60 else plain[:60] + "..."
+    plain = "".join(c if c.isprintable() else "?" for c in str(text)[: SHOWN + 1])
+    return plain if len(plain) <= SHOWN else plain[:SHOWN] + "..."
 
 
 def _kind(value: JSON) -> str:

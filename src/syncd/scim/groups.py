@@ -210,10 +210,11 @@ def _member_edits(
     kinds = {**(read.kinds_of(conn, reader, joining) if joining else {}), **beside}
     unknown = sorted(joining - kinds.keys())
     if unknown:
+        at = wanted.said.get(unknown[0], "members")
         listed = ", ".join(map(readable, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise InvalidValue(f"members: there is no user or group {listed}; nothing was changed")
+        raise InvalidValue(f"{at}: there is no user or group {listed}; nothing was changed")
     if group in joining:
-        raise InvalidValue(f"members: group {group} cannot be a member of itself")
+        raise InvalidValue(f"{wanted.said.get(group, 'members')}: group {group} cannot be a member of itself")
     there = read.stated_members(conn, reader, group, among=wanted.wanted) if wanted.wanted else {}
     gone = (
         read.stated_members(conn, reader, group, but=joining)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from syncd.core import filter as filters
@@ -30,12 +30,14 @@ class MemberEdit:
     """One step, to be applied in order: add or remove `ids`, replace all by `ids`, or clear (`ids` empty).
 
     Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say. `where`: remove
-    those whom it selects, asked of one member in its search form (core.resource.search_element).
+    those whom it selects, asked of one member in its search form (core.resource.search_element). `at`: how a message
+    names the operation.
     """
 
     kind: Literal["add", "remove", "replace", "clear"]
     ids: tuple[str, ...] = ()
     where: filters.Filter | None = None
+    at: str = field(default="", compare=False)
 
 
 def split_members(operations: Sequence[Operation]) -> tuple[tuple[Operation, ...], tuple[MemberEdit, ...]]:
@@ -53,7 +55,7 @@ def split_members(operations: Sequence[Operation]) -> tuple[tuple[Operation, ...
             raise type(exc)(f"{at(operation)}: {exc}") from exc
         if rest is not None:
             others.append(rest)
-        edits.extend(found)
+        edits.extend(replace(each, at=at(operation)) for each in found)
     return tuple(others), tuple(edits)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from syncd.core.cursor import InvalidCount
 from syncd.core.resource import shown
 from syncd.errors import InvalidFilter, InvalidSyntax, InvalidValue, TooLarge
 
@@ -27,7 +28,7 @@ MAX_DEPTH: Final = 16  # a SCIM resource needs 4, a PATCH request 6
 MAX_OPERATIONS: Final = 1000  # in one PATCH; a value list within an operation does not count
 _LARGEST: Final = 2**53  # above any real offset, below what a database's integer holds
 
-_INTEGER = re.compile(r"\s*([+-]?[0-9]{1,30})\s*")
+_INTEGER = re.compile(r"\s*([+-]?[0-9]{1,100})\s*")
 
 
 class Absent(Enum):
@@ -166,13 +167,26 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     return ListQuery(
         filter=single.get("filter"),
         start_index=max(1, _integer("startIndex", single.get("startindex"), 1)),
-        count=max(0, _integer("count", single["count"], 0)) if "count" in single else None,
+        count=_count(single),
         attributes=tuple(lists["attributes"]),
         excluded=tuple(lists["excludedattributes"]),
         sort_by=single.get("sortby", "").strip() or None,
         sort_order="descending" if order == "descending" else "ascending",
         cursor=single.get("cursor"),
     )
+
+
+def _count(single: Mapping[str, str]) -> int | None:
+    """With a cursor a number that pages cannot have is an error of its own (RFC 9865 section 2.1)."""
+    if "count" not in single:
+        return None
+    try:
+        count = _integer("count", single["count"], 0)
+    except InvalidValue as exc:
+        raise InvalidCount(str(exc)) if "cursor" in single else exc from exc
+    if count < 0 and "cursor" in single:
+        raise InvalidCount(f"count is {count}, with a cursor at least 0")
+    return max(0, count)
 
 
 def _integer(name: str, text: str | None, default: int) -> int:

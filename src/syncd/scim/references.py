@@ -96,15 +96,15 @@ def _operation(item: Any, index: int) -> BulkOperation:
     operation = BulkOperation(index, method, bulk_id)
     try:
         if method not in METHODS:
-            raise InvalidSyntax(f"{at}.method must be one of {', '.join(METHODS)}, not {shown(method)}")
+            raise InvalidSyntax(f"method must be one of {', '.join(METHODS)}, not {shown(method)}")
         if method == "POST" and bulk_id is None:
-            raise InvalidSyntax(f"{at} is a POST without bulkId (RFC 7644 section 3.7): give it one of its own")
+            raise InvalidSyntax("a POST without bulkId (RFC 7644 section 3.7): give it one of its own")
         if version is not ABSENT and version is not None and not isinstance(version, str):
-            raise InvalidSyntax(f"{at}.version must be text, not {kind_of(version)}")
-        endpoint, id = _path(member(item, "path", at), at)
+            raise InvalidSyntax(f"version must be text, not {kind_of(version)}")
+        endpoint, id = _path(member(item, "path", at))
         data = ABSENT if method == "DELETE" else member(item, "data", at)
         if method != "DELETE" and not isinstance(data, dict):
-            raise InvalidSyntax(f"{at}.data must be an object, as the body of a single {method}, not {kind_of(data)}")
+            raise InvalidSyntax(f"data must be an object, as the body of a single {method}, not {kind_of(data)}")
     except SyncdError as exc:
         return BulkOperation(index, method if method in METHODS else "", bulk_id, fault=exc)
     named = {found} if (found := _reference(id)) is not None else set()
@@ -113,14 +113,14 @@ def _operation(item: Any, index: int) -> BulkOperation:
     return BulkOperation(operation.index, method, bulk_id, version, endpoint, id, data, refers)
 
 
-def _path(path: Any, at: str) -> tuple[str, str | None]:
+def _path(path: Any) -> tuple[str, str | None]:
     if not isinstance(path, str):
-        raise InvalidSyntax(f"{at}.path must be text such as /Users or /Users/ID, not {kind_of(path)}")
+        raise InvalidSyntax(f"path must be text such as /Users or /Users/ID, not {kind_of(path)}")
     if "?" in path or "#" in path:
-        raise NotFound(f"{at}.path {shown(path)}: only /Users, /Groups and what is in them, without a query")
+        raise NotFound(f"path {shown(path)}: only /Users, /Groups and what is in them, without a query")
     parts = [unquote(part) for part in path.split("/") if part]
     if not 1 <= len(parts) <= 2 or any("\0" in part for part in parts):
-        raise NotFound(f"{at}.path {shown(path)}: there is nothing; use /Users, /Groups or one of them with an id")
+        raise NotFound(f"path {shown(path)}: there is nothing; use /Users, /Groups or one of them with an id")
     return f"/{parts[0]}", parts[1] if len(parts) == 2 else None
 
 

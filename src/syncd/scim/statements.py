@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from syncd.core.resource import canonical, flatten
@@ -157,10 +157,14 @@ def _short(path: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Where a group's members end up. `whole`: who is not named in `wanted` leaves; else only who is wanted False."""
+    """Where a group's members end up. `whole`: who is not named in `wanted` leaves; else only who is wanted False.
+
+    `said`: how a message names the operation that names this member last.
+    """
 
     wanted: Mapping[str, bool]
     whole: bool = False
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def joining(self) -> frozenset[str]:
@@ -174,12 +178,14 @@ class Membership:
 def membership(edits: Sequence[MemberEdit]) -> Membership:
     """What the edits come to, applied in their order."""
     wanted: dict[str, bool] = {}
+    said: dict[str, str] = {}
     whole = False
     for edit in edits:
         if edit.kind in ("replace", "clear"):
             wanted, whole = {}, True
         wanted |= dict.fromkeys(edit.ids, edit.kind != "remove")
-    return Membership(wanted, whole)
+        said |= dict.fromkeys(edit.ids, edit.at)
+    return Membership(wanted, whole, said)
 
 
 def _member_id(member: Any) -> str:

@@ -161,7 +161,14 @@ def test_an_unknown_member_is_named_and_nothing_changes(service: Service) -> Non
     for unknown in ("nobody", gone):
         answer = service.patch(f"Groups/{group}", add(ann, unknown))
         assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue")
-        assert unknown in answer.json()["detail"]
+        assert answer.json()["detail"].startswith(f"Operations[0] (add members): there is no user or group {unknown}")
+    ops = [
+        {"op": "replace", "path": "displayName", "value": "k"},
+        add(ann),
+        {"op": "add", "value": {"members": [group]}},
+    ]
+    itself = service.patch(f"Groups/{group}", *ops).json()
+    assert itself["detail"] == f"Operations[2] (add): group {group} cannot be a member of itself"
     body = {"schemas": [GROUP_URN], "displayName": "h", "members": [{"value": "nobody"}]}
     assert service.ask("POST", "Groups", body).status_code == 400
     assert members(service, group) == set()

@@ -153,7 +153,7 @@ OPERATIONS: Final = (
         "entra/remove_member_with_value",
         _ENTRA_FLAG,
         InvalidValue,
-        'remove takes no value: select what to remove, such as members[value eq "<id>"]',
+        'remove takes no value: select by a filter in the path, such as members[value eq "<id>"]',
     ),
 )
 FILTER: Final = Tolerance(
