@@ -51,8 +51,8 @@ class Reasoned(Model):
     """One grant and where it comes from."""
 
     value: str
-    origin: str | None = Field(description="`direct`, `rule` or `source`.")
-    name: str | None = Field(description="Who granted it, or which rule or source.")
+    origin: str | None = Field(description="`direct`, `rule`, `group` or `source`.")
+    name: str | None = Field(description="Who granted it, or which rule, group (its id: `why` names it) or source.")
     why: str = Field(description="The rule's condition or the path of groups; for a direct grant, what was said of it.")
     run: str | None
     since: Instant | None

@@ -6,6 +6,7 @@ from. Nobody gives more than she holds (store/escalation.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -28,8 +29,8 @@ Kind = Literal["role", "permission", "scope", "seat"]
 class GrantShown(Model):
     kind: Kind
     value: str
-    origin: Literal["direct", "rule", "source"]
-    name: str = Field(description="Who granted it, or which rule or source.")
+    origin: Literal["direct", "rule", "group", "source"]
+    name: str = Field(description="Who granted it, or which rule, group (its id: `why` names it) or source.")
     why: str
     run: str | None
     since: Instant | None
@@ -43,7 +44,7 @@ class GrantsShown(Model):
 
 class ListGrants(Model):
     kind: Kind | None = None
-    origin: Literal["direct", "rule", "source"] | None = None
+    origin: Literal["direct", "rule", "group", "source"] | None = None
 
 
 class GrantMade(Model):
@@ -100,22 +101,20 @@ def remove(call: Call, conn: Connection) -> Answer:
 
 def grant_of(call: Call, said: GrantMade) -> Grant:
     """Raises Invalid for a role, pool, permission or date that cannot be."""
-    try:
-        checked(said.kind, said.value, call.workspace.roles, call.workspace.pools)
-    except InvalidValue as exc:
-        raise Invalid(str(exc), (Fault(pointer="/value", detail=str(exc)),)) from None
+    made = granted(call, said.kind, said.value, said.reason)
     if said.expires is not None and said.expires <= call.now:
         told = f"expires: {said.expires.isoformat()} is in the past"
         raise Invalid(told, (Fault(pointer="/expires", detail=told),))
-    return Grant(
-        said.kind,
-        said.value,
-        "direct",
-        call.actor.name,
-        why=said.reason,
-        created_at=call.now,
-        expires_at=said.expires,
-    )
+    return replace(made, expires_at=said.expires)
+
+
+def granted(call: Call, kind: str, value: str, reason: str) -> Grant:
+    """A grant by the caller's hand. Raises Invalid for a role, pool, permission or data scope that cannot be."""
+    try:
+        checked(kind, value, call.workspace.roles, call.workspace.pools)
+    except InvalidValue as exc:
+        raise Invalid(str(exc), (Fault(pointer="/value", detail=str(exc)),)) from None
+    return Grant(kind, value, "direct", call.actor.name, why=reason, created_at=call.now)
 
 
 def direct_of(user: User, kind: str, value: str) -> tuple[tuple[str, str, str, str], ...]:
@@ -123,7 +122,7 @@ def direct_of(user: User, kind: str, value: str) -> tuple[tuple[str, str, str, s
     own = [each for each in user.grants if (each.kind, each.value) == (kind, value)]
     direct = tuple(each.id for each in own if each.origin == "direct")
     if not direct:
-        others = ", ".join(sorted({f"{each.origin} {each.name}" for each in own}))
+        others = ", ".join(sorted({each.comes_from for each in own}))
         hint = f"it comes from {others}: change that" if others else "she does not have it"
         raise Conflict(f"{user.name} was not given {kind} {value!r} by hand; {hint}")
     return direct

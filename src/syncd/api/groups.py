@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from syncd.api.each import Each, Ids, answers, unique
+from syncd.api.grants import Kind
 from syncd.api.model import Instant, Model, Name, Page, Paging, Reason, Text
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.paging import asked
@@ -28,12 +29,20 @@ from syncd.store.read import Connection
 _READ: Final = "groups:read"
 
 
+class GroupGives(Model):
+    """What each of its effective members has by it."""
+
+    kind: Kind
+    value: str
+
+
 class GroupShown(Model):
     id: str
     displayName: str
     source: str = Field(description="Who owns it; `local`: people, by this API or the command line.")
     users: int = Field(description="How many are in it directly.")
     groups: int = Field(description="How many groups are in it directly.")
+    gives: tuple[GroupGives, ...] = Field(description="What people gave it: `GET /groups/{id}/grants`.")
     created_at: Instant
     modified_at: Instant
     version: int
@@ -209,6 +218,7 @@ def shown(group: GroupSeen) -> GroupShown:
         source=group.source,
         users=group.users,
         groups=group.groups,
+        gives=tuple(GroupGives(kind=kind, value=value) for kind, value, *_ in group.grants or ()),
         created_at=group.created_at,
         modified_at=group.modified_at,
         version=group.version,

@@ -1,4 +1,4 @@
-"""`syncd group`, `syncd seat` and `syncd role`: what there is, who has it, and direct grants by hand.
+"""`syncd seat` and `syncd role`: what there is, who has it, and direct grants by hand.
 
 What a rule or source gives is not taken away here: the answer says where it comes from, so that it is changed there.
 """
@@ -13,67 +13,25 @@ import typer
 
 from syncd.app import no_such
 from syncd.cli import seat_report
+from syncd.cli.giving import Expires, grant
 from syncd.cli.session import Session, act, duration, print_json, session, show, show_rows
-from syncd.cli.users import AsJson, Reason, Who, Yes, finish, grant
+from syncd.cli.users import AsJson, Reason, Who, Yes, finish
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.handover import handover
 from syncd.core.seats import cost
 from syncd.errors import Conflict, UsageError
-from syncd.reconcile.render import fill, plain, table
 from syncd.store import describe, listing
 
-group = typer.Typer(help="Groups and their members.", no_args_is_help=True)
 seat = typer.Typer(help="Seats: used, limit, waiting; assign and release.", no_args_is_help=True)
 role = typer.Typer(help="Roles: what they permit, who has them; grant and revoke.", no_args_is_help=True)
 Pool = Annotated[str, typer.Argument(metavar="POOL")]
 RoleName = Annotated[str, typer.Argument(metavar="ROLE")]
-Expires = Annotated[str | None, typer.Option(help="When it ends by itself: 90d, or a date.")]
 
 
 def register(cli: typer.Typer) -> None:
-    cli.add_typer(group, name="group")
     cli.add_typer(seat, name="seat")
     cli.add_typer(role, name="role")
-
-
-# -- groups ---------------------------------------------------------------------------------------------------------------
-
-
-@group.command("list")
-def list_groups(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Groups with the number of their members: direct, nested groups, and all users in effect."""
-    current = session(ctx)
-    with current.database.reading() as conn:
-        found = listing.list_groups(conn, current.workspace.name)
-    if as_json:
-        print_json(found)
-        return
-    columns = ("display", "source", "users", "groups", "effective", "unresolved", "id")
-    show_rows(columns, ([each[column] for column in columns] for each in found), "no groups")
-
-
-@group.command("show")
-def show_group(
-    ctx: typer.Context,
-    which: Annotated[str, typer.Argument(metavar="GROUP", help="An id or a name.")],
-    as_json: AsJson = False,
-) -> None:
-    """One group: members, groups in it and above it, and members that could not be resolved."""
-    current = session(ctx)
-    with current.database.reading() as conn:
-        id = describe.find_group(conn, current.workspace.name, which)
-        found = listing.show_group(conn, current.workspace.name, id)
-    if as_json:
-        print_json(found)
-        return
-    show(f"{plain(found['display'])} (source {found['source']}, {id})")
-    members = table("member", "what", "as stated by")
-    fill(members, ((each["display"], "group", each["origin"]) for each in found["groups"]))
-    fill(members, ((each["userName"], each["status"], each["origin"]) for each in found["users"]))
-    fill(members, ((each, "not resolved", found["source"]) for each in found["unresolved"]))
-    fill(members, ((each, "is within", "") for each in found["within"]))
-    show(members)
 
 
 # -- seats -------------------------------------------------------------------------------------------------------------------
@@ -283,7 +241,7 @@ def _revoke(ctx: typer.Context, who: str, kind: str, value: str, reason: str, ye
         own = [each for each in known.grants if (each.kind, each.value) == (kind, value)]
         direct = tuple(each.id for each in own if each.origin == "direct")
         if not direct:
-            others = ", ".join(sorted({f"{each.origin} {each.name}" for each in own}))
+            others = ", ".join(sorted({each.comes_from for each in own}))
             hint = f"it comes from {others}: change that" if others else "she does not have it"
             raise Conflict(f"{known.name} was not given {kind} {value!r} by hand; {hint} (`syncd explain`)")
         found[:] = [id]

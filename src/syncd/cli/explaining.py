@@ -118,8 +118,9 @@ def _text(value: Any) -> str:
 
 
 def _grant(each: Json) -> tuple[str, str, str, str]:
-    why = each["why"] if each["origin"] == "rule" else f"{each['origin']} by {each['name']}"
-    if each["origin"] != "rule" and each["why"]:
+    derived = each["origin"] in ("rule", "group")  # their reason says all
+    why = each["why"] if derived else f"{each['origin']} by {each['name']}"
+    if not derived and each["why"]:
         why += f": {each['why']}"
     if each.get("expires"):
         why += f" (until {when(each['expires'])})"

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from syncd.app import no_such
+from syncd.cli.giving import grant
 from syncd.cli.session import Session, print_json, say, session, show_rows
-from syncd.cli.users import AsJson, Reason, grant
+from syncd.cli.users import AsJson, Reason
 from syncd.errors import UsageError
 from syncd.store import describe
 from syncd.store import invitations as store

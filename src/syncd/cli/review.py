@@ -184,7 +184,7 @@ def _edits(rows: list[Decided], user: User | None) -> Iterator[UserEdit]:
         own = [grant for grant in user.grants if (grant.kind, grant.value) == (each.kind, each.value)]
         direct = [grant.id for grant in own if grant.origin == "direct"]
         if each.decision == "revoke" and own and not direct:
-            raise Conflict(f"{each.kind} {each.value} comes from {own[0].origin} {own[0].name}: change that")
+            raise Conflict(f"{each.kind} {each.value} comes from {own[0].comes_from}: change that")
         revoke += direct if each.decision == "revoke" else []
     wanted = {each.decision for each in rows}
     if revoke:

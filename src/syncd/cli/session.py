@@ -25,12 +25,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from syncd.app import DEFAULT_CONFIG, App, Clock, compose
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
+from syncd.core.plan import moved
 from syncd.core.workspace import Workspace
 from syncd.errors import UsageError
 from syncd.reconcile import render
 from syncd.store import describe
 from syncd.store.commit import Outcome, commit
 from syncd.store.engine import Database
+from syncd.store.plans import pool_use
 
 PIPE_WIDTH = 200  # columns of a table when nobody looks at it on a terminal
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -190,18 +192,20 @@ Build = Callable[[describe.Conn], Sequence[Edit]]
 def act(current: Session, build: Build, question: str | None = None, yes: bool = False) -> Outcome:
     """One command through the door: `build` reads and makes the edits in the transaction that applies them.
 
-    With a `question`, whoever is at a terminal first sees what it comes to (the same decision, not applied).
+    With a `question`, whoever is at a terminal first sees what it comes to (the same decision, not applied): each change, seats
+    and cost before -> after, and how many people lose what.
     """
     workspace, actor, ids = current.workspace, current.actor, current.app.ids
     database = current.database
     if question is not None and not yes and sys.stdin.isatty():
         with database.reading() as conn:
             preview = commit(conn, workspace, actor, build(conn), current.now(), ids, dry_run=True)
+            pools = pool_use(conn, workspace)
         preview.check()
-        shown = render.changes_table(preview.changes)
-        if shown is not None:
-            console(stderr=True).print(shown)
-            confirmed(question, yes)
+        parts = (render.changes_table(preview.changes), render.seats_table(pools, moved(pools, preview.changes)))
+        if parts[0] is not None:
+            console(stderr=True).print(*(part for part in parts if part is not None), sep="\n")
+            confirmed(render.losses(preview.changes) + question, yes)
     outcome = database.write_now(lambda conn: commit(conn, workspace, actor, build(conn), current.now(), ids))
     return outcome.check()
 

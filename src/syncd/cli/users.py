@@ -15,12 +15,12 @@ import typer
 
 from syncd.app import no_such
 from syncd.cli import explaining
+from syncd.cli.giving import grant
 from syncd.cli.session import (
     Session,
     act,
     confirmed,
     json_line,
-    moment,
     print_json,
     report,
     say,
@@ -38,7 +38,7 @@ from syncd.core.password import barred, faults, names_of
 from syncd.core.resource import canonical_value
 from syncd.core.schema import Resolved, ResourceType
 from syncd.core.secret import Secret
-from syncd.core.state import Grant, Link, User
+from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidValue, Refused, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
 from syncd.store import deliveries, describe, listing, passwords, resets
@@ -308,27 +308,7 @@ def revoke_sessions(ctx: typer.Context, who: Who, reason: Reason = "", yes: Yes 
     say(f"{', '.join(workspace.webhooks)} will be told; `syncd deliveries list --user {id}` says until when not")
 
 
-# -- shared with access.py ---------------------------------------------------------------------------------------------------
-
-
-def grant(current: Session, kind: str, value: str, reason: str, expires: str | None = None) -> Grant:
-    """A direct grant by whoever types. Raises UsageError for a role or pool that is not configured."""
-    known = current.workspace.roles if kind == "role" else current.workspace.pools
-    what = "role" if kind == "role" else "seat pool"
-    if value not in known:
-        raise UsageError(no_such(what, value, known, f"see `syncd {kind} list`"))
-    until = moment(expires, current.now(), ahead=True) if expires else None
-    if until is not None and until <= current.now():
-        raise UsageError(f"--expires {expires}: that is in the past")
-    return Grant(
-        kind,
-        value,
-        "direct",
-        current.actor.name,
-        why=reason or "at the command line",
-        created_at=current.now(),
-        expires_at=until,
-    )
+# -- shared --------------------------------------------------------------------------------------------------------------
 
 
 def _change(

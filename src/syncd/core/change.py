@@ -62,12 +62,15 @@ class GroupEdit:
         None  # members that are not in the store, as the source names them; None: as is
     )
     unresolved_hashes: tuple[str, ...] = ()  # of these, in the same order: how they are found by name later
+    grant: tuple[Grant, ...] = ()  # to whoever is in it
+    revoke: tuple[tuple[str, str, str, str], ...] = ()  # Grant.id
     why: str = ""
 
 
 _ROLE_GRANTS = frozenset({"role", "permission", "scope"})  # what a loss of kind "role" covers
 # What a group itself shows: which groups it is in is shown by those.
-GROUP_SHOWS = frozenset({"group_create", "group_update", "group_delete"})
+GROUP_SHOWS = frozenset({"group_create", "group_update", "group_delete", "grant", "revoke"})
+WAITING = "waiting for "  # before the name of a pool, where a change is about a place in its line
 STATUS_LOSSES = frozenset({"suspend", "deactivate", "delete"})
 Edit = UserEdit | GroupEdit
 ChangeGroup = tuple[Edit, ...]
@@ -97,19 +100,22 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
         links = (*(each for each in links if each is not old), new)
     if edit.drop_link is not None:
         links = tuple(each for each in links if (each.source, each.key) != (edit.source, edit.drop_link))
-    grants = user.grants
-    if edit.grant or edit.revoke:
-        added = {grant.id: grant for grant in edit.grant}
-        kept = (grant for grant in grants if grant.id not in added and grant.id not in edit.revoke)
-        grants = (*kept, *added.values())
     return replace(
         user,
         links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
         memberships=_memberships(user.memberships, edit, now),
-        grants=grants,
+        grants=_granted(user.grants, edit),
         seats=_placed(user.seats, dict(edit.priorities)),
         **{"reclaimed": _still_reclaimed(user.reclaimed, edit), **edit.facts},
     )
+
+
+def _granted(current: tuple[Grant, ...], edit: Edit) -> tuple[Grant, ...]:
+    if not (edit.grant or edit.revoke):
+        return current
+    added = {grant.id: grant for grant in edit.grant}
+    kept = (grant for grant in current if grant.id not in added and grant.id not in edit.revoke)
+    return (*kept, *added.values())
 
 
 def _still_reclaimed(reclaimed: tuple[str, ...], edit: UserEdit) -> tuple[str, ...]:
@@ -147,6 +153,7 @@ def group_edited(group: Group, edit: GroupEdit, now: datetime) -> Group:
         link=link,
         values=dict(link.values) if link else group.values,
         memberships=_memberships(group.memberships, edit, now),
+        grants=tuple(sorted(_granted(group.grants, edit), key=lambda each: each.id)),
     )
 
 
@@ -368,7 +375,7 @@ def _access_between(
         if now_is is not None and now_is.held and not (was and was.held):
             add("seat", "waiting" if was else None, pool, reason)
         elif now_is is not None and not now_is.held and not (was and not was.held):
-            add("wait", pool if was else None, f"waiting for {pool}", reason, "seat" if was else None, own)
+            add("wait", pool if was else None, f"{WAITING}{pool}", reason, "seat" if was else None, own)
         elif was is not None and now_is is None:
             # The seat of someone who leaves goes with her: that loss is counted once, as the deactivation it is.
             instead = [other for other in held_after.values() if other.held and other.pool in excluders.get(pool, ())]
@@ -377,11 +384,16 @@ def _access_between(
             reason = f"the seat in {instead[0].pool} excludes it: {why}" if instead else reason
             lost_seat = "seat" if counted else None
             exempt = own or (young(was.since) and its(was_entitled.get(pool)))
-            add("unseat", pool if was.held else f"waiting for {pool}", None, reason, lost_seat, exempt)
+            add("unseat", pool if was.held else f"{WAITING}{pool}", None, reason, lost_seat, exempt)
 
 
 def _lost_because(grant: Grant, why: str) -> str:
-    return f"rule {grant.name} no longer matches: {why}" if grant.origin == "rule" else why
+    match grant.origin:
+        case "rule":
+            return f"rule {grant.name} no longer matches: {why}"
+        case "group":
+            return f"no longer by {grant.why}: {why}"
+    return why
 
 
 def group_between(
@@ -404,6 +416,10 @@ def group_between(
         if paths:
             old, new = ({path: each.get(path) for path in paths} for each in (was_shown, is_shown))
             out.append(Change("group_update", subject, old, new, why, after.id))
+    had = {f"{grant.kind} {grant.value}": grant.why or why for grant in before.grants}
+    has = {f"{grant.kind} {grant.value}": grant.why or why for grant in after.grants}
+    out += [Change("grant", subject, None, given, has[given], after.id) for given in sorted(has.keys() - had.keys())]
+    out += [Change("revoke", subject, taken, None, why, after.id) for taken in sorted(had.keys() - has.keys())]
     was = {(each.group, each.origin) for each in before.memberships}
     now_in = {(each.group, each.origin) for each in after.memberships}
     out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was)]

@@ -19,6 +19,7 @@ class GroupName:
     source: str
     external_id: str | None = None  # the stable key, or what a connection sent as externalId
     dn: str | None = None
+    grants: tuple[tuple[str, str], ...] = ()  # (kind, value) of what each of its effective members has by it
 
 
 @dataclass(slots=True)
@@ -42,17 +43,21 @@ class Graph:
         for parent, origin in stated:
             self.nest(child, parent, origin)
 
-    def closure(self, direct: Iterable[str], barred: frozenset[str] = frozenset()) -> dict[str, tuple[str, ...]]:
+    def closure(
+        self, direct: Iterable[str], barred: frozenset[str] = frozenset(), whosever: bool = False
+    ) -> dict[str, tuple[str, ...]]:
         """Every group above `direct`, each with the shortest path of ids from a direct group up to it.
 
-        `barred`: sources whose groups are neither counted nor passed through, and whose word nests no group in another.
+        `barred`: sources whose groups are neither counted nor passed through, and whose word nests no group in another;
+        `whosever`: their groups count, and only their word does not.
         """
+        owners = frozenset() if whosever else barred
         paths: dict[str, tuple[str, ...]] = {}
         level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in sorted(set(direct))]
         while level:
             above: list[tuple[str, tuple[str, ...]]] = []
             for group, path in level:
-                if group in paths or (barred and group in self.names and self.names[group].source in barred):
+                if group in paths or (owners and group in self.names and self.names[group].source in owners):
                     continue
                 paths[group] = path
                 above += [
@@ -69,6 +74,15 @@ class Graph:
         for path in paths.values():  # every path but its last step is a path of its own
             sources |= self.stated.get((path[-2], path[-1]), set()) if len(path) > 1 else set()
         return sources
+
+    def nesting(self, paths: Iterable[str]) -> set[str]:
+        """The sources that nest one of these groups in another."""
+        return {
+            source
+            for group in paths
+            for parent in self.parents.get(group, ())
+            for source in self.stated.get((group, parent), ())
+        }
 
     def path_text(self, path: Iterable[str]) -> str:
         return " > ".join(self.names[group].display if group in self.names else group for group in path)

@@ -21,7 +21,7 @@ def handover(
     if owner.id == heir.id:
         raise Conflict(f"{owner.name} cannot hand over to herself")
     held = [grant for grant in owner.grants if (grant.kind, grant.value) == ("role", OWNER)]
-    by_rule = sorted({grant.name for grant in held if grant.origin != "direct"})
+    by_rule = sorted({grant.comes_from for grant in held if grant.origin != "direct"})
     if not held:
         raise Conflict(f"{owner.name} is no owner: there is nothing to hand over")
     if by_rule:

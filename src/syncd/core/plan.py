@@ -7,13 +7,14 @@ order, so that it can be summed while the plan streams by.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from syncd.core.change import KINDS, Change, ChangeGroup
+from syncd.core.change import KINDS, WAITING, Change, ChangeGroup
 from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
 
@@ -95,6 +96,28 @@ class PoolUse:
     limit: int | None
     waiting: int
     price: Price | None = None
+
+
+def moved(before: Mapping[str, PoolUse], changes: Iterable[Change]) -> dict[str, PoolUse]:
+    """Each pool as these changes leave it."""
+    used: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for change in changes:
+        match change.kind:
+            case "seat":
+                used[change.after] += 1
+                waiting[change.after] -= change.before is not None
+            case "wait":
+                waiting[str(change.after).removeprefix(WAITING)] += 1
+                used[str(change.after).removeprefix(WAITING)] -= change.before is not None
+            case "unseat" if str(change.before).startswith(WAITING):
+                waiting[change.before.removeprefix(WAITING)] -= 1
+            case "unseat":
+                used[change.before] -= 1
+    return {
+        pool: replace(use, used=use.used + used[pool], waiting=use.waiting + waiting[pool])
+        for pool, use in before.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from syncd.core.access import DENIAL
-from syncd.core.change import Change
+from syncd.core.change import WAITING, Change
 from syncd.core.lifecycle import SEATED
 from syncd.core.state import User
 
 # The gravest first: what one change group comes to is told once.
 GRAVEST: Final = (("delete", "deleted"), ("deactivate", "deactivated"), ("suspend", "suspended"))
 _GRANTED: Final = {"role": "roles", "permission": "permissions", "scope": "data_scopes"}
-_WAITING: Final = "waiting for "
 
 
 def of(before: User | None, after: User, changes: Sequence[Change]) -> dict[str, Any] | None:
@@ -31,7 +30,7 @@ def of(before: User | None, after: User, changes: Sequence[Change]) -> dict[str,
                 granted, _, value = str(change.before).partition(" ")
                 if not value.startswith(DENIAL):
                     lost[_GRANTED[granted]].add(value)
-            case "unseat" if not str(change.before).startswith(_WAITING):
+            case "unseat" if not str(change.before).startswith(WAITING):
                 lost["seats"].add(str(change.before))
             case "wait" if change.before:
                 lost["seats"].add(str(change.before))

@@ -63,9 +63,9 @@ class MayGrant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rule matched, but only through sources that may not grant this."""
+    """A rule matched, or a group gives it, but only through sources that may not grant this."""
 
-    rule: str
+    rule: str  # its name, or `group NAME`
     kind: str
     value: str
     sources: tuple[str, ...]
@@ -134,6 +134,36 @@ def evaluate(
                     refusals.append(Refusal(rule.name, kind, value, tuple(sorted(barred))))
                     continue
             grant = Grant(kind, value, "rule", rule.name, why=why)
+            grants[grant.id] = grant
+    return grants, refusals
+
+
+def through_groups(
+    user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph, may: MayGrant
+) -> tuple[dict[tuple[str, str, str, str], Grant], list[Refusal]]:
+    """What the groups give her that she is in, keyed by Grant.id, and what is refused by `may_grant`.
+
+    `paths`: her groups, as `Graph.closure`. A source's word that she is in a group, or that it is in another, gives only what
+    that source may grant.
+    """
+    grants: dict[tuple[str, str, str, str], Grant] = {}
+    refusals: list[Refusal] = []
+    giving = [group for group in sorted(paths) if group in graph.names and graph.names[group].grants]
+    if not giving:
+        return grants, refusals
+    sources = {each.origin for each in user.memberships} | graph.nesting(paths)
+    narrowed: dict[frozenset[str], Mapping[str, tuple[str, ...]]] = {frozenset(): paths}
+    for group in giving:
+        for kind, value in graph.names[group].grants:
+            barred = frozenset(source for source in sources if not may.allowed(kind, value, source))
+            if barred not in narrowed:
+                direct = [each.group for each in user.memberships if each.origin not in barred]
+                narrowed[barred] = graph.closure(direct, barred, whosever=True)
+            path = narrowed[barred].get(group)
+            if path is None:
+                refusals.append(Refusal(f"group {graph.names[group].display}", kind, value, tuple(sorted(barred))))
+                continue
+            grant = Grant(kind, value, "group", group, why=f"group {graph.path_text(path)}")
             grants[grant.id] = grant
     return grants, refusals
 

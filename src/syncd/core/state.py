@@ -66,8 +66,8 @@ class Grant:
 
     kind: str  # "role" | "permission" | "scope" | "seat"
     value: str
-    origin: str  # "direct" | "rule" | "source"
-    name: str  # the rule's name, the source's name, or the actor who granted it
+    origin: str  # "direct" | "rule" | "group" | "source"
+    name: str  # the rule's name, the group's id, the source's name, or the actor who granted it
     why: str = ""  # the group path or the reason given
     run_id: str | None = None
     created_at: datetime | None = None
@@ -76,6 +76,11 @@ class Grant:
     @property
     def id(self) -> tuple[str, str, str, str]:
         return (self.kind, self.value, self.origin, self.name)
+
+    @property
+    def comes_from(self) -> str:
+        """Where to change it: `rule staff`, `group sales > crm`, `direct eve`."""
+        return self.why if self.origin == "group" else f"{self.origin} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ class Group:
     link: Link | None = None
     values: Values = field(default_factory=dict)
     memberships: tuple[Membership, ...] = ()  # this group's own parents
+    grants: tuple[Grant, ...] = ()  # what people gave it, by hand: each of its effective members has it
     created_at: datetime | None = None
     version: int = 0
 

@@ -158,6 +158,31 @@ def changes_table(changes: Iterable[Change], rows: int = ROWS) -> RenderableType
     return _changes(changes, False, rows, {}, titled=False)
 
 
+def losses(changes: Iterable[Change]) -> str:
+    """`3 people lose 2 roles, 1 seat. `; nothing if nobody loses anything."""
+    kinds: Counter[str] = Counter()
+    people: set[str] = set()
+    for change in changes:
+        if change.loss is not None:
+            kinds[change.loss] += 1
+            people.add(change.subject_id)
+    if not people:
+        return ""
+    said = ", ".join(f"{n:,} {_LOST[kind][n != 1]}" for kind, n in sorted(kinds.items()))
+    return f"{len(people):,} {'person loses' if len(people) == 1 else 'people lose'} {said}. "
+
+
+_LOST: Mapping[str, tuple[str, str]] = {  # kind of loss -> one, many
+    "deactivate": ("active account", "active accounts"),
+    "suspend": ("account for now", "accounts for now"),
+    "delete": ("account", "accounts"),
+    "role": ("role, permission or data scope", "roles, permissions or data scopes"),
+    "seat": ("seat", "seats"),
+    "membership": ("membership", "memberships"),
+    "blank": ("value", "values"),
+}
+
+
 def _changes(
     changes: Iterable[Change], dry_run: bool, rows: int, names: Mapping[str, str], titled: bool = True
 ) -> RenderableType | None:

@@ -286,7 +286,8 @@ def hold(
         for pair in pairs:
             by_subject[pair[1].subject_id].append(pair)
         for subject_id, own in by_subject.items():
-            edits = tuple(edit for edit in own[0][0].edits if edit.id == subject_id) or own[0][0].edits
+            asked = own[0][0].edits
+            edits = tuple(edit for edit in asked if edit.id == subject_id or _gives(edit)) or asked
             upsert(
                 conn,
                 t.held,
@@ -302,6 +303,11 @@ def hold(
                     "edits": orjson.dumps(edits),
                 },
             )
+
+
+def _gives(edit: Edit) -> bool:
+    """What a group gives is taken from its members by its own edit, not by theirs."""
+    return isinstance(edit, GroupEdit) and bool(edit.grant or edit.revoke)
 
 
 # -- apply -----------------------------------------------------------------------------------------------------------------

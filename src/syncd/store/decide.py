@@ -33,7 +33,7 @@ from syncd.core.groups import Graph, GroupName
 from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
 from syncd.core.resource import fold
-from syncd.core.rules import evaluate
+from syncd.core.rules import evaluate, through_groups
 from syncd.core.state import Grant, Group, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
@@ -166,7 +166,7 @@ class Decision:
         current[edit.id] = after
         old_name, old_parents = self.graph.names.get(edit.id), self.graph.parents.get(edit.id, set())
         key, dn = (after.link.key, after.link.dn) if after.link else (None, None)
-        name = GroupName(edit.id, after.name, after.source, key, dn)
+        name = GroupName(edit.id, after.name, after.source, key, dn, _given(after))
         moved = {each.group for each in after.memberships} ^ old_parents
         restated = {(each.group, each.origin) for each in after.memberships} ^ {
             (each.group, each.origin) for each in start.memberships
@@ -175,7 +175,7 @@ class Decision:
         self._place(edit.id, name, after)
         if (moved or restated) and before:
             affected |= set(self.graph.closure([edit.id]))
-        if before and old_name != name:
+        if before and old_name != name:  # what it is called, or what it gives
             affected.add(edit.id)
         return affected
 
@@ -287,7 +287,8 @@ class Decision:
                     draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
         seen = replace(after, values=values) if self.workspace.rules else after
-        grants = self._grants(draft, before, seen, losing)
+        paths = self.graph.closure(each.group for each in after.memberships)
+        grants = self._grants(draft, seen, paths, losing)
         state, next_at = status(after, self.workspace.authoritative, self.now)
         moments = [grant.expires_at for grant in grants if grant.expires_at is not None]
         after = replace(
@@ -297,9 +298,7 @@ class Decision:
             status=state,
             next_status_at=min([*([next_at] if next_at else []), *moments], default=None),
             # A deleted user is no member anywhere; her memberships stay stated, for the day she is restored.
-            groups=frozenset(
-                self.graph.closure(each.group for each in after.memberships) if state != "deleted" else ()
-            ),
+            groups=frozenset(paths if state != "deleted" else ()),
         )
         draft.after = after
 
@@ -316,27 +315,32 @@ class Decision:
                 links.append(link)
         return replace(after, links=tuple(links))
 
-    def _grants(self, draft: Draft, before: User, after: User, losing: set[str] | frozenset[str]) -> tuple[Grant, ...]:
+    def _grants(
+        self,
+        draft: Draft,
+        after: User,
+        paths: Mapping[str, tuple[str, ...]],
+        losing: set[str] | frozenset[str],
+    ) -> tuple[Grant, ...]:
+        may = self.workspace.may_grant
         ruled, draft.refusals = evaluate(
-            self.workspace.rules,
-            after,
-            draft.owners,
-            self.graph,
-            self.workspace.may_grant,
-            self.workspace.types.rule_user,
+            self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user
         )
+        by_group, refused = through_groups(after, paths, self.graph, may)
+        ruled |= by_group
+        draft.refusals += refused
         grants = []
         for grant in after.grants:
             if grant.expires_at is not None and grant.expires_at <= self.now:
                 continue
-            if grant.origin != "rule":
+            if grant.origin not in ("rule", "group"):
                 grants.append(grant)
             elif grant.id in ruled:
                 grants.append(replace(grant, why=ruled.pop(grant.id).why))
             elif ("seat" if grant.kind == "seat" else "role") in losing:
                 grants.append(grant)
                 draft.kept = True
-            elif self.rules_changed:
+            elif self.rules_changed and grant.origin == "rule":
                 grants.append(grant)
         grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
         return tuple(sorted(grants, key=lambda each: each.id))
@@ -463,6 +467,10 @@ class Decision:
 
     def _name_of(self, group: str) -> str:
         return self.graph.names[group].display if group in self.graph.names else self.left_names.get(group, group)
+
+
+def _given(group: Group) -> tuple[tuple[str, str], ...]:
+    return tuple((grant.kind, grant.value) for grant in group.grants)
 
 
 def announce(graph: Graph, edits: Iterable[GroupEdit]) -> None:

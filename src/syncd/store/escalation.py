@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 
 from syncd.core.access import OWNER
 from syncd.core.actor import Actor
-from syncd.core.change import STATUS_LOSSES, UserEdit, transition_of
+from syncd.core.change import STATUS_LOSSES, transition_of
 from syncd.core.granting import Holder
 from syncd.core.permission import ALL
-from syncd.core.state import Grant, User
+from syncd.core.state import Grant, Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Forbidden
 from syncd.store import access
@@ -44,16 +44,25 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict, now:
     """The refusal if this verdict gives, or takes back by hand, what the holder does not have."""
     if holder is None:
         return None
-    edits = [edit for edit in verdict.edits if isinstance(edit, UserEdit)]
-    by_hand = {each[0] for edit in edits for each in (*(grant.id for grant in edit.grant), *edit.revoke)}
+    by_hand = {each[0] for edit in verdict.edits for each in (*(grant.id for grant in edit.grant), *edit.revoke)}
     for kind in sorted(by_hand):
         if not holder.manages(kind):
             return Forbidden(f"{holder.name} does not manage {_named(kind)}s: nothing was changed")
+    for old, new in verdict.groups:  # a group that nobody is in yet gives nothing, and is judged all the same
+        for grant, how in _moved(old, new):
+            lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+            if lacking is not None:
+                known = new or old
+                assert known is not None
+                return Forbidden(
+                    f"{holder.name} may not {how} group {known.name} the {_named(grant.kind)} {grant.value}: that needs "
+                    f"{lacking}; nothing was changed"
+                )
     for before, user in verdict.users:
         for grant, how in _moved(before, user):
             lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
             if lacking is not None:
-                through = f" (by rule {grant.name})" if grant.origin == "rule" else ""
+                through = {"rule": f" (by rule {grant.name})", "group": f" (by {grant.why})"}.get(grant.origin, "")
                 return Forbidden(
                     f"{holder.name} may not {how} {user.name} the {_named(grant.kind)} {grant.value}{through}: that "
                     f"needs {lacking}; nothing was changed"
@@ -113,18 +122,18 @@ def outranked(conn: Connection, workspace: Workspace, actor: Actor, user: User, 
     return None
 
 
-def _moved(before: User | None, after: User) -> Iterator[tuple[Grant, str]]:
-    """What is given, or given for longer; and what is taken back by hand."""
+def _moved(before: User | Group | None, after: User | Group | None) -> Iterator[tuple[Grant, str]]:
+    """What is given, or given for longer; and what is taken back by hand, or with the group it came by."""
     earlier = {grant.id: grant for grant in before.grants} if before else {}
-    later = {grant.id for grant in after.grants}
-    for grant in after.grants:
+    later = {grant.id for grant in after.grants} if after else set()
+    for grant in after.grants if after else ():
         old = earlier.get(grant.id)
         if old is None or (
             old.expires_at is not None and (grant.expires_at is None or grant.expires_at > old.expires_at)
         ):
             yield grant, "give"
     for id, grant in earlier.items():
-        if id not in later and grant.origin == "direct":
+        if id not in later and grant.origin in ("direct", "group"):
             yield grant, "take from"
 
 

@@ -122,7 +122,7 @@ def free() -> Select[Any]:
 def groups(dialect: str) -> Select[Any]:
     g = t.groups.c
     return select(
-        *(g.id, g.source, g.document, _number(g.created_at), g.version),
+        *(g.id, g.source, g.document, type_coerce(g.grants, Text), _number(g.created_at), g.version),
         _links(dialect, "group", g.id),
         _memberships(dialect, "group", g.id),
     ).where(g.workspace == WORKSPACE, g.id.in_(_ids(dialect)))
@@ -148,7 +148,8 @@ def nesting(dialect: str, whole: bool) -> Select[Any]:
     parents = _memberships(dialect, "group", g.id)
     own = (k.workspace == g.workspace, k.resource == "group", k.resource_id == g.id, k.source == g.source)
     linked = t.groups.outerjoin(k.key.table, own[0] & own[1] & own[2] & own[3])
-    found = select(g.id, g.display_name, g.source, k.key, k.dn, parents).select_from(linked)
+    grants = type_coerce(g.grants, Text)
+    found = select(g.id, g.display_name, g.source, k.key, k.dn, grants, parents).select_from(linked)
     found = found.where(g.workspace == WORKSPACE)
     if whole:
         return found

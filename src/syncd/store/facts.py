@@ -157,7 +157,7 @@ def load_groups(conn: Connection, workspace: str, ids: Iterable[str], lock: bool
         bound = {"workspace": workspace, "ids": queries.as_list(batch)}
         if lock and conn.dialect.name == "postgresql":
             raw.rows(conn, queries.locked("group", "postgresql"), bound)
-        for id, source, document, created_at, version, links, memberships in raw.rows(
+        for id, source, document, grants, created_at, version, links, memberships in raw.rows(
             conn, queries.groups(conn.dialect.name), bound
         ):
             link = next(iter(links_of(links)), None)
@@ -167,6 +167,10 @@ def load_groups(conn: Connection, workspace: str, ids: Iterable[str], lock: bool
                 link=link,
                 values=dict(link.values) if link else flatten(orjson.loads(document), GROUP),
                 memberships=_memberships_of(memberships),
+                grants=tuple(
+                    Grant(kind, value, "direct", name, why, created_at=t.instant(since))
+                    for kind, value, name, why, since in _listed(grants)
+                ),
                 created_at=t.instant(created_at),
                 version=version,
             )
@@ -202,10 +206,11 @@ def extend_graph(conn: Connection, workspace: str, graph: Graph, start: Iterable
         if not missing:
             return
         bound["ids"] = queries.as_list(missing)
-    for id, display, source, key, dn, parents in raw.rows(
+    for id, display, source, key, dn, grants, parents in raw.rows(
         conn, queries.nesting(conn.dialect.name, whole=start is None), bound
     ):
-        graph.names[id] = GroupName(id, display, source, key, dn)
+        given = tuple((kind, value) for kind, value, *_ in _listed(grants))
+        graph.names[id] = GroupName(id, display, source, key, dn, given)
         for parent, origin, _ in _listed(parents):
             graph.nest(id, parent, origin)
 
@@ -414,7 +419,7 @@ def write_group(
         document, search = group_document(after, types)
         row = {
             **{"id": after.id, "source": after.source, "display_name": after.name, "display_key": fold(after.name)},
-            **{"document": document, "search": search, "version": after.version},
+            **{"document": document, "search": search, "version": after.version, "grants": _group_grants(after, now)},
         }
         if before is None:
             rows.insert(t.groups, **row, created_at=now, modified_at=now)
@@ -430,3 +435,10 @@ def write_group(
     _write_memberships(
         rows, "group", known.id, before.memberships if before else (), after.memberships if after else ()
     )
+
+
+def _group_grants(group: Group, now: datetime) -> list[list[Any]] | None:
+    """As `load_groups` reads them."""
+    return [
+        [grant.kind, grant.value, grant.name, grant.why, t.micros(grant.created_at or now)] for grant in group.grants
+    ] or None

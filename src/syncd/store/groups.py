@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -28,6 +29,7 @@ class GroupSeen:
     created_at: datetime
     modified_at: datetime
     version: int
+    grants: Sequence[Sequence[Any]] | None  # (kind, value, ...) of what it gives
     users: int = 0
     groups: int = 0
 
@@ -43,7 +45,9 @@ class MemberSeen:
     origins: tuple[str, ...]
 
 
-_COLUMNS = tuple(t.groups.c[name] for name in ("id", "display_name", "source", "created_at", "modified_at", "version"))
+_COLUMNS = tuple(
+    t.groups.c[name] for name in ("id", "display_name", "source", "created_at", "modified_at", "version", "grants")
+)
 
 
 def page(

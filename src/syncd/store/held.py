@@ -90,7 +90,8 @@ def approve(
     own = replace(actor, source=source)
     decided = Decided(seats_before=pool_use(conn, workspace))
     why = f"approved by {actor.name}"
-    groups: list[ChangeGroup] = [
+    groups: list[ChangeGroup] = [(edit,) for edit in _approved_groups(rows, why)]
+    groups += [
         (edit,)
         for row in rows
         if (edit := _approved_edit(row, people.get(row.subject_id), why) or _approved_nesting(row, why)) is not None
@@ -136,6 +137,18 @@ def approve_as_run(
     told = {"digest": decided.digest.text, "complete": True, "counts": counts}
     run_records.end(conn, workspace.name, run_id, status, clock(), **told)
     return Approval(run_id, source, status, counts, decided)
+
+
+def _approved_groups(rows: Sequence[Any], why: str) -> list[GroupEdit]:
+    """What was to be taken from groups, each once: their members lose it with them."""
+    asked = {
+        edit.id: replace(edit, why=why)
+        for row in rows
+        if row.run_id is None
+        for edit in EDITS.validate_json(row.edits)
+        if isinstance(edit, GroupEdit) and (edit.grant or edit.revoke)
+    }
+    return [asked[id] for id in sorted(asked)]
 
 
 def _approved_nesting(row: Any, why: str) -> GroupEdit | None:

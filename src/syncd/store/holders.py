@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from syncd.store import facts
 from syncd.store import tables as t
@@ -53,7 +53,8 @@ def of_role(
     here = rows[:limit]
     grants: dict[str, list[tuple[str, str, datetime, datetime | None]]] = {row.id: [] for row in here}
     for ids in facts.batched(list(grants)):
-        own = select(g.user_id, g.origin, g.name, g.created_at, g.expires_at).where(live, g.user_id.in_(ids))
+        own = select(g.user_id, g.origin, named().label("name"), g.created_at, g.expires_at)
+        own = own.where(live, g.user_id.in_(ids))
         for row in conn.execute(own.order_by(g.origin, g.name)):
             grants[row.user_id].append((row.origin, row.name, row.created_at, row.expires_at))
     found = tuple(
@@ -68,6 +69,13 @@ def of_role(
         for row in here
     )
     return Page(0, found, Position(None, here[-1].id) if len(rows) > limit else None)
+
+
+def named() -> ColumnElement[str]:
+    """Of a grant: who gave it, or the name of the rule, source or group."""
+    g, of = t.grants.c, t.groups.c
+    display = select(of.display_name).where(of.workspace == g.workspace, of.id == g.name)
+    return case((g.origin == "group", func.coalesce(display.scalar_subquery(), g.name)), else_=g.name)
 
 
 def _last(ends: list[datetime | None]) -> datetime | None:

@@ -58,13 +58,18 @@ def list_groups(conn: Connection, workspace: str) -> list[Json]:
     effective = _counted(conn, e.group_id, e.workspace == workspace)
     unresolved = _counted(conn, x.group_id, x.workspace == workspace)
     rows = conn.execute(
-        select(g.id, g.display_name, g.source).where(g.workspace == workspace).order_by(g.display_key, g.source)
+        select(g.id, g.display_name, g.source, g.grants)
+        .where(g.workspace == workspace)
+        .order_by(g.display_key, g.source)
     )
     return [
         {
             **{"id": row.id, "display": row.display_name, "source": row.source, "users": direct.get(row.id, 0)},
             **{"groups": nested.get(row.id, 0), "effective": effective.get(row.id, 0)},
-            "unresolved": unresolved.get(row.id, 0),
+            **{
+                "unresolved": unresolved.get(row.id, 0),
+                "gives": [{"kind": kind, "value": value} for kind, value, *_ in row.grants or ()],
+            },
         }
         for row in rows
     ]
@@ -96,6 +101,10 @@ def show_group(conn: Connection, workspace: str, id: str, limit: int = 1000) -> 
     return {
         **{"id": id, "display": group.name, "source": group.source, "version": group.version},
         "dn": group.link.dn if group.link else None,
+        "gives": [
+            {"kind": e.kind, "value": e.value, "name": e.name, "why": e.why, "since": e.created_at}
+            for e in group.grants
+        ],
         "users": [{"id": r.id, "userName": r.user_name, "status": r.status, "origin": r.origin} for r in users],
         "groups": [{"id": r.id, "display": r.display_name, "origin": r.origin} for r in nested],
         "within": [graph.path_text(path) for above, path in sorted(graph.closure([id]).items()) if above != id],

@@ -60,6 +60,8 @@ def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
 
 
 def _of_group(edit: GroupEdit, before: Group | None) -> Iterator[Asked]:
+    kinds = {*(each.kind for each in edit.grant), *(each[0] for each in edit.revoke)}
+    yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(kinds))
     if edit.create or edit.delete:
         yield "groups", "create" if edit.create else "delete", ()
     else:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, or_, select
 
 from syncd.store import facts
 from syncd.store import tables as t
+from syncd.store.holders import named
 
 _PAGE: Final = 500
 
@@ -49,10 +50,11 @@ def grants(conn: Connection, workspace: str, now: datetime, unused_since: dateti
         known = {row.id: row for row in page}
         for ids in facts.batched(list(known)):
             live = or_(g.expires_at.is_(None), g.expires_at > now)
-            rows = select(t.grants).where(g.workspace == workspace, g.user_id.in_(ids), live)
+            columns = (g.user_id, g.kind, g.value, g.origin, named().label("by"), g.created_at, g.expires_at)
+            rows = select(*columns).where(g.workspace == workspace, g.user_id.in_(ids), live)
             for row in conn.execute(rows.order_by(g.user_id, g.kind, g.value, g.origin, g.name)):
                 who = known[row.user_id]
                 yield Held(
-                    *(who.id, who.user_name, who.status, row.kind, row.value, row.origin, row.name),
+                    *(who.id, who.user_name, who.status, row.kind, row.value, row.origin, row.by),
                     *(row.created_at, row.expires_at, who.last_at),
                 )

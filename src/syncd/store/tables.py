@@ -139,6 +139,7 @@ groups = Table(
     Column("display_key", Ordered, nullable=False),
     Column("document", LargeBinary, nullable=False),
     Column("search", SearchJson, nullable=False),
+    Column("grants", JsonText),  # what people gave it: [kind, value, by whom, why, since]; NULL: nothing
     Column("created_at", Instant, nullable=False),
     Column("modified_at", Instant, nullable=False),
     Column("version", Integer, nullable=False),

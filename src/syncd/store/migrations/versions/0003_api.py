@@ -149,6 +149,7 @@ def _document_shapes() -> None:
 
 
 def upgrade() -> None:
+    op.add_column("groups", sa.Column("grants", types.JsonText(), nullable=True))
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _seals()
     _webhooks()
