@@ -297,6 +297,8 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         purge_after=loaded.retention.purge_after,
         mails=loaded.mail is not None,
         invited_for=part.invitations.expire_after,
+        confirms_emails=part.email_changes.confirm,
+        email_changes_for=part.email_changes.expire_after,
         webhooks=tuple(part.webhooks),
         warn_before=part.offboarding.warn_before,
         types=types,

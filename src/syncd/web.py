@@ -28,7 +28,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syncd import invitation, oauth, reset, status
+from syncd import email_change, invitation, oauth, reset, status
 from syncd.api.operation import PREFIX as API
 from syncd.api.problem import refusal, unexpected
 from syncd.api.routes import api_routes
@@ -54,7 +54,7 @@ from syncd.store.standing import Standing
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
 LOOK_EVERY_S: Final = 10
-OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH, reset.PATH})
+OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH, reset.PATH, email_change.PATH})
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
 
@@ -98,6 +98,7 @@ def create_web(
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
             Route(invitation.PATH, invitation.InvitationPage(context, issuer).answer, methods=["GET", "POST"]),
             Route(reset.PATH, reset.ResetPage(context, issuer).answer, methods=["GET", "POST"]),
+            Route(email_change.PATH, email_change.EmailChangePage(context, issuer).answer, methods=["GET", "POST"]),
             Route("/healthz", own.healthz),
             Route("/readyz", own.readyz),
             Route("/metrics", own.metrics_),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from syncd.api.model import Instant, Model
 from syncd.api.operation import Call, Operation
-from syncd.api.users import PasswordShown, SignInsShown, Status
+from syncd.api.users import EmailChangeShown, PasswordShown, SignInsShown, Status
 from syncd.core.access import flags
 from syncd.errors import NotFound
 from syncd.store import access, describe
@@ -135,6 +135,7 @@ class Explanation(Model):
     locked_until: Instant | None
     deleted_at: Instant | None
     password: PasswordShown | None
+    email_change: EmailChangeShown | None
     sign_ins: SignInsShown
     roles: tuple[Reasoned, ...]
     permissions: tuple[PermissionReasoned, ...]

@@ -6,7 +6,7 @@ What is stated here belongs to the source `local`; values that another source ow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -20,12 +20,14 @@ from syncd.api.shape import misshapen
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.filter import parse_filter
+from syncd.core.mail import address_of, is_address
 from syncd.core.resource import canonical, redeclared, unflatten
 from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
 from syncd.core.signins import SignIns
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidSyntax, InvalidValue, NotFound
-from syncd.store import describe, passwords, people, signins
+from syncd.store import describe, email_changes, passwords, people, signins
+from syncd.store.email_changes import EmailChange
 from syncd.store.pages import Order, Window
 from syncd.store.passwords import Kept
 from syncd.store.people import Person
@@ -44,6 +46,7 @@ _OURS: Final = frozenset(
         "version",
         "sign_ins",
         "password",
+        "email_change",
     }
 )
 # What SCIM clients state of themselves, or what here is a thing of its own.
@@ -120,6 +123,20 @@ class PasswordShown(Model):
     must_change: bool = Field(description="Somebody else chose it, so that she has to choose another.")
 
 
+class EmailChangeShown(Model):
+    """`changed`: it is hers now. `pending`: it is when she follows the link. `expired`: the link was not followed in time."""
+
+    user_id: str
+    address: str
+    state: Literal["changed", "pending", "expired"]
+    asked_by: str
+    asked_at: Instant
+    sent_at: Instant | None
+    expires_at: Instant | None
+    mail: Literal["waiting", "sent", "refused", "failed", "void", "discarded"] | None
+    mail_error: str | None = Field(description="What the mail server said, if it did not take the letter.")
+
+
 class UserShown(BaseModel):
     """A user: the attributes of SCIM, and what syncd knows of her."""
 
@@ -135,6 +152,7 @@ class UserShown(BaseModel):
     version: int
     password: PasswordShown | None = Field(description="That syncd keeps one; changes without a new version.")
     sign_ins: SignInsShown = Field(description="They change without a new version.")
+    email_change: EmailChangeShown | None = Field(description="The address that waits to be confirmed, if one does.")
 
 
 class UserPage(Page[UserShown]):
@@ -204,12 +222,27 @@ def change(call: Call, conn: Connection) -> Answer:
     after = canonical_of(_merged(before, said), call.workspace.types.user)
     differing = {path: after.get(path) for path in {*after, *known.values} if after.get(path) != known.values.get(path)}
     if differing:
+        if call.workspace.confirms_emails:
+            _only_confirmed(known, {**known.values, **differing})
         own = known.link(ADMIN_SOURCE) or Link(ADMIN_SOURCE, known.id)
         values = {path: value for path, value in {**own.values, **differing}.items() if value is not None}
         why = f"changed by {call.actor.name}"
         edit = UserEdit(known.id, ADMIN_SOURCE, link=replace(own, values=values), why=why)
         call.door(conn, [edit], {known.id: known.version})
     return answered(call, conn, known.id)
+
+
+def _only_confirmed(known: User, after: Mapping[str, Any]) -> None:
+    """Where an address has to be confirmed, it changes that way only; and so does a name that is an address.
+
+    Raises Conflict.
+    """
+    old, name = address_of(known.values), str(known.values.get("userName", ""))
+    moved = old is not None and address_of(after) != old
+    if moved or (is_address(name) and after.get("userName") != name):
+        raise Conflict(
+            f"the address by which {known.name} signs in has to be confirmed: POST .../users/{known.id}/email-change"
+        )
 
 
 def delete(call: Call, conn: Connection) -> Answer:
@@ -242,16 +275,28 @@ def shown(call: Call, conn: Connection, people: Sequence[Person]) -> list[UserSh
     ids = [each.id for each in people]
     signed_in = signins.of(conn, call.workspace.name, ids)
     kept = passwords.of(conn, call.workspace.name, ids)
+    asked = email_changes.of(conn, call.workspace.name, ids, call.now)
     type = call.workspace.types.user
-    return [_shown(each, signed_in.get(each.id, signins.NONE), kept.get(each.id), type) for each in people]
+    return [
+        _shown(each, signed_in.get(each.id, signins.NONE), kept.get(each.id), asked.get(each.id), type)
+        for each in people
+    ]
 
 
-def _shown(person: Person, signed_in: SignIns, password: Kept | None, type: ResourceType) -> UserShown:
+def _shown(
+    person: Person, signed_in: SignIns, password: Kept | None, waiting: EmailChange | None, type: ResourceType
+) -> UserShown:
     said = redeclared(orjson.loads(person.document), type)
     document = {name: value for name, value in said.items() if name not in _NOT_HERE}
-    beside = {"sign_ins": sign_ins_shown(signed_in), "password": password_shown(password)}
+    beside: dict[str, BaseModel | None] = {"sign_ins": sign_ins_shown(signed_in), "password": password_shown(password)}
+    beside |= {"email_change": None if waiting is None else email_change_shown(waiting)}
     ours = {name: getattr(person, name) for name in UserShown.model_fields if name not in beside}
     return UserShown(**{**document, **ours, **beside})
+
+
+def email_change_shown(waiting: EmailChange) -> EmailChangeShown:
+    told = {name: value for name, value in asdict(waiting).items() if name in EmailChangeShown.model_fields}
+    return EmailChangeShown(**told)
 
 
 def password_shown(kept: Kept | None) -> PasswordShown | None:

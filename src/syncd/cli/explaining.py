@@ -82,6 +82,7 @@ def _facts(user: Json) -> Iterator[tuple[str, Any]]:
     yield "groups", [each["display"] for each in user["groups"]]
     yield "sources", [each["source"] for each in user["links"]]
     yield "password", _password(user["password"])
+    yield "new address", _new_address(user["email_change"])
     yield "last sign-in", _signed_in(user["sign_ins"])
     yield "failed attempts", _failed(user["sign_ins"])
     yield "created", user["created_at"]
@@ -92,6 +93,15 @@ def _password(kept: Json | None) -> str:
     if kept is None:
         return ""
     return f"set {when(kept['set_at'])} by {kept['source']}{', to be changed' if kept['must_change'] else ''}"
+
+
+def _new_address(waiting: Json | None) -> str:
+    if waiting is None:
+        return ""
+    state = "to be confirmed until" if waiting["state"] == "pending" else "not confirmed until"
+    mail = f"; the mail is {waiting['mail']}" if waiting["mail"] not in (None, "sent") else ""
+    server = f": {waiting['mail_error']}" if waiting["mail_error"] else ""
+    return f"{waiting['address']} ({state} {when(waiting['expires_at'])}{mail}{server})"
 
 
 def _signed_in(known: Json) -> str:

@@ -41,7 +41,7 @@ from syncd.core.secret import Secret
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidValue, Refused, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
-from syncd.store import deliveries, describe, listing, passwords, resets
+from syncd.store import addresses, deliveries, describe, listing, passwords, resets
 from syncd.store.commit import Outcome
 
 STATES = ("active", "pending", "locked", "suspended", "inactive", "deleted")
@@ -153,6 +153,47 @@ def unsuspend(ctx: typer.Context, who: Who, reason: Reason = "", as_json: AsJson
     _change(ctx, who, lambda id, _: UserEdit(id, ADMIN_SOURCE, facts={"suspended": None}, why=why), as_json)
 
 
+@user.command("change-email")
+def change_email(
+    ctx: typer.Context,
+    who: Who,
+    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="The new one.")] = None,
+    confirm: Annotated[
+        bool | None, typer.Option("--confirm/--at-once", help="Whether it has to be confirmed. Default: as configured.")
+    ] = None,
+    resend: Annotated[bool, typer.Option("--resend", help="Send the link again.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="The old address stays.")] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Another address, at once or when the link of a mail to it is followed; until then she signs in with the old one."""
+    if (address is not None) + resend + cancel != 1:
+        raise UsageError("give the new ADDRESS, or --resend, or --cancel")
+    current = session(ctx)
+    confirmed = current.workspace.confirms_emails if confirm is None else confirm
+    why, now, ids = reason or "at the command line", current.now(), current.app.ids
+
+    def work(conn: describe.Conn) -> tuple[User, Outcome | None]:
+        known = _present(current, conn, who)
+        told = (conn, current.workspace, current.actor, known)
+        if address is not None:
+            return known, addresses.change(*told, address, why, now, ids, confirmed)
+        (addresses.resend if resend else addresses.cancel)(*told, why, now, ids)
+        return known, None
+
+    known, outcome = current.database.write_now(work)
+    if outcome is not None:
+        outcome.check()
+    if as_json:
+        print_json(_described(current, known.id))
+    elif cancel:
+        say(f"the address of {known.name} stays as it is")
+    elif outcome is not None:
+        report(outcome)
+    else:
+        say(f"a link goes to the new address of {known.name}; until it is followed, the old one counts")
+
+
 @user.command("set-password")
 def set_password(
     ctx: typer.Context,
@@ -219,11 +260,17 @@ def reset_password(
     print(text)
 
 
-def _may_have_password(current: Session, conn: describe.Conn, who: str) -> User:
-    """Raises Refused for whoever signs in elsewhere, Conflict for a deleted user."""
+def _present(current: Session, conn: describe.Conn, who: str) -> User:
+    """Raises NotFound, Conflict for a deleted user."""
     known = describe.user_facts(conn, current.workspace, describe.find_user(conn, current.workspace.name, who))
     if not known.present:
         raise Conflict(f"{known.name} is deleted: `syncd user restore` brings her back")
+    return known
+
+
+def _may_have_password(current: Session, conn: describe.Conn, who: str) -> User:
+    """Raises Refused for whoever signs in elsewhere, Conflict for a deleted user."""
+    known = _present(current, conn, who)
     why = barred(known, current.workspace.passwords, lambda name: current.workspace.source(name).passwords)
     if why is not None:
         raise Refused(why)

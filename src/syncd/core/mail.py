@@ -17,6 +17,8 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "handover": _ALL | _LEAVING,
     "invitation": _ALL | {"link", "expires", "inviter"},
     "reset": _ALL | {"name", "user_name", "link", "expires"},
+    "email_change": _ALL | {"name", "user_name", "address", "link", "expires"},
+    "email_changing": _ALL | {"name", "user_name", "address", "asked_by", "expires"},
     "test": _ALL,
 }
 # RFC 5321 section 4.5.3.1; no comments, no quotes, no spaces: what people have.

@@ -59,6 +59,8 @@ class Workspace:
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     warn_before: tuple[timedelta, ...] = (timedelta(days=14), timedelta(days=1))  # of an end date, each once
     invited_for: timedelta = timedelta(days=7)  # how long the link of an invitation counts
+    confirms_emails: bool = False  # another address counts only when it is confirmed by the link of a mail
+    email_changes_for: timedelta = timedelta(days=1)  # how long that link counts
     mails: bool = False  # whether letters can be sent
     webhooks: tuple[str, ...] = ()  # names of who is told what was revoked, and must acknowledge it
     types: Types = field(default=STANDARD, compare=False)

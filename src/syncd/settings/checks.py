@@ -99,6 +99,11 @@ def mail(settings: Mail | None) -> Iterator[Contradiction]:
             yield ("mail", "templates"), str(exc)
 
 
+def letters_needed(part: Workspace, mail: Mail | None) -> Iterator[Contradiction]:
+    if part.email_changes.confirm and mail is None:
+        yield ("email_changes", "confirm"), "nobody could confirm an address: no mail server is configured (`mail:`)"
+
+
 def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Contradiction]:
     """`types` None: an extension's file is faulty, so nobody can say yet which attributes there are."""
     yield from _seats(part, known)

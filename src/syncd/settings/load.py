@@ -128,7 +128,11 @@ def _contradictions(
         yield _at(path, what, good)
     for path, what in checks.workspace(file, checks.Known.of(given), types[DEFAULT]):
         yield _at(path, what, good)
+    for path, what in checks.letters_needed(file, file.mail):
+        yield _at(path, what, good)
     for name, part in file.workspaces.items():
+        for path, what in checks.letters_needed(part, file.mail):
+            yield _at(("workspaces", name, *path), what, good)
         if name == DEFAULT and any(key in given for key in Workspace.model_fields):
             yield _at(("workspaces", name), "the keys at the top of the file are this workspace; use one form", good)
         for path, what in checks.workspace(part, checks.Known.of(given["workspaces"][name] or {}), types[name]):

@@ -17,7 +17,7 @@ from syncd.core.secret import Secret
 from syncd.core.types import Types
 from syncd.scim import dialects
 from syncd.settings.block import Block
-from syncd.settings.outgoing import Deliver, Invitations, Mail, Offboarding, Webhook
+from syncd.settings.outgoing import Deliver, EmailChanges, Invitations, Mail, Offboarding, Webhook
 from syncd.settings.values import (
     DN,
     AccountAttribute,
@@ -534,6 +534,8 @@ class Workspace(Block):
     """Who leaves by a date."""
     invitations: Invitations = Invitations.model_construct()
     """People who are asked in by mail."""
+    email_changes: EmailChanges = EmailChanges.model_construct()
+    """Addresses that people change."""
 
 
 class File(Workspace):

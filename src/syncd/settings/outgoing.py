@@ -96,6 +96,13 @@ class Invitations(Block):
     """How long the link of an invitation counts; sending it again begins anew."""
 
 
+class EmailChanges(Block):
+    confirm: bool = False
+    """Another address counts only when its owner followed the link of a mail; until then the old one does."""
+    expire_after: Duration = timedelta(days=1)
+    """How long that link counts; sending it again begins anew."""
+
+
 class Offboarding(Block):
     warn_before: tuple[Duration, ...] = (timedelta(days=14), timedelta(days=1))
     """How long before somebody's access ends her manager is told, each once."""

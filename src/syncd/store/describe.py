@@ -23,8 +23,9 @@ from syncd.core.signins import SignIns
 from syncd.core.state import STAGES, Grant, Link, Membership, Seat, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
-from syncd.store import facts, passwords, signins
+from syncd.store import email_changes, facts, passwords, signins
 from syncd.store import tables as t
+from syncd.store.email_changes import EmailChange
 from syncd.store.passwords import Kept
 from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
@@ -156,6 +157,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "locked_until": user.locked_until,
         "deleted_at": user.deleted_at,
         "password": _password(passwords.find(conn, workspace.name, id)),
+        "email_change": _email_change(email_changes.find(conn, workspace.name, id, now)),
         "sign_ins": _sign_ins(signins.of(conn, workspace.name, [id]).get(id, signins.NONE)),
         "roles": [_grant(grant) for grant in live if grant.kind == "role"],
         "permissions": list(_permissions(live, workspace)),
@@ -180,6 +182,14 @@ def _password(kept: Kept | None) -> Json | None:
     if kept is None:
         return None
     return {"set_at": kept.set_at, "source": kept.source, "must_change": kept.must_change}
+
+
+def _email_change(waiting: EmailChange | None) -> Json | None:
+    """The address that waits to be confirmed."""
+    if waiting is None:
+        return None
+    told = ("user_id", "address", "state", "asked_by", "asked_at", "sent_at", "expires_at", "mail", "mail_error")
+    return {name: getattr(waiting, name) for name in told}
 
 
 def _sign_ins(known: SignIns) -> Json:

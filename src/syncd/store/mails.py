@@ -19,7 +19,7 @@ from syncd.core.offboarding import Handover
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
-from syncd.store import facts, offboarding
+from syncd.store import email_changes, facts, offboarding
 from syncd.store import tables as t
 
 SENT, REFUSED, FAILED, VOID, DISCARDED = "sent", "refused", "failed", "void", "discarded"
@@ -218,9 +218,38 @@ def _reset(conn: Connection, workspace: Workspace, row: Any, sending: Sending, n
     return Envelope(row.id, "reset", address, language_of(user.values), now, values)
 
 
+def _email_change(conn: Connection, workspace: Workspace, row: Any, sending: Sending, now: datetime) -> Envelope | str:
+    """To the new address, with the link, or a word about it to the old one."""
+    from syncd.store import addresses  # noqa: PLC0415 - it ends letters, and so needs this module
+
+    user = facts.load_users(conn, workspace.name, [row.about_id], workspace.precedence).get(row.about_id)
+    confirming = row.kind == addresses.CONFIRMING
+    made = addresses.link(conn, workspace, row.about_id, row.id, now) if confirming else None
+    change = email_changes.find(conn, workspace.name, row.about_id, now)
+    if user is None or change is None or (confirming and made is None):
+        return "the change has ended, or was sent anew"
+    if not confirming and row.said["asked_at"] != int(change.asked_at.timestamp()):
+        return "the change has ended"
+    address = change.address if confirming else address_of(user.values)
+    if address is None:
+        return f"{user.name} has no e-mail address"
+    values = {
+        "application": sending.application,
+        "recipient": shown_name(user.values),
+        "name": shown_name(user.values),
+        "user_name": user.name,
+        "address": change.address,
+        "asked_by": change.asked_by,
+        "link": f"{sending.base_url}/email-change?token={made[0]}" if made else "",
+        "expires": f"{change.expires_at.astimezone(sending.timezone):%Y-%m-%d %H:%M %Z}",
+    }
+    return Envelope(row.id, row.kind, address, language_of(user.values), now, values)
+
+
 _COMPOSE: dict[str, Compose] = {
     **{"leaving": _leaving, "staying": _leaving, "handover": _leaving},
     **{"invitation": _invitation, "reset": _reset, "test": _test},
+    **{"email_change": _email_change, "email_changing": _email_change},
 }
 
 

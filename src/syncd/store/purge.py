@@ -129,8 +129,8 @@ def purge(conn: Connection, workspace: Workspace, ids: Sequence[str], now: datet
     conn.execute(delete(h).where(h.c.workspace == name, h.c.subject_id.in_(gone)))
     conn.execute(delete(m).where(m.c.workspace == name, m.c.member == "user", m.c.member_id.in_(gone)))
     conn.execute(delete(k).where(k.c.workspace == name, k.c.resource == "user", k.c.resource_id.in_(gone)))
-    kept_of_her = (t.passwords, t.password_resets, t.sign_ins, t.sign_in_reports, t.offboardings, t.invitations)
-    for table in (e, t.grants, t.seats, t.emails, *kept_of_her):
+    kept_of_her = (t.passwords, t.password_resets, t.sign_ins, t.sign_in_reports, t.offboardings)
+    for table in (e, t.grants, t.seats, t.emails, *kept_of_her, t.invitations, t.email_changes):
         conn.execute(delete(table).where(table.c.workspace == name, table.c.user_id.in_(gone)))
     a = t.mails.c
     conn.execute(delete(t.mails).where(a.workspace == name, or_(a.about_id.in_(gone), a.to_id.in_(gone))))

@@ -561,6 +561,23 @@ invitations = Table(
     Index("invitations_user", "workspace", "user_id"),
 )
 
+email_changes = Table(  # addresses that wait to be confirmed: store/email_changes.py
+    "email_changes",
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("hashes", JsonText, nullable=False),  # SHA-256 of each link that counts
+    Column("mail_id", Text),  # the last letter
+    Column("asked_by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("granted", JsonText, nullable=False),  # what she held when it was asked
+    Column("asked_at", Instant, nullable=False),
+    Column("sent_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    PrimaryKeyConstraint("workspace", "user_id"),
+)
+
 mails = Table(
     "mails",
     metadata,

@@ -55,3 +55,16 @@ def test_a_link_for_a_new_password(asked: Cli) -> None:
     assert [(each["kind"], each["state"]) for each in letters] == [("reset", "waiting")]
     asked("user", "create", "mute")
     assert "no e-mail address" in asked("user", "reset-password", "mute", "--mail", code=1).err
+
+
+def test_another_address(asked: Cli) -> None:
+    assert "boss@example.net" in asked("user", "change-email", "boss", "boss@example.net").out
+    assert "a link goes to" in asked("user", "change-email", "boss", "boss@example.com", "--confirm").err
+    shown = asked("user", "show", "boss").out
+    assert "boss@example.com (to be confirmed until" in shown and "the mail is waiting" in shown
+    waiting = asked("user", "change-email", "boss", "--resend", "--json").json["email_change"]
+    assert (waiting["address"], waiting["state"]) == ("boss@example.com", "pending")
+    assert "stays as it is" in asked("user", "change-email", "boss", "--cancel").err
+    assert asked("user", "show", "boss", "--json").json["email_change"] is None
+    asked("user", "change-email", "boss", "--cancel", code=1)
+    asked("user", "change-email", "boss", code=2)

@@ -1,5 +1,6 @@
 """The JSON API: what requests with an Idempotency-Key were answered. Passwords and sign-ins. Webhooks: what
-is outstanding. Offboarding by date. Mail, invitations. Of which schemas documents are. Reads of what changed.
+is outstanding. Offboarding by date. Mail, invitations, addresses
+to be confirmed. Of which schemas documents are. Reads of what changed.
 
 Revision ID: 0003
 """
@@ -148,6 +149,24 @@ def _document_shapes() -> None:
     )
 
 
+def _email_changes() -> None:
+    op.create_table(
+        "email_changes",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("hashes", types.JsonText(), nullable=False),
+        sa.Column("mail_id", sa.Text(), nullable=True),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("granted", types.JsonText(), nullable=False),
+        sa.Column("asked_at", types.Instant(), nullable=False),
+        sa.Column("sent_at", types.Instant(), nullable=False),
+        sa.Column("expires_at", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "user_id"),
+    )
+
+
 def upgrade() -> None:
     op.add_column("groups", sa.Column("grants", types.JsonText(), nullable=True))
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
@@ -157,6 +176,7 @@ def upgrade() -> None:
     _mails()
     _invitations()
     _document_shapes()
+    _email_changes()
     op.create_table(
         "idempotency",
         sa.Column("workspace", sa.Text(), nullable=False),
