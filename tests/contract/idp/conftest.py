@@ -113,7 +113,7 @@ class Stage:
         for path in effect.get("gone", ()):
             assert self._asked(self.filled(path)).status_code == 404
         with self.service.database.reading() as conn:
-            check(conn, self.service.workspaces[self.workspace], self.service.now)
+            assert check(conn, self.service.workspaces[self.workspace], self.service.now) == []
 
     def everything(self) -> Any:
         """All that the connection sees."""
