@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from syncd.core.change import KINDS, WAITING, Change, ChangeGroup
+from syncd.core.lookup import Looked
 from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
 
@@ -31,7 +32,7 @@ class Plan:
     set_aside: tuple[SetAside, ...] = ()
     holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
-    kind: str = "full"  # what was read: "full" | "delta"
+    kind: str = "full"  # what was read: "full" | "delta" | "only" (some people)
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 
@@ -140,8 +141,9 @@ class Report:
     names: Mapping[str, str] = field(default_factory=dict)  # userNames of the ids that changed values (managers) hold
     notes: tuple[str, ...] = ()
     took_s: float = 0.0
-    kind: str = "full"  # "full" | "delta"
+    kind: str = "full"  # "full" | "delta" | "only"
     kind_why: str | None = None
+    looked: tuple[Looked, ...] = ()  # with `--only`: what became of whom
 
     @property
     def exit_code(self) -> int:

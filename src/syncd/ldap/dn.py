@@ -101,6 +101,17 @@ def is_under(dn: str, base: str) -> bool:
     return not upper or lower == upper or lower.endswith("," + upper)
 
 
+def is_within(dn: str, base: str, scope: str) -> bool:
+    """True if a search of this scope (base, one, subtree) from `base` reaches `dn`. Raises InvalidValue."""
+    match scope:
+        case "base":
+            return normalize(dn) == normalize(base)
+        case "one":
+            return parent(normalize(dn)) == normalize(base)
+        case _:
+            return is_under(dn, base)
+
+
 def parent(dn: str) -> str:
     """The canonical form of the entry above; "" above a top entry and for the root itself."""
     return normalize(dn).partition(",")[2]

@@ -13,10 +13,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from syncd.core.lookup import Answer, Question
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue, SourceUnreachable, SyncdError
 from syncd.ldap import accounts, failover, keys, outcome
@@ -36,6 +38,7 @@ _RANGE = re.compile(r"(.+);range=(\d{1,12})-(\d{1,12}|\*)", re.IGNORECASE | re.A
 _NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
 
 Part = Literal["users", "groups"]
+_Reading = TypeVar("_Reading", bound="LdapReading")
 
 
 class LdapSource:
@@ -56,6 +59,9 @@ class LdapSource:
 
     def read(self, now: datetime) -> LdapReading:
         """Connect and bind; the reading asks for entries as it is iterated. Raises SourceUnreachable, ConfigError."""
+        return self._open(LdapReading)
+
+    def _open(self, kind: type[_Reading]) -> _Reading:
         config = self.config
         failover.require_sane(config)
         watchdog = Watchdog(config.deadline_s)
@@ -67,7 +73,7 @@ class LdapSource:
             if stopped:
                 watchdog.stop(stopped)
             dialer = Dialer(config, urls, watchdog)
-            return LdapReading(config, self.attributes_wanted, dialer.connect(), dialer.again, self._ended)
+            return kind(config, self.attributes_wanted, dialer.connect(), dialer.again, self._ended)
         except BaseException:
             watchdog.close()
             with self._lock:
@@ -82,6 +88,13 @@ class LdapSource:
             running = tuple(self._watchdogs)
         for each in running:
             each.stop(reason)
+
+    def look_up(self, question: Question, now: datetime) -> Answer:
+        """A few people instead of everybody. Raises TooWide, SourceUnreachable and ConfigError."""
+        from syncd.ldap.lookup import LdapLookup  # noqa: PLC0415 - is made of this module
+
+        with closing(self._open(LdapLookup)) as looking_up:
+            return looking_up.answer(question)
 
     def probe(self, count_up_to: int = 1000) -> looking.Probe:
         """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""
@@ -208,13 +221,23 @@ class LdapReading:
         if part == "users" and self._counts["received"] == before:
             raise IncompleteRead(f"users: no entry matches {search.filter} below {' or '.join(search.base)}")
 
-    def _search(self, part: Part, search: SearchConfig, base: str) -> Generator[Entry | SetAside, None, None]:
+    def _search(
+        self,
+        part: Part,
+        search: SearchConfig,
+        base: str,
+        attributes: tuple[str, ...] | None = None,
+        may_be_absent: bool = False,
+    ) -> Generator[Entry | SetAside, None, None]:
+        """All entries, page by page. `attributes` None: all that are of use; `may_be_absent`: no base is no entry."""
         received, cookie, number = 0, b"", 0
-        attributes = _attributes(self._config, part, search, self._wanted)
+        attributes = attributes or _attributes(self._config, part, search, self._wanted)
         while True:
             number += 1
             try:
                 page = self._page(search, base, attributes, cookie)
+                if page.code == 32 and may_be_absent:
+                    return
                 _judge(page, base)
                 self._note_references(page)
                 for raw in page.entries:

@@ -171,5 +171,18 @@ def only_one(name: str, attributes: Attributes) -> bytes | None:
     return values[0] if values else None
 
 
+def primary_group_of(attributes: Attributes) -> bytes | None:
+    """The objectSid of the group that a user of Active Directory has as her primary one: she is no `member` there, and her
+    own SID says which domain's it is. Raises InvalidValue."""
+    said, own = (only_one(name, attributes) for name in ("primaryGroupID", "objectSid"))
+    if said is None or own is None:
+        return None
+    sid_text("objectSid", own)
+    number = integer("primaryGroupID", said)
+    if not 0 < number < 1 << 32:
+        raise InvalidValue(f"primaryGroupID: {number} is no relative identifier")
+    return own[:-4] + number.to_bytes(4, "little")
+
+
 def _shown(value: bytes) -> str:
     return repr(value[:40].decode("utf-8", "replace")) + ("..." if len(value) > 40 else "")

@@ -21,7 +21,7 @@ from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
 from syncd.ldap.accounts import AccountState, Rules, Server, account_state
-from syncd.ldap.values import WRITTEN, integer, only_one, sid_text
+from syncd.ldap.values import WRITTEN, primary_group_of
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 Reader = Callable[[Attributes], tuple[str, ...]]
@@ -41,6 +41,9 @@ class Target:
     resolved: Resolved
     read: Reader
     element_type: str | None = None
+    whole: tuple[
+        str, ...
+    ] = ()  # directory attributes, one of which is the value as it stands; () if it is put together
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,15 @@ class DirectoryMapping:
     manager: Reader | None = None
     nested: bool = True  # groups may be members of groups
     accounts: Rules = field(default_factory=Rules)
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Canonical path of a user -> the directory's attributes that can be asked for its value."""
+        found: dict[str, tuple[str, ...]] = {}
+        for target in self.users:
+            found[target.path] = (*found.get(target.path, ()), *target.whole)
+        put_together = {target.path for target in self.users if not target.whole}
+        return {path: names for path, names in found.items() if path not in put_together}
 
     def user(self, entry: Entry, server: Server | None = None) -> MappedUser:
         """Raises InvalidValue naming the attribute: the entry is set aside, the rest goes on."""
@@ -92,7 +104,7 @@ def compile_mapping(
         if path.lower() in ("manager", MANAGER.lower(), f"{_ENTERPRISE}manager".lower()):
             manager = _reader(template, wanted)
         else:
-            users.append(_target(path, _reader(template, wanted), types.user))
+            users.append(_target(path, _reader(template, wanted), types.user, _whole(template)))
     named = [
         _target(path, _reader(template, wanted), types.group)
         for path, template in (groups or {"displayName": "cn"}).items()
@@ -116,14 +128,23 @@ def entry_hash(entry: Entry) -> str:
     return digest.hexdigest()
 
 
-def _target(path: str, read: Reader, resource_type: ResourceType) -> Target:
+def _whole(template: Any) -> tuple[str, ...]:
+    match template:
+        case str():
+            return () if "{" in template else (template,)
+        case [*each] if all(isinstance(one, str) and "{" not in one for one in each):
+            return tuple(each)
+    return ()
+
+
+def _target(path: str, read: Reader, resource_type: ResourceType, whole: tuple[str, ...] = ()) -> Target:
     resolved = resource_type.resolve(path) or resource_type.resolve(_ENTERPRISE + path)
     if resolved is not None and not (resolved.parent is not None and resolved.parent.multi_valued):
-        return Target(resolved.path, resolved, read)
+        return Target(resolved.path, resolved, read, whole=whole)
     head, _, kind = path.partition(".")
     parent = resource_type.resolve(head)
     if parent is not None and parent.attribute.multi_valued and kind:
-        return Target(parent.path, parent, read, kind)
+        return Target(parent.path, parent, read, kind, whole)
     raise ConfigError(f"attributes.{path}: no such attribute of a {resource_type.name}")
 
 
@@ -194,16 +215,8 @@ def _values(targets: Sequence[Target], attributes: Attributes) -> dict[str, Any]
 
 
 def primary_group(entry: Entry) -> bytes | None:
-    """The objectSid of the group that a user of Active Directory has as her primary one: she is no `member` there, and her
-    own SID says which domain's it is. Raises InvalidValue."""
-    said, own = (only_one(name, entry.attributes) for name in ("primaryGroupID", "objectSid"))
-    if said is None or own is None:
-        return None
-    sid_text("objectSid", own)
-    number = integer("primaryGroupID", said)
-    if not 0 < number < 1 << 32:
-        raise InvalidValue(f"primaryGroupID: {number} is no relative identifier")
-    return own[:-4] + number.to_bytes(4, "little")
+    """The objectSid of the user's primary group. Raises InvalidValue."""
+    return primary_group_of(entry.attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from syncd.core.change import Change
+from syncd.core.lookup import Looked
 from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
 from syncd.core.seats import cost, money, number
 
@@ -64,11 +65,17 @@ def to_json(report: Report) -> Iterator[bytes]:
         "cost": _cost_json(report.seats_before, report.seats_after),
         "kind": report.kind,
         "kind_why": report.kind_why,
+        "looked_up": [_looked_json(each) for each in report.looked],
     }
     yield orjson.dumps(head)[:-1] + b',"changes":['
     for index, change in enumerate(report.changes):
         yield (b",\n" if index else b"\n") + orjson.dumps(change_json(change, report.names))
     yield b"]}\n"
+
+
+def _looked_json(looked: Looked) -> dict[str, Any]:
+    steps = [{"step": each.name, "ok": each.ok, "what": each.what} for each in looked.steps]
+    return {"subject": looked.subject, "id": looked.id, "steps": steps}
 
 
 def _seats_json(before: Mapping[str, PoolUse], after: Mapping[str, PoolUse]) -> list[dict[str, Any]]:
@@ -136,6 +143,8 @@ def for_people(report: Report, rows: int = ROWS) -> RenderableType:
     parts: list[RenderableType] = []
     if report.incomplete_because:
         parts.append(_lines("The read is incomplete, so nothing is taken away by absence", report.incomplete_because))
+    if report.looked:
+        parts.append(_looked(report.looked, rows))
     changes = _changes(report.changes, report.dry_run, rows, report.names)
     if changes is not None:
         parts.append(changes)
@@ -151,6 +160,18 @@ def for_people(report: Report, rows: int = ROWS) -> RenderableType:
     parts += [Text(plain(note)) for note in report.notes]
     parts.append(end_line(report))
     return Group(*parts)
+
+
+def _looked(looked: Sequence[Looked], rows: int) -> RenderableType:
+    """How far each person came, step by step; where it stopped in red."""
+    shown = table("looked up", "step", "", "what")
+    for each in looked[:rows]:
+        for at, step in enumerate(each.steps):
+            cells = (each.subject if at == 0 else "", step.name, "yes" if step.ok else "no", step.what)
+            shown.add_row(*(Text(plain(cell)) for cell in cells), style=None if step.ok else "red")
+    if len(looked) > rows:
+        shown.add_row(Text(f"... {len(looked) - rows:,} more (--json shows all)"), style="dim")
+    return shown
 
 
 def changes_table(changes: Iterable[Change], rows: int = ROWS) -> RenderableType | None:

@@ -8,6 +8,7 @@ under the reserved name `rules`.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +25,7 @@ from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
 from syncd.reconcile.delta import DeltaReader, why_not
+from syncd.reconcile.lookup import LookupReader, ended
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
 from syncd.store import held, leases, linked, plans, quarantine, run_records, runs
@@ -65,8 +67,8 @@ def reconcile(
 
     `plan`: the digest of an earlier plan; the run is refused if it would take away what that plan did not show.
     `only`: a SCIM filter over users. `scheduled_at`: the time of the schedule it runs for; each has one run, whoever comes
-    first. `delta`: read what changed since the last read, if that can be had and believed, else everything; `only` reads
-    everything. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
+    first. `delta`: read what changed since the last read, if that can be had and believed, else everything; `only` looks
+    some people up. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
     `impact`: what a configuration that is not saved yet would come to in the end (dry run only): limits hold nothing back,
     whoever is missing has left, and everybody of the source is derived anew.
     Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
@@ -77,9 +79,14 @@ def reconcile(
         workspace = _unlimited(workspace, source.name)
 
     def make(run: _Run) -> Plan:
+        if only is not None and not impact:
+            run.lookup = LookupReader(
+                database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes
+            )
+            return run.lookup.plan()
         common = (database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
         why = None
-        if delta and only is None and not impact:
+        if delta and not impact:
             why, plan = _changes(run, common)
             if plan is not None:
                 return plan
@@ -178,6 +185,7 @@ class _Run:
     now: datetime = field(init=False)
     fence: int = 0
     notes: list[str] = field(default_factory=list)
+    lookup: LookupReader | None = None  # with `only`
     closed: bool = False  # what goes with the last batch was done with it
 
     def go(self, make: Callable[[_Run], Plan]) -> Report:
@@ -347,6 +355,12 @@ class _Run:
             kind=plan.kind,
             kind_why=plan.kind_why,
         )
+        if self.lookup is not None:
+            hers = defaultdict(list)
+            for change in report.changes:
+                hers[change.subject_id].append(change)
+            looked = [ended(each, report, hers[each.id or ""], self.id) for each in self.lookup.looked]
+            report = replace(report, looked=tuple(looked))
         with self.database.writing() as conn:
             run_records.end(
                 conn,

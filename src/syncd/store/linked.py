@@ -11,11 +11,15 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, func, select
 
+from syncd.core.filter import Filter
 from syncd.core.resource import fold
 from syncd.core.state import Link, name_hash
 from syncd.store import facts
+from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.drafts import FIRST_RUN
+from syncd.store.pages import dialect
+from syncd.store.search import compile_filter
 
 _k = t.links.c
 _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
@@ -52,6 +56,30 @@ def links_by_uid(conn: Connection, workspace: str, source: str, hashes: Iterable
 def links_of(conn: Connection, workspace: str, source: str, ids: Iterable[str]) -> Iterator[Any]:
     """As `links`, of these users and groups."""
     yield from _some(conn, workspace, source, _k.resource_id, sorted(set(ids)), _k.resource.in_(("user", "group")))
+
+
+def matching(conn: Connection, workspace: str, source: str, filter: Filter, limit: int) -> list[Any]:
+    """As `links`, of users whom this filter matches as they are shown; at most so many."""
+    reader, u = queries.Reader(workspace, source), t.users.c
+    shown = compile_filter(filter, dialect(conn), u.search, queries.user_columns(reader))
+    wanted = select(u.id).where(u.workspace == workspace, u.status != "deleted", shown)
+    wanted = wanted.where(*queries.narrowed(filter, reader, "user", u.id)).limit(limit)
+    ids = list(conn.scalars(wanted))
+    return [row for row in links_of(conn, workspace, source, ids) if row.resource == "user"]
+
+
+def neighbour(conn: Connection, workspace: str, source: str, dn_key: str, key: str) -> Any | None:
+    """As `links`: somebody whose entry was there at the last read, right below the same entry as this one."""
+    above = _literal(dn_key.partition(",")[2])
+    where = (_k.workspace == workspace, _k.source == source, _k.resource == "user", _k.key != key)
+    beside = (_k.missing_since.is_(None), _k.dn_key.like(f"%,{above}", escape="!"))
+    rows = conn.execute(select(*_COMPACT, _k.missing_since, _k.dn).where(*where, *beside).limit(20))
+    return next((row for row in rows if row.dn_key.partition(",")[2] == dn_key.partition(",")[2]), None)
+
+
+def _literal(text: str) -> str:
+    """Within a pattern of LIKE, as itself."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def links_waiting(conn: Connection, workspace: str, source: str, names: Iterable[str]) -> Iterator[Any]:
@@ -94,6 +122,21 @@ def groups_naming(conn: Connection, workspace: str, source: str, hashes: Iterabl
             select(u.group_id).where(u.workspace == workspace, u.origin == source, u.ref_hash.in_(batch))
         )
     }
+
+
+def memberships_of(
+    conn: Connection, workspace: str, source: str, users: Iterable[str]
+) -> dict[str, list[tuple[str, str, str | None]]]:
+    """user id -> (id, key, DN) of each group of this source that it put her in."""
+    m = t.memberships.c
+    joined = and_(_k.workspace == m.workspace, _k.resource == "group", _k.resource_id == m.group_id)
+    found: dict[str, list[tuple[str, str, str | None]]] = defaultdict(list)
+    for batch in facts.batched(sorted(set(users))):
+        where = (m.workspace == workspace, m.member == "user", m.member_id.in_(batch), m.origin == source)
+        query = select(m.member_id, m.group_id, _k.key, _k.dn).join_from(t.memberships, t.links, joined)
+        for row in conn.execute(query.where(*where, _k.source == source)):
+            found[row.member_id].append((row.group_id, row.key, row.dn))
+    return found
 
 
 def names_within(conn: Connection, workspace: str, source: str, groups: Iterable[str]) -> Iterator[Any]:

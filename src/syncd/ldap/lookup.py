@@ -1,0 +1,261 @@
+"""Ask an LDAP directory for a few people, with what its groups say of each: a handful of searches instead of all entries.
+
+Somebody known is looked for by the filter, at her last DN, by her stable key in every base, and by her key in the whole tree.
+Then, and only if a neighbour of hers is found by the same search, she is gone. A group that she is to leave is asked for by
+`(!(member=DN))`: a server that does not let us see who is in it answers neither that nor its opposite (Undefined, RFC
+4511 section 4.5.1.7), and then nothing is known.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from syncd.core.lookup import Answer, Elsewhere, GroupsOf, Known, Question, TooWide
+from syncd.core.snapshot import Entry, SetAside
+from syncd.errors import IncompleteRead, InvalidValue
+from syncd.ldap import dn, narrow
+from syncd.ldap.client import NotNow
+from syncd.ldap.config import SearchConfig
+from syncd.ldap.rootdse import meet
+from syncd.ldap.source import GROUP_ATTRIBUTES, LdapReading, Part
+from syncd.ldap.values import primary_group_of
+
+MOST = 200  # people looked up at once; more are cheaper to read with everybody else
+_MEMBERS = frozenset({"member", "uniquemember", "memberuid"})
+_FEW = 50  # keys within one filter
+_SIZE_LIMIT = 4  # sizeLimitExceeded: there are more
+
+
+class LdapLookup(LdapReading):
+    """One look-up over one connection: `answer` once."""
+
+    def answer(self, question: Question) -> Answer:
+        """Raises TooWide."""
+        config = self._config
+        wanted = narrow.narrowed(question.filter.bound, question.names)
+        if wanted is None:
+            raise TooWide("this filter names nothing that the directory can be asked for")
+        self._asked: list[str] = []
+        self._aside: list[SetAside] = []
+        self._outside: dict[str, Elsewhere] = {}
+        self._gone: set[str] = set()
+        self._unsure: dict[str, str] = {}
+        people: dict[str, Entry] = {}
+        groups: dict[str, GroupsOf] = {}
+        strangers: tuple[Elsewhere, ...] = ()
+        try:
+            self._meet()
+            self._key_attribute = config.key_attribute or question.key_attribute
+            for entry in self._users(wanted):
+                people[entry.key] = entry
+                if len(people) > MOST:
+                    raise TooWide(f"this filter matches more than {MOST} entries")
+            missing = {each.key: each for each in question.known if each.key not in people}
+            for entry in self._known(missing):
+                people[entry.key] = entry
+            self._look_elsewhere(missing, people, question)
+            known = {each.key: each for each in question.known}
+            if config.groups is not None:
+                groups = {key: self._groups_of(entry, known.get(key)) for key, entry in people.items()}
+            if not people and not missing:
+                strangers = tuple(self._strangers(wanted))
+            for canary in config.canaries:
+                self._look_for(canary)
+        except IncompleteRead as exc:
+            self._because.append(str(exc))
+            self._gone.clear()
+        finally:
+            self._ended = True
+            self._over(not self._because)
+        return Answer(
+            users=tuple(people.values()),
+            groups=groups,
+            outside=self._outside,
+            strangers=strangers,
+            gone=frozenset(self._gone if not self._because else ()),
+            unsure=self._unsure,
+            set_aside=tuple(self._aside),
+            certificate=self.certificate(),
+            asked=tuple(self._asked),
+            scope=f"below {' or '.join(config.users.base)}, and matches {config.users.filter}",
+        )
+
+    def _meet(self) -> None:
+        """A server that is busy is left for another one, as at the beginning of a whole read."""
+        while True:
+            try:
+                self._server = meet(self._session, self._config)
+                return
+            except NotNow as exc:
+                why = str(exc)
+            self._elsewhere(why)
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    def _users(self, wanted: str) -> Iterator[Entry]:
+        search = self._config.users
+        for base in search.base:
+            yield from self._entries_of("users", search, base, narrow.all_of([search.filter, wanted]))
+
+    def _known(self, missing: dict[str, Known]) -> Iterator[Entry]:
+        """At the DN each had last, then by key: an entry that moved is found, and one that took its place is not it."""
+        for known in [each for each in missing.values() if each.dn]:
+            assert known.dn is not None
+            search = replace(self._config.users, scope="base")
+            if not self._is_in_a_base(known.dn):
+                continue
+            for entry in self._entries_of("users", search, known.dn, search.filter, may_be_absent=True):
+                if entry.key == known.key:
+                    missing.pop(known.key)
+                    yield entry
+        search = self._config.users
+        for some in _batches(sorted(missing)):
+            by_key = narrow.any_of([self._key_test(key) for key in some])
+            for base in search.base:
+                for entry in self._entries_of("users", search, base, narrow.all_of([search.filter, by_key])):
+                    missing.pop(entry.key, None)
+                    yield entry
+
+    def _look_elsewhere(self, missing: dict[str, Known], people: dict[str, Entry], question: Question) -> None:
+        """Those who are in no base: somewhere else, or nowhere, or it cannot be told."""
+        for key, known in missing.items():
+            where = self._anywhere(key)
+            if where is not None:
+                self._outside[key] = where
+            elif (doubt := self._doubt(known, people, question)) is not None:
+                self._unsure[key] = doubt
+            else:
+                self._gone.add(key)
+
+    def _anywhere(self, key: str) -> Elsewhere | None:
+        assert self._server is not None
+        for context in self._server.contexts:
+            page = self._session.search(context, "subtree", self._key_test(key), ("objectClass",), size_limit=2)
+            self._note(context, "subtree", self._key_test(key))
+            if page.code == 0 and page.entries:
+                name = page.entries[0].dn.decode("utf-8", "replace")
+                return Elsewhere(name, self._why_out_of_scope(name))
+        return None
+
+    def _why_out_of_scope(self, name: str) -> str:
+        users = self._config.users
+        if not self._is_in_a_base(name):
+            return f"it is not below {' or '.join(users.base)} (scope {users.scope})"
+        return f"it does not match {users.filter}"
+
+    def _doubt(self, known: Known, people: dict[str, Entry], question: Question) -> str | None:
+        """Why silence is no proof that she is gone; None if it is."""
+        neighbour = question.neighbour(known)
+        if neighbour is None:
+            return "nobody else below the same entry is known, by whom this search could be proved"
+        if neighbour.key in people:
+            return None
+        search = self._config.users
+        by_key = narrow.all_of([search.filter, self._key_test(neighbour.key)])
+        for base in search.base:
+            if any(entry.key == neighbour.key for entry in self._entries_of("users", search, base, by_key)):
+                return None
+        return "the same search does not find somebody next to her either, who was there at the last read"
+
+    def _strangers(self, wanted: str) -> Iterator[Elsewhere]:
+        """Whom the filter would mean if the source read them."""
+        assert self._server is not None
+        for context in self._server.contexts:
+            page = self._session.search(context, "subtree", wanted, ("objectClass",), size_limit=3)
+            self._note(context, "subtree", wanted)
+            for raw in page.entries if page.code in (0, _SIZE_LIMIT) else ():
+                name = raw.dn.decode("utf-8", "replace")
+                yield Elsewhere(name, self._why_out_of_scope(name))
+
+    # -- groups ------------------------------------------------------------------------------------------------------
+
+    def _groups_of(self, user: Entry, known: Known | None) -> GroupsOf:
+        search = self._config.groups
+        assert search is not None
+        naming = narrow.any_of(list(_naming(user)))
+        attributes = self._group_attributes(search)
+        named = {
+            entry.key: entry
+            for base in search.base
+            for entry in self._entries_of(
+                "groups", search, base, narrow.all_of([search.filter, naming]), attributes, again=True
+            )
+        }
+        leaving = set(known.groups) - named.keys() if known else set()
+        left: set[str] = set()
+        for some in _batches(sorted(leaving)):
+            not_naming = narrow.all_of(
+                [search.filter, narrow.any_of([self._key_test(key) for key in some]), f"(!{naming})"]
+            )
+            for base in search.base:
+                found = self._entries_of("groups", search, base, not_naming, attributes, again=True)
+                left |= {entry.key for entry in found}
+        silent = leaving - left
+        because = f"{len(silent)} of her groups do not say whether she is still in them" if silent else None
+        return GroupsOf(tuple(named.values()), frozenset(left), because)
+
+    def _group_attributes(self, search: SearchConfig) -> tuple[str, ...]:
+        key = (self._key_attribute,) if self._key_attribute else ()
+        every = ("objectClass", *key, *GROUP_ATTRIBUTES, *search.attributes, *self._wanted)
+        return tuple({name.lower(): name for name in every if name.lower() not in _MEMBERS}.values())
+
+    # -- searches ----------------------------------------------------------------------------------------------------
+
+    def _entries_of(
+        self,
+        part: Part,
+        search: SearchConfig,
+        base: str,
+        text: str,
+        attributes: tuple[str, ...] | None = None,
+        *,
+        may_be_absent: bool = False,
+        again: bool = False,
+    ) -> Iterator[Entry]:
+        """`again`: entries that came before come once more, as the groups of two people."""
+        self._note(base, search.scope, text)
+        if again:
+            self._seen = type(self._seen)()
+        for item in self._search(part, replace(search, filter=text), base, attributes, may_be_absent):
+            if isinstance(item, SetAside):
+                self._aside.append(item)
+            else:
+                yield item
+
+    def _note(self, base: str, scope: str, text: str) -> None:
+        said = f"{text} below {base}" if scope == "subtree" else f"{text} at {base}" if scope == "base" else text
+        self._asked.append(said)
+
+    def _key_test(self, key: str) -> str:
+        assert self._key_attribute is not None
+        if self._key_attribute.lower() == "objectguid":
+            return f"({self._key_attribute}={narrow.escaped_bytes(uuid.UUID(key).bytes_le)})"
+        return f"({self._key_attribute}={narrow.escaped(key)})"
+
+    def _is_in_a_base(self, name: str) -> bool:
+        users = self._config.users
+        try:
+            return any(dn.is_within(name, base, users.scope) for base in users.base)
+        except InvalidValue:
+            return False
+
+
+def _naming(user: Entry) -> Iterator[str]:
+    """All the ways in which a group names this user."""
+    name = narrow.escaped(user.dn)
+    yield f"(member={name})"
+    yield f"(uniqueMember={name})"
+    for uid in user.attributes.get("uid", ()):
+        yield f"(memberUid={narrow.escaped(uid.decode('utf-8', 'replace'))})"
+    try:
+        primary = primary_group_of(user.attributes)
+    except InvalidValue:
+        return  # said when she is mapped, and set aside
+    if primary is not None:
+        yield f"(objectSid={narrow.escaped_bytes(primary)})"
+
+
+def _batches(keys: list[str]) -> Iterable[list[str]]:
+    return (keys[at : at + _FEW] for at in range(0, len(keys), _FEW))
