@@ -66,7 +66,7 @@ def change_states(call: Call, conn: Connection) -> Answer:
 
 def change_grants(call: Call, conn: Connection) -> Answer:
     said = call.said(ChangeGrants)
-    given = tuple(grant_of(call, each) for each in said.give)
+    given = tuple(grant_of(call, conn, each) for each in said.give)
     why = said.reason or f"granted by {call.actor.name}"
 
     def edit(user: User) -> Edit:

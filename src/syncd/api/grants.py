@@ -21,6 +21,7 @@ from syncd.core.granting import checked
 from syncd.core.state import Grant, User
 from syncd.errors import Conflict, InvalidValue
 from syncd.store import describe
+from syncd.store.made_roles import known
 from syncd.store.read import Connection
 
 Kind = Literal["role", "permission", "scope", "seat"]
@@ -79,7 +80,7 @@ def list_(call: Call, conn: Connection) -> Answer:
 def add(call: Call, conn: Connection) -> Answer:
     said = call.said(GrantMade)
     user = found(call, conn, call.id)
-    made = grant_of(call, said)
+    made = grant_of(call, conn, said)
     why = said.reason or f"granted by {call.actor.name}"
     outcome = call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, grant=(made,), why=why)])
     after = outcome.users.get(user.id, user)
@@ -99,19 +100,19 @@ def remove(call: Call, conn: Connection) -> Answer:
 # -- shared with bulk ------------------------------------------------------------------------------------------------------
 
 
-def grant_of(call: Call, said: GrantMade) -> Grant:
+def grant_of(call: Call, conn: Connection, said: GrantMade) -> Grant:
     """Raises Invalid for a role, pool, permission or date that cannot be."""
-    made = granted(call, said.kind, said.value, said.reason)
+    made = granted(call, conn, said.kind, said.value, said.reason)
     if said.expires is not None and said.expires <= call.now:
         told = f"expires: {said.expires.isoformat()} is in the past"
         raise Invalid(told, (Fault(pointer="/expires", detail=told),))
     return replace(made, expires_at=said.expires)
 
 
-def granted(call: Call, kind: str, value: str, reason: str) -> Grant:
+def granted(call: Call, conn: Connection, kind: str, value: str, reason: str) -> Grant:
     """A grant by the caller's hand. Raises Invalid for a role, pool, permission or data scope that cannot be."""
     try:
-        checked(kind, value, call.workspace.roles, call.workspace.pools)
+        checked(kind, value, known(conn, call.workspace) if kind == "role" else (), call.workspace.pools)
     except InvalidValue as exc:
         raise Invalid(str(exc), (Fault(pointer="/value", detail=str(exc)),)) from None
     return Grant(kind, value, "direct", call.actor.name, why=reason, created_at=call.now)

@@ -51,7 +51,7 @@ def list_(call: Call, conn: Connection) -> Answer:
 def add(call: Call, conn: Connection) -> Answer:
     said = call.said(GroupGrantMade)
     group = _group(call, conn)
-    made = granted(call, said.kind, said.value, said.reason)
+    made = granted(call, conn, said.kind, said.value, said.reason)
     again = tuple(each.id for each in group.grants if (each.kind, each.value) == (said.kind, said.value))
     why = said.reason or f"given by {call.actor.name}"
     call.door(conn, [GroupEdit(group.id, ADMIN_SOURCE, grant=(made,), revoke=again, why=why)])

@@ -15,6 +15,7 @@ from syncd.errors import InvalidValue, NotFound
 from syncd.store import describe, invitations
 from syncd.store.commit import Outcome
 from syncd.store.invitations import Invitation
+from syncd.store.made_roles import known
 from syncd.store.pages import Position
 from syncd.store.read import Connection
 
@@ -73,8 +74,9 @@ def invite(call: Call, conn: Connection) -> Answer:
     said, workspace = call.said(Invite), call.workspace
     values: dict[str, Any] = {"userName": said.userName, "displayName": said.displayName}
     wanted = [*(("role", each) for each in said.roles), *(("seat", each) for each in said.seats)]
+    roles = known(conn, workspace)
     for kind, name in wanted:
-        if name not in (workspace.roles if kind == "role" else workspace.pools):
+        if name not in (roles if kind == "role" else workspace.pools):
             raise InvalidValue(f"there is no {'role' if kind == 'role' else 'seat pool'} {name[:60]!r}")
     why = said.reason or f"invited by {call.actor.name}"
     grants = [Grant(k, name, "direct", call.actor.name, why=why, created_at=call.now) for k, name in wanted]

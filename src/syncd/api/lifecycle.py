@@ -20,6 +20,7 @@ from syncd.core.offboarding import enabled_again
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidValue
 from syncd.store import describe
+from syncd.store.made_roles import known
 from syncd.store.read import Connection
 
 Make = Callable[[Call, User, str], Edit | None]
@@ -91,7 +92,7 @@ def hand_over(call: Call, conn: Connection) -> Answer:
     owner, heir = found(call, conn, call.id), describe.user_facts(conn, call.workspace, said.to)
     if said.keep is not None:
         try:
-            checked("role", said.keep, call.workspace.roles, call.workspace.pools)
+            checked("role", said.keep, known(conn, call.workspace), call.workspace.pools)
         except InvalidValue as exc:
             raise Invalid(str(exc), (Fault(pointer="/keep", detail=str(exc)),)) from None
     why = said.reason or f"ownership handed over by {call.actor.name}"

@@ -128,7 +128,7 @@ def assign(call: Call, conn: Connection) -> GrantShown:
     said = call.said(SeatAssigned)
     known = pool(call, conn)
     user = found(call, conn, said.user)
-    made = grant_of(call, GrantMade(kind="seat", value=known.pool, expires=said.expires, reason=said.reason))
+    made = grant_of(call, conn, GrantMade(kind="seat", value=known.pool, expires=said.expires, reason=said.reason))
     why = said.reason or f"assigned by {call.actor.name}"
     outcome = call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, grant=(made,), why=why)])
     after = outcome.users.get(user.id, user)

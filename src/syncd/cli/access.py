@@ -5,23 +5,27 @@ What a rule or source gives is not taken away here: the answer says where it com
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
 from syncd.app import no_such
 from syncd.cli import seat_report
-from syncd.cli.giving import Expires, grant
-from syncd.cli.session import Session, act, duration, print_json, session, show, show_rows
+from syncd.cli.giving import Expires, Permissions, grant, permitted
+from syncd.cli.session import Session, act, confirmed, duration, print_json, say, session, show, show_rows
 from syncd.cli.users import AsJson, Reason, Who, Yes, finish
+from syncd.core.access import Role
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
+from syncd.core.granting import ROLE_NAME
 from syncd.core.handover import handover
 from syncd.core.seats import cost
-from syncd.errors import Conflict, UsageError
-from syncd.store import describe, listing
+from syncd.errors import Conflict, SyncdError, UsageError
+from syncd.store import describe, listing, roles
 
 seat = typer.Typer(help="Seats: used, limit, waiting; assign and release.", no_args_is_help=True)
 role = typer.Typer(help="Roles: what they permit, who has them; grant and revoke.", no_args_is_help=True)
@@ -167,9 +171,9 @@ def list_roles(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = [
         {
             **{"role": each.name, "permissions": sorted(each.permissions), "privileged": each.privileged},
-            **{"users": holding.get(each.name, 0), "where": each.where or "built in"},
+            **{"users": holding.get(each.name, 0), "where": each.where or ("made here" if each.made else "built in")},
         }
-        for each in current.workspace.roles.values()
+        for each in current.roles.values()
     ]
     if as_json:
         print_json(found)
@@ -194,6 +198,97 @@ def revoke_role(
     _revoke(ctx, who, "role", name, reason, yes, as_json)
 
 
+@role.command("create")
+def create_role(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    permissions: Permissions = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    reason: Reason = "",
+) -> None:
+    """Make a role of your own, beside those of the configuration."""
+    current = session(ctx)
+    if not re.fullmatch(ROLE_NAME, name):
+        raise UsageError(f"{name!r} is no name for a role: letters, digits and ._- are, such as tour-guide")
+    made = Role(name, permitted(permissions or ()), made=True, description=description)
+    why = reason or "made at the command line"
+    current.database.write_now(
+        lambda conn: roles.create(conn, current.workspace, current.actor, made, why, current.now(), current.app.ids)
+    )
+    say(f"role {name} made: {', '.join(sorted(made.permissions)) or 'it permits nothing yet'}")
+
+
+@role.command("change")
+def change_role(
+    ctx: typer.Context,
+    name: RoleName,
+    add: Annotated[list[str] | None, typer.Option("--add", metavar="MODULE.ACTION", help="May be repeated.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="MODULE.ACTION", help="May be repeated.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Change what a role of your own permits: at once, for whoever has it."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        before = roles.own(conn, current.workspace, name)
+        users = listing.role_holders(conn, current.workspace.name).get(name, 0)
+    if not (add or remove or description is not None):
+        raise UsageError("say what: --add, --remove or --description")
+    strange = sorted(set(remove or ()) - before.permissions)
+    if strange:
+        raise UsageError(f"the role {name} does not permit {', '.join(strange)}: see `syncd role list`")
+    after = replace(
+        before,
+        permissions=(before.permissions | permitted(add or ())) - set(remove or ()),
+        description=before.description if description is None else description,
+    )
+    taken = sorted(before.permissions - after.permissions)
+    if taken:
+        confirmed(f"{users:,} people lose {', '.join(taken)} of the role {name}. Do this?", yes)
+    why = reason or "changed at the command line"
+
+    def change(conn: describe.Conn) -> SyncdError | None:
+        return roles.change(conn, current.workspace, current.actor, name, after, why, current.now(), current.app.ids)
+
+    _done(current.database.write_now(change))
+    say(f"role {name} permits {', '.join(sorted(after.permissions)) or 'nothing'}")
+
+
+@role.command("delete")
+def delete_role(
+    ctx: typer.Context,
+    name: RoleName,
+    move_to: Annotated[str | None, typer.Option(metavar="ROLE", help="What its holders get instead.")] = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Delete a role of your own. While somebody has it, name the role that they get instead."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        roles.own(conn, current.workspace, name)
+        here = roles.holders(conn, current.workspace.name, name)
+    if move_to is not None and (here.users or here.groups):
+        told = f"{len(here.users):,} people and {len(here.groups):,} groups get {move_to} instead of {name}"
+        confirmed(f"{told}. Do this?", yes)
+    else:
+        confirmed(f"Delete the role {name}?", yes)
+    why = reason or "deleted at the command line"
+
+    def delete(conn: describe.Conn) -> SyncdError | None:
+        return roles.remove(conn, current.workspace, current.actor, name, move_to, why, current.now(), current.app.ids)
+
+    _done(current.database.write_now(delete))
+    say(f"role {name} deleted")
+
+
+def _done(refused: SyncdError | None) -> None:
+    if refused is not None:
+        raise refused
+
+
 @role.command("hand-over")
 def hand_over(
     ctx: typer.Context,
@@ -206,8 +301,8 @@ def hand_over(
 ) -> None:
     """Hand ownership over: one gets it and the other loses it, in one step."""
     current = session(ctx)
-    if keep != "none" and keep not in current.workspace.roles:
-        raise UsageError(no_such("role", keep, current.workspace.roles, "see `syncd role list`"))
+    if keep != "none" and keep not in current.roles:
+        raise UsageError(no_such("role", keep, current.roles, "see `syncd role list`"))
 
     def build(conn: describe.Conn) -> Sequence[Edit]:
         ids = [describe.find_user(conn, current.workspace.name, each) for each in (who, to)]

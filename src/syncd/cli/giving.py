@@ -45,12 +45,12 @@ def named(
 
 def grant(current: Session, kind: str, value: str, reason: str, expires: str | None = None) -> Grant:
     """A grant by whoever types. Raises UsageError for what cannot be granted."""
-    known = {"role": current.workspace.roles, "seat": current.workspace.pools}.get(kind)
+    known = {"role": current.roles, "seat": current.workspace.pools}.get(kind)
     what = "role" if kind == "role" else "seat pool"
     if known is not None and value not in known:
         raise UsageError(no_such(what, value, known, f"see `syncd {kind} list`"))
     try:
-        checked(kind, value, current.workspace.roles, current.workspace.pools)
+        checked(kind, value, current.roles, current.workspace.pools)
     except InvalidValue as exc:
         raise UsageError(str(exc)) from None
     until = moment(expires, current.now(), ahead=True) if expires else None
@@ -65,3 +65,13 @@ def grant(current: Session, kind: str, value: str, reason: str, expires: str | N
         created_at=current.now(),
         expires_at=until,
     )
+
+
+def permitted(wanted: Sequence[str]) -> frozenset[str]:
+    """Permissions of a role. Raises UsageError for what is none."""
+    for each in wanted:
+        try:
+            checked("permission", each, (), ())
+        except InvalidValue as exc:
+            raise UsageError(str(exc)) from None
+    return frozenset(wanted)

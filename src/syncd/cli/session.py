@@ -23,13 +23,14 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from syncd.app import DEFAULT_CONFIG, App, Clock, compose
+from syncd.core.access import Role
 from syncd.core.actor import Actor
 from syncd.core.change import Edit
 from syncd.core.plan import moved
 from syncd.core.workspace import Workspace
 from syncd.errors import UsageError
 from syncd.reconcile import render
-from syncd.store import describe
+from syncd.store import describe, made_roles
 from syncd.store.commit import Outcome, commit
 from syncd.store.engine import Database
 from syncd.store.plans import pool_use
@@ -62,6 +63,12 @@ class Session:
             _ = self.workspace
             self._database = self.app.database()
         return self._database
+
+    @cached_property
+    def roles(self) -> Mapping[str, Role]:
+        """Every role by name, those made while syncd runs too."""
+        with self.database.reading() as conn:
+            return made_roles.known(conn, self.workspace)
 
     @cached_property
     def actor(self) -> Actor:

@@ -7,6 +7,7 @@ Built-in roles follow research/products.md line 9.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,7 +19,13 @@ DENIAL = "!"
 class Role:
     name: str
     permissions: frozenset[str]
-    where: str | None = None  # `config/syncd.yaml:12`; None: built in
+    where: str | None = None  # `config/syncd.yaml:12`; None: not configured
+    made: bool = False  # by people, while syncd runs
+    description: str = ""
+
+    @property
+    def built_in(self) -> bool:
+        return self.where is None and not self.made
 
     @property
     def privileged(self) -> bool:
@@ -50,6 +57,11 @@ def flags(permissions: Iterable[str]) -> dict[str, bool]:
     """The four that any application knows: sees all, and may edit, delete and export (products.md line 22)."""
     held = tuple(permissions)
     return {name: allows(held, f"data.{name}") for name in FLAGS}
+
+
+def listed(permissions: str) -> frozenset[str]:
+    """As a role that people made keeps them: a JSON list."""
+    return frozenset(json.loads(permissions))
 
 
 BUILT_IN: Mapping[str, Role] = {

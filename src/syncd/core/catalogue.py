@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from syncd.core.access import Role
 from syncd.core.schema import Attribute, Mutability, ResourceType, Schema, Type
 from syncd.core.seats import Pool
 from syncd.core.workspace import Workspace
@@ -81,18 +82,25 @@ class Usage:
     waiting: int = 0
 
 
-def roles(workspace: Workspace, source: str, base_url: str) -> list[dict[str, Any]]:
-    """The roles that may follow from what this source states, as documents. `base_url`: of SCIM, without a slash at its end."""
+def roles(
+    workspace: Workspace, source: str, base_url: str, there: Mapping[str, Role] | None = None
+) -> list[dict[str, Any]]:
+    """The roles that may follow from what this source states, as documents. `base_url`: of SCIM, without a slash at its end.
+
+    `there`: every role; None: those that are built in and configured.
+    """
+    there = workspace.roles if there is None else there
+    may = replace(workspace.may_grant, roles=there)
     return [
         {
             "schemas": [ROLE_URN],
             **_head(workspace, ROLE, name, base_url),
-            "type": "built-in" if role.where is None else "custom",
+            "type": "built-in" if role.built_in else "custom",
             "supported": True,
             "limitedAssignmentsPermitted": False,
         }
-        for name, role in workspace.roles.items()
-        if workspace.may_grant.allowed("role", name, source)
+        for name, role in there.items()
+        if may.allowed("role", name, source)
     ]
 
 

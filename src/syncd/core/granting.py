@@ -22,6 +22,8 @@ _PERMISSION: Final = re.compile(rf"!?(\*|{_WORD}(\.{_WORD})+)", re.ASCII)
 _SCOPE: Final = re.compile(r"[^\s=\x00-\x1f][^=\x00-\x1f]{0,99}=[^\x00-\x1f]{1,200}")
 MANAGES: Final[Mapping[str, str]] = {"seat": "users.manage"}  # what a person needs to give by hand; else:
 _MANAGES_ACCESS: Final = "permissions.manage"
+_EVERYTHING: Final = "a token that may do everything (`*`), since it manages users or permissions"
+ROLE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
 def checked(kind: str, value: str, roles: Collection[str], pools: Collection[str]) -> str:
@@ -54,6 +56,7 @@ class Holder:
     roles: frozenset[str] = frozenset()
     permissions: tuple[str, ...] = ()
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    known: Mapping[str, Role] = field(default_factory=dict)  # what roles there are
 
     def manages(self, kind: str) -> bool:
         """Whether she may give and take that kind by hand at all."""
@@ -65,14 +68,14 @@ class Holder:
         if not self.person:
             above = kind == "permission" and privileged([value.removeprefix(DENIAL)])
             above = above or (kind == "role" and (value == OWNER or privileged(permitted)))
-            return "a token that may do everything (`*`), since it manages users or permissions" if above else None
+            return _EVERYTHING if above else None
         if kind == "role":
             if value in self.roles:
                 return None
             if value == OWNER:
                 return "the role owner"
-            missing = [each for each in sorted(permitted) if not self._holds(each)]
-            return f"the role {value}, or {', '.join(missing[:3])}" if missing else None
+            missing = self.lacks_any(permitted)
+            return f"the role {value}, or {missing}" if missing else None
         if kind == "permission":
             return None if self._holds(value) else f"the permission {value.removeprefix(DENIAL)}"
         if kind == "scope":
@@ -80,6 +83,14 @@ class Holder:
             own = part in self.scopes.get(name, ()) or flags(self.permissions)["admin"]
             return None if own else f"the data scope {value}"
         return None
+
+    def lacks_any(self, permissions: Iterable[str]) -> str | None:
+        """What is missing to put these into a role, or to take them out of one; None: nothing."""
+        wanted = sorted(permissions)
+        if not self.person:
+            return _EVERYTHING if privileged(each.removeprefix(DENIAL) for each in wanted) else None
+        missing = [each for each in wanted if not self._holds(each)]
+        return ", ".join(missing[:3]) if missing else None
 
     def _holds(self, permission: str) -> bool:
         return covers(self.permissions, permission.removeprefix(DENIAL))

@@ -22,7 +22,7 @@ from syncd.scim.endpoint import MEDIA_TYPE, Call, selected
 from syncd.scim.messages import ListQuery, parse_search_request
 from syncd.scim.projection import project
 from syncd.scim.query import list_body, orders, window_of
-from syncd.store import listing
+from syncd.store import listing, made_roles
 from syncd.store.pages import Position
 from syncd.store.read import Order, Window
 
@@ -65,7 +65,9 @@ class Shelf:
 
 
 async def _roles(call: Call) -> list[Document]:
-    return catalogue.roles(call.workspace, call.actor.source, call.context.base_url)
+    workspace = call.workspace
+    there = await call.context.database.read(lambda conn: made_roles.known(conn, workspace))
+    return catalogue.roles(workspace, call.actor.source, call.context.base_url, there)
 
 
 async def _entitlements(call: Call) -> list[Document]:

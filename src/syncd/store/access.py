@@ -1,4 +1,4 @@
-"""What one user may do, as the application asks at each sign-in: one statement over three indexes, compiled once.
+"""What one user may do, as the application asks at each sign-in: one statement over four indexes, compiled once.
 
 Nothing here is late: a status that a date has changed is derived from the facts, and a grant that has ended grants nothing,
 whether or not the timer was there. Whoever may not sign in has no access.
@@ -27,7 +27,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from syncd.core.access import DENIAL
+from syncd.core.access import DENIAL, listed
 from syncd.core.lifecycle import status
 from syncd.core.workspace import Workspace
 from syncd.store import facts, raw
@@ -77,7 +77,12 @@ def _statement() -> CompoundSelect[Any]:
     seats = select(literal("held"), s.pool, cast(null(), Text), cast(null(), BigInteger), cast(s.held, Integer)).where(
         s.workspace == _WORKSPACE, s.user_id == _USER
     )
-    return union_all(user, grants, seats)
+    r = t.roles.c
+    held = (g.workspace == _WORKSPACE, g.user_id == _USER, g.kind == "role")
+    own = select(
+        literal("made"), r.name, type_coerce(r.permissions, Text), cast(null(), BigInteger), cast(null(), Integer)
+    ).where(r.workspace == _WORKSPACE, r.name.in_(select(g.value).where(*held)))
+    return union_all(user, grants, seats, own)
 
 
 def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Access | None:
@@ -87,11 +92,14 @@ def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Ac
     state, due, version = "", None, 0
     live: dict[str, set[str]] = {"role": set(), "permission": set(), "scope": set(), "seat": set()}
     seats: dict[str, bool] = {}
+    made: dict[str, frozenset[str]] = {}  # roles that people made, where the configuration has none of that name
     for kind, value, said, until, number in raw.rows(conn, _statement(), {"workspace": workspace.name, "user_id": id}):
         if kind == "user":
             name, state, due, version = value, said, until, number
         elif kind == "held":
             seats[value] = bool(number)
+        elif kind == "made":
+            made[value] = listed(said)
         elif until is None or until > moment:
             live[kind].add(value)
     if name is None:
@@ -101,13 +109,12 @@ def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Ac
         state = status(known[id], workspace.authoritative, now)[0] if id in known else "deleted"
     if state != "active":
         return Access(id, name, state, version)
-    return _granted(workspace, Access(id, name, state, version), live, seats)
+    permitted = made | {role: workspace.roles[role].permissions for role in live["role"] & workspace.roles.keys()}
+    permissions = live["permission"].union(*(permitted.get(role, ()) for role in live["role"]))
+    return _granted(Access(id, name, state, version), live, permissions, seats)
 
 
-def _granted(workspace: Workspace, bare: Access, live: Mapping[str, set[str]], seats: Mapping[str, bool]) -> Access:
-    permissions = set(live["permission"])
-    for role in live["role"] & workspace.roles.keys():
-        permissions |= workspace.roles[role].permissions
+def _granted(bare: Access, live: Mapping[str, set[str]], permissions: set[str], seats: Mapping[str, bool]) -> Access:
     scopes: dict[str, list[str]] = {}
     for each in sorted(live["scope"]):
         kind, _, value = each.partition("=")

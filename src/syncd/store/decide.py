@@ -14,6 +14,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, select
 
+from syncd.core.access import Role
 from syncd.core.change import (
     GROUP_SHOWS,
     STATUS_LOSSES,
@@ -33,7 +34,7 @@ from syncd.core.groups import Graph, GroupName
 from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
 from syncd.core.resource import fold
-from syncd.core.rules import evaluate, through_groups
+from syncd.core.rules import MayGrant, evaluate, through_groups
 from syncd.core.state import Grant, Group, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
@@ -41,6 +42,7 @@ from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict
+from syncd.store.made_roles import known
 from syncd.store.opening import Opened
 from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_names
 
@@ -86,6 +88,7 @@ class Decision:
         self.left_names: dict[str, str] = {}  # of groups that go, for those who leave them
         self.shared: frozenset[str] | None = None
         self.used: dict[str, int] | None = None
+        self.every_role: Mapping[str, Role] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
         self.released: set[str] = set()  # users of whom nothing that was held is wanted any more
@@ -322,7 +325,7 @@ class Decision:
         paths: Mapping[str, tuple[str, ...]],
         losing: set[str] | frozenset[str],
     ) -> tuple[Grant, ...]:
-        may = self.workspace.may_grant
+        may = self._may_grant(paths)
         ruled, draft.refusals = evaluate(
             self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user
         )
@@ -344,6 +347,23 @@ class Decision:
                 grants.append(grant)
         grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
         return tuple(sorted(grants, key=lambda each: each.id))
+
+    def _may_grant(self, paths: Iterable[str]) -> MayGrant:
+        """What sources may grant; of a role that people made it is looked up what it permits."""
+        may = self.workspace.may_grant
+        given = {
+            value
+            for group in paths
+            if group in self.graph.names
+            for kind, value in self.graph.names[group].grants
+            if kind == "role" and value not in may.roles
+        }
+        return replace(may, roles=self.roles()) if given else may
+
+    def roles(self) -> Mapping[str, Role]:
+        if self.every_role is None:
+            self.every_role = known(self.conn, self.workspace)
+        return self.every_role
 
     def _finish(self, verdict: Verdict, people: list[Draft]) -> None:
         verdict.subject = _subject(verdict, people)

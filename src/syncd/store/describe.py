@@ -6,7 +6,7 @@ objects (instants as datetime, for the caller to render); the command line and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 from sqlalchemy import Connection, func, select
 
+from syncd.core.access import Role
 from syncd.core.deletion import final_at, still_shown
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
@@ -26,6 +27,7 @@ from syncd.errors import Conflict, NotFound
 from syncd.store import email_changes, facts, passwords, signins
 from syncd.store import tables as t
 from syncd.store.email_changes import EmailChange
+from syncd.store.made_roles import known
 from syncd.store.passwords import Kept
 from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
@@ -160,7 +162,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "email_change": _email_change(email_changes.find(conn, workspace.name, id, now)),
         "sign_ins": _sign_ins(signins.of(conn, workspace.name, [id]).get(id, signins.NONE)),
         "roles": [_grant(grant) for grant in live if grant.kind == "role"],
-        "permissions": list(_permissions(live, workspace)),
+        "permissions": list(_permissions(live, known(conn, workspace))),
         "data_scopes": [_scope(grant) for grant in live if grant.kind == "scope"],
         "seats": [_seat(seat, live) for seat in user.seats if seat.held],
         "waiting": waiting,
@@ -211,13 +213,13 @@ def _scope(grant: Grant) -> Json:
     return {**_grant(grant), "kind": kind, "value": value}
 
 
-def _permissions(grants: Iterable[Grant], workspace: Workspace) -> Iterator[Json]:
+def _permissions(grants: Iterable[Grant], roles: Mapping[str, Role]) -> Iterator[Json]:
     """Permissions given singly, and those of every role, which say the role they come with."""
     for grant in grants:
         if grant.kind == "permission":
             yield {**_grant(grant), "role": None}
-        elif grant.kind == "role" and grant.value in workspace.roles:
-            for permission in sorted(workspace.roles[grant.value].permissions):
+        elif grant.kind == "role" and grant.value in roles:
+            for permission in sorted(roles[grant.value].permissions):
                 yield {**_grant(grant), "value": permission, "role": grant.value}
 
 

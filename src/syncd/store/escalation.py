@@ -24,6 +24,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Forbidden
 from syncd.store import access
 from syncd.store.drafts import Verdict
+from syncd.store.made_roles import known
 
 DOORS = frozenset({"api", "console"})
 
@@ -32,12 +33,13 @@ def holder_of(conn: Connection, workspace: Workspace, actor: Actor, now: datetim
     """What the actor holds; None: she is not limited by it."""
     if actor.door not in DOORS or (actor.user is None and ALL in actor.allow):
         return None
+    roles = known(conn, workspace)
     if actor.user is None:
-        return Holder(f"token {actor.name}")
+        return Holder(f"token {actor.name}", known=roles)
     found = access.access(conn, workspace, actor.user, now)
     if found is None:
-        return Holder(f"the user of token {actor.name}, who is gone,", person=True)
-    return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes)
+        return Holder(f"the user of token {actor.name}, who is gone,", person=True, known=roles)
+    return Holder(found.user_name, True, frozenset(found.roles), found.patterns, found.scopes, roles)
 
 
 def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict, now: datetime) -> Forbidden | None:
@@ -50,7 +52,7 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict, now:
             return Forbidden(f"{holder.name} does not manage {_named(kind)}s: nothing was changed")
     for old, new in verdict.groups:  # a group that nobody is in yet gives nothing, and is judged all the same
         for grant, how in _moved(old, new):
-            lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+            lacking = holder.lacks(grant.kind, grant.value, holder.known)
             if lacking is not None:
                 known = new or old
                 assert known is not None
@@ -60,7 +62,7 @@ def exceeded(holder: Holder | None, workspace: Workspace, verdict: Verdict, now:
                 )
     for before, user in verdict.users:
         for grant, how in _moved(before, user):
-            lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+            lacking = holder.lacks(grant.kind, grant.value, holder.known)
             if lacking is not None:
                 through = {"rule": f" (by rule {grant.name})", "group": f" (by {grant.why})"}.get(grant.origin, "")
                 return Forbidden(
@@ -101,7 +103,7 @@ def _above(holder: Holder, workspace: Workspace, user: User, now: datetime) -> t
     for grant in user.grants:
         if grant.expires_at is not None and grant.expires_at <= now:
             continue
-        lacking = holder.lacks(grant.kind, grant.value, workspace.roles)
+        lacking = holder.lacks(grant.kind, grant.value, holder.known)
         if lacking is not None:
             return f"the {_named(grant.kind)} {grant.value}", lacking
     return None

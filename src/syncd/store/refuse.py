@@ -182,5 +182,5 @@ def _seen(decision: Decision, user: User) -> dict[str, Any]:
 def _privileged(decision: Decision, grant: Grant) -> bool:
     if grant.kind == "permission":
         return privileged([grant.value])
-    role = decision.workspace.roles.get(grant.value) if grant.kind == "role" else None
+    role = decision.roles().get(grant.value) if grant.kind == "role" else None
     return role is not None and role.privileged

@@ -266,6 +266,19 @@ grants = Table(
     Index("grants_value", "workspace", "kind", "value"),
 )
 
+roles = Table(
+    "roles",  # those that people made while syncd runs
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("permissions", JsonText, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace", "name"),
+)
+
 seats = Table(
     "seats",
     metadata,

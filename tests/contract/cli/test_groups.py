@@ -77,3 +77,33 @@ def test_a_directory_keeps_its_own_groups(synced: Cli) -> None:
     assert "say what" in synced("group", "grant", staff, code=2).err
     assert "is no permission" in synced("group", "grant", staff, "--permission", "nav", code=2).err
     assert "name who" in synced("group", "add", staff, code=2).err
+
+
+def test_a_role_of_ones_own(cli: Cli) -> None:
+    """Made, changed and deleted by command; what it permits counts at once."""
+    cli("user", "create", "ann")
+    assert "is no permission" in cli("role", "create", "guide", "--permission", "tours", code=2).err
+    assert "is no name" in cli("role", "create", "tour guide", code=2).err
+    cli(
+        "role",
+        "create",
+        "guide",
+        "--permission",
+        "tours.view",
+        "--permission",
+        "nav.*",
+        "--description",
+        "in the house",
+    )
+    cli("role", "grant", "ann", "guide")
+    listed = {each["role"]: (each["permissions"], each["where"]) for each in cli("role", "list", "--json").json}
+    assert listed["guide"] == (["nav.*", "tours.view"], "made here")
+    cli("role", "change", "guide", "--add", "tours.edit", "--remove", "nav.*", "--yes")
+    permits = [each["value"] for each in cli("explain", "ann", "--json").json["permissions"]]
+    assert permits == ["tours.edit", "tours.view"]
+    assert "does not permit nav.*" in cli("role", "change", "guide", "--remove", "nav.*", code=2).err
+    assert "configured at" in cli("role", "delete", "crm-user", code=1).err
+    assert "move_to" in cli("role", "delete", "guide", code=1).err
+    cli("role", "delete", "guide", "--move-to", "viewer", "--yes")
+    assert held(cli, "ann") == (["viewer"], [])
+    assert "there is no role" in cli("role", "change", "guide", "--add", "tours.view", code=1).err

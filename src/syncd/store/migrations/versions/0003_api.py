@@ -167,8 +167,23 @@ def _email_changes() -> None:
     )
 
 
-def upgrade() -> None:
+def _roles() -> None:
     op.add_column("groups", sa.Column("grants", types.JsonText(), nullable=True))
+    op.create_table(
+        "roles",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("permissions", types.JsonText(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_at", types.Instant(), nullable=False),
+        sa.Column("modified_at", types.Instant(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "name"),
+    )
+
+
+def upgrade() -> None:
+    _roles()
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _seals()
     _webhooks()
