@@ -30,6 +30,7 @@ from syncd.core.actor import Actor
 from syncd.core.connection import Access, TrustedIssuer, address_of
 from syncd.core.workspace import Workspace
 from syncd.errors import Forbidden, SyncdError, TooManyRequests, Unauthorized
+from syncd.serving import header
 from syncd.store import keys, tokens
 from syncd.store.engine import Database
 from syncd.store.read import Connection
@@ -260,16 +261,16 @@ class Authenticated:
             return
         scope["path"] = path = normalised(scope["path"])
         if path not in self._open:
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            given = header(scope, b"authorization")
             try:
                 if len(given) > 1:
                     raise Unauthorized("there are two Authorization headers: send one")
                 host = scope["client"][0] if scope.get("client") else None
-                actor = await self._authenticator.actor(given[0].decode("latin-1") if given else None, host)
+                actor = await self._authenticator.actor(given[0] if given else None, host)
             except SyncdError as exc:
                 await self._refuse(exc, scope)(scope, receive, send)
                 return
-            by_scim = path == "/scim" or path.startswith("/scim/")
+            by_scim = path.startswith("/scim/") or path == "/scim"
             scope[ACTOR] = (
                 actor if by_scim and actor.door == "scim" else replace(actor, door="scim" if by_scim else "api")
             )
@@ -282,6 +283,8 @@ class Authenticated:
 
 def normalised(path: str) -> str:
     """One spelling: no empty segments, no slash at the end. The server has decoded percent signs, once."""
+    if path[:1] == "/" and "//" not in path and path[-1] != "/":
+        return path
     return "/" + "/".join(part for part in path.split("/") if part)
 
 

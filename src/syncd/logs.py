@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final, Literal, TextIO
 
 import orjson
@@ -26,6 +29,8 @@ Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Event]
 
 HIDDEN: Final = "***"
+_EACH_NEW: Final = ("request_id", "run_id")  # never the same again
+_SHORT, _MANY = 80, 2000  # characters of a text, and texts, that are remembered to need no look
 _SHORTEST: Final = 4  # of a known secret: a shorter one would be found in every other word
 _SECRET_KEY: Final = re.compile(
     r"passw|passphrase|secret|authorization|cookie|credential|api_?key|private_?key|bearer|dsn", re.I
@@ -61,8 +66,7 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    last: list[Any] = [structlog.processors.format_exc_info, redact(secrets), stamp]
+    last: list[Any] = [structlog.processors.format_exc_info, redact(secrets), _stamp]
     if form == "json":
         last.append(structlog.processors.JSONRenderer(serializer=_json))
     else:
@@ -72,7 +76,7 @@ def configure(
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=_Lines(out),
         cache_logger_on_first_use=False,
     )
     handler = _Libraries(out)
@@ -93,6 +97,48 @@ class _Libraries(logging.StreamHandler[TextIO]):
     """The one handler of the standard logger that is ours, so that it can be set up again."""
 
 
+class _Lines:
+    """What structlog ends in, and its factory: a line for each event, whole, whoever writes at the same time."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._lock = out, Lock()
+
+    def __call__(self, *_: Any) -> _Lines:
+        return self
+
+    def msg(self, line: str) -> None:
+        with self._lock:
+            self._out.write(f"{line}\n")
+            self._out.flush()
+
+    log = debug = info = warning = error = critical = exception = fatal = failure = err = warn = msg
+
+
+def _stamp(_: Any, __: str, event: Event) -> Event:
+    seconds, rest = divmod(time.time_ns() // 1000, 1_000_000)
+    event["timestamp"] = f"{_second(seconds)}.{rest:06d}Z"
+    return event
+
+
+@lru_cache(16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class Often:
+    """A logger for a line of every request: what structlog looks up for each line is kept while its set-up is the same."""
+
+    def __init__(self) -> None:
+        self._processors: object = None
+        self._logger: Any = None
+
+    def info(self, event: str, **said: Any) -> None:
+        processors = structlog.get_config()["processors"]
+        if processors is not self._processors:
+            self._processors, self._logger = processors, structlog.get_logger().bind()
+        self._logger.info(event, **said)
+
+
 def redact(secrets: Iterable[Secret] = ()) -> Processor:
     """A processor that hides secrets: by the name of the key, by their shape, and those that are known by their text."""
     # The longest first, since one may be part of another.
@@ -100,7 +146,7 @@ def redact(secrets: Iterable[Secret] = ()) -> Processor:
     literal = re.compile("|".join(map(re.escape, known))) if known else None
 
     def text(value: str) -> str:
-        if literal is not None:
+        if literal is not None and literal.search(value):
             value = literal.sub(HIDDEN, value)
         if _SUSPECT.search(value):
             for shape, instead in _SHAPES:
@@ -130,9 +176,17 @@ def redact(secrets: Iterable[Secret] = ()) -> Processor:
                 return text(value.decode("utf-8", "replace"))
         return text(str(value))
 
+    plain: set[str] = set()  # short texts that stand in line after line, and hide nothing
+
     def processor(_: Any, __: str, event: Event) -> Event:
-        cleaned: Event = clean(event)
-        return cleaned
+        for key, value in event.items():
+            kind = type(value)
+            if kind is int or kind is float or (kind is str and value in plain and not _names_a_secret(key)):
+                continue
+            event[key] = cleaned = HIDDEN if _names_a_secret(key) and value else clean(value)
+            if cleaned is value and kind is str and key not in _EACH_NEW and len(value) < _SHORT and len(plain) < _MANY:
+                plain.add(value)
+        return event
 
     return processor
 

@@ -3,6 +3,7 @@
 Names begin with `syncd_` and end in their base unit. Labels are bounded: operations by the routes there are, workspaces and
 sources by the configuration, tolerances by their table, connections by a cap; nothing of a request's content. Several web
 processes behind one port share their counts through files (PROMETHEUS_MULTIPROC_DIR, set by the supervisor before they start).
+What requests count is gathered in this process and put there every STEP_S and before a page: a request pays for no file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +59,43 @@ _OPERATIONS: Final = dict(_operations())
 # -- counted by this process ---------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Spread:
+    """Observations that their histogram has not been told of."""
+
+    sum: float = 0.0
+    within: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))  # by the first bound that holds them
+
+    def observe(self, amount: float) -> None:
+        self.sum += amount
+        self.within[bisect_left(_BUCKETS, amount)] += 1
+
+    def tell(self, histogram: Histogram) -> None:
+        """All at once: the library's `observe` takes one at a time, each of which writes to a file twice."""
+        sum, within = self.sum, self.within
+        self.sum, self.within = 0.0, [0] * len(within)
+        histogram._sum.inc(sum)
+        for bucket, n in zip(histogram._buckets, within, strict=True):
+            if n:
+                bucket.inc(n)
+
+
+@dataclass(slots=True)
+class _Answered:
+    """Requests of one kind, since they were told of."""
+
+    requests: Counter
+    seconds: Histogram
+    count: int = 0
+    spread: _Spread = field(default_factory=_Spread)
+
+    def tell(self) -> None:
+        if self.count:
+            self.requests.inc(self.count)
+            self.count = 0
+            self.spread.tell(self.seconds)
+
+
 class Metrics:
     """What one process counts. Made after the supervisor set PROMETHEUS_MULTIPROC_DIR, or without it."""
 
@@ -65,7 +104,9 @@ class Metrics:
         self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._kind = kind
         self._connections: set[tuple[str, str]] = set()
-        self._answered: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}  # found by their labels once
+        self._answered: dict[tuple[str, str, str, int], _Answered] = {}  # found by their labels once
+        self._waits: deque[float] = deque()  # for the writer; another thread puts them in
+        self.in_flight = 0
         asked = ("workspace", "connection", "operation")
         self._requests = Counter(
             "syncd_requests", "Requests answered, by HTTP status.", (*asked, "status"), registry=self.registry
@@ -83,7 +124,7 @@ class Metrics:
             ("workspace", "connection", "tolerance"),
             registry=self.registry,
         )
-        self.in_flight = Gauge(
+        self._in_flight = Gauge(
             "syncd_requests_in_flight",
             "Requests being answered now.",
             registry=self.registry,
@@ -122,14 +163,14 @@ class Metrics:
         found = self._answered.get(key)
         if found is None:
             connection = self._label(workspace, connection)
-            found = (
-                self._requests.labels(workspace, connection, operation, status),
-                self._seconds.labels(workspace, connection, operation),
-            )
-            if connection == key[1]:  # and so is bounded
-                self._answered[key] = found
-        found[0].inc()
-        found[1].observe(took_s)
+            kept = (workspace, connection, operation, status)  # and so is bounded
+            found = self._answered.get(kept)
+            if found is None:
+                requests = self._requests.labels(workspace, connection, operation, status)
+                found = _Answered(requests, self._seconds.labels(workspace, connection, operation))
+                self._answered[kept] = found
+        found.count += 1
+        found.spread.observe(took_s)
 
     def tolerated(self, workspace: str, connection: str, names: Iterable[str]) -> None:
         """A request took these tolerances."""
@@ -154,7 +195,7 @@ class Metrics:
 
     async def watch(self, database: Database) -> None:
         """Look at the event loop and the writer's queue until cancelled."""
-        database.on_writer_wait = self._waited.observe
+        database.on_writer_wait = self._waits.append
         peaks: deque[tuple[float, int]] = deque(maxlen=int(WINDOW_S / STEP_S))
         while True:
             for _ in range(peaks.maxlen or 1):
@@ -163,10 +204,21 @@ class Metrics:
                 peaks.append((max(0.0, time.perf_counter() - before - STEP_S), database.writes_waiting))
                 self._loop_lag.set(max(lag for lag, _ in peaks))
                 self._queue.set(max(waiting for _, waiting in peaks))
+                self.tell()
             self.note_memory()
 
+    def tell(self) -> None:
+        """What was gathered goes where a page is made from. In the thread that counts."""
+        for each in self._answered.values():
+            each.tell()
+        self._in_flight.set(self.in_flight)
+        waited = _Spread()
+        while self._waits:
+            waited.observe(self._waits.popleft())
+        waited.tell(self._waited)
+
     def page(self, facts: Iterable[Metric]) -> bytes:
-        """What was counted, by all processes that share their counts, and `facts`, in the text format 0.0.4."""
+        """What was told, by all processes that share their counts, and `facts`, in the text format 0.0.4."""
         shown = CollectorRegistry()
         if self._shared:
             MultiProcessCollector(shown, self._shared)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
-from starlette.requests import Request
+from starlette.types import Scope
 
 from syncd.core.types import Types, shapes, while_remade
 from syncd.core.workspace import Workspace
@@ -18,7 +18,7 @@ from syncd.passwords import Passwords
 from syncd.store import keys, remake
 from syncd.store.engine import Database
 from syncd.store.memory import Memory
-from syncd.store.read import Connection
+from syncd.store.read import Connection, Reader
 from syncd.throttle import Buckets
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ CURSOR_KEY: Final = "cursor"
 ROUTE: Final = "syncd.route"  # where an endpoint leaves its template in the scope, for the log
 REQUEST_ID: Final = "syncd.request_id"
 DRY_RUN: Final = "x-dry-run"
+_READERS: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -63,6 +64,18 @@ class Context:
     memory: Memory = field(default_factory=Memory, repr=False)
     remade: Remade = field(default_factory=Remade, repr=False)
     _keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+    _readers: dict[tuple[str, str], tuple[Reader, Reader]] = field(default_factory=dict, repr=False)
+
+    def readers(self, workspace: str, source: str) -> tuple[Reader, Reader]:
+        """What a connection sees: read in the transaction of a write, and with what this process remembers."""
+        found = self._readers.get((workspace, source))
+        if found is None:
+            own = self.workspaces[workspace].source(source).sees == "own"
+            plain = Reader(workspace, source, f"{self.base_url}/Users/", f"{self.base_url}/Groups/", own)
+            found = plain, replace(plain, memory=self.memory)
+            if len(self._readers) < _READERS:
+                self._readers[workspace, source] = found
+        return found
 
     async def cursor_key(self) -> bytes:
         """What cursors are sealed with, the same in all processes of this database."""
@@ -86,10 +99,18 @@ class Context:
         return await asyncio.to_thread(beside)
 
 
-def asks_for_dry_run(request: Request) -> bool:
+def header(scope: Scope, name: bytes) -> list[str]:
+    """Every line of this header (its name in small letters), without making anything of the others."""
+    return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
+
+
+def asks_for_dry_run(scope: Scope) -> bool:
     """Reading is what it is. Raises InvalidValue: whoever asks for a dry run in other words must not get a wet one."""
-    said = request.headers.get(DRY_RUN, "false").strip().lower()
+    lines = header(scope, b"x-dry-run")
+    if not lines:
+        return False
+    said = lines[0].strip().lower()
     if said not in ("true", "false"):
         raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
-    reads = request.method in ("GET", "HEAD") or str(request.scope["path"]).endswith("/.search")
+    reads = scope["method"] in ("GET", "HEAD") or str(scope["path"]).endswith("/.search")
     return said == "true" and not reads

@@ -23,12 +23,13 @@ import structlog
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syncd import email_change, invitation, oauth, reset, status
+from syncd import email_change, invitation, logs, oauth, reset, status
 from syncd.api.operation import PREFIX as API
 from syncd.api.problem import refusal, unexpected
 from syncd.api.routes import api_routes
@@ -91,7 +92,7 @@ def create_web(
         database, workspaces, clock, metrics, Looking(database, workspaces.values(), clock), timetables, needs_worker
     )
     scim = scim_routes(context, later)
-    application = Starlette(
+    application = _Application(
         routes=[
             *scim,
             *api_routes(api),
@@ -121,6 +122,16 @@ def create_web(
     application.state.later = later
     application.router.redirect_slashes = False  # a path has one spelling, made in front
     return application
+
+
+class _Application(Starlette):
+    """Without Starlette's own 500 around everything: Observed answers what nobody expected."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for made, args, kwargs in reversed(self.user_middleware):
+            app = made(app, *args, **kwargs)
+        return app
 
 
 async def _refused(request: Request, exc: Exception) -> Response:
@@ -165,6 +176,7 @@ async def _running(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        metrics.tell()
         await _note_used(authenticator)
         await context.database.aclose()
 
@@ -198,6 +210,7 @@ class Observed:
 
     def __init__(self, app: ASGIApp, metrics: Metrics, ids: Callable[[], str]) -> None:
         self._app, self._metrics, self._ids = app, metrics, ids
+        self._log = logs.Often()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -205,14 +218,7 @@ class Observed:
             return
         request_id = scope[REQUEST_ID] = _request_id(scope) or self._ids()
         before = structlog.contextvars.bind_contextvars(request_id=request_id)
-        self._metrics.in_flight.inc()
-        try:
-            await self._answer(request_id, scope, receive, send)
-        finally:
-            self._metrics.in_flight.dec()
-            structlog.contextvars.reset_contextvars(**before)
-
-    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        self._metrics.in_flight += 1
         started, answered = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
@@ -223,34 +229,43 @@ class Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
-        except Exception:
-            log.exception("request_failed", method=_method(scope), route=_route(scope))
-            if not answered:
-                said = f"something unexpected happened; the log has it under request {request_id}"
-                scim = Response(error_body(500, said), 500, media_type=MEDIA_TYPE)
-                await (unexpected(request_id) if _of_api(scope) else scim)(scope, receive, sending)
-        self._observe(scope, answered, time.perf_counter() - started)
+            try:
+                await self._app(scope, receive, sending)
+            except Exception:
+                log.exception("request_failed", method=_method(scope), route=_route(scope))
+                if not answered:
+                    said = f"something unexpected happened; the log has it under request {request_id}"
+                    scim = Response(error_body(500, said), 500, media_type=MEDIA_TYPE)
+                    await (unexpected(request_id) if _of_api(scope) else scim)(scope, receive, sending)
+            self._observe(scope, answered, time.perf_counter() - started)
+        finally:
+            self._metrics.in_flight -= 1
+            structlog.contextvars.reset_contextvars(**before)
 
     def _observe(self, scope: Scope, answered: int, took_s: float) -> None:
         method, route, actor = _method(scope), _route(scope), scope.get(ACTOR)
         workspace, connection = (actor.workspace, actor.name) if isinstance(actor, Actor) else ("", "")
         self._metrics.answered(workspace, connection, operation(method, route), answered, took_s)
-        event = "api_answered" if _of_api(scope) else "scim_answered"
-        if not (_of_api(scope) or scope["path"].startswith("/scim")):
+        if scope["path"].startswith("/scim"):
+            event = "scim_answered"
+        elif _of_api(scope):
+            event = "api_answered"
+        else:
             return
         more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
         if scope.get(TOLERANCES):
             more["tolerances"] = sorted(scope[TOLERANCES])
             self._metrics.tolerated(workspace, connection, scope[TOLERANCES])
         took_ms = round(took_s * 1000, 2)
-        log.info(event, method=method, route=route, status=answered, took_ms=took_ms, **more)
+        self._log.info(event, method=method, route=route, status=answered, took_ms=took_ms, **more)
 
 
 def _request_id(scope: Scope) -> str | None:
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    # A token sent in the wrong header is a short word too.
-    return given.decode() if _SHORT_TOKEN.fullmatch(given) and not given.startswith(b"syncd_") else None
+    for name, given in scope["headers"]:
+        if name == b"x-request-id":
+            # A token sent in the wrong header is a short word too.
+            return given.decode() if _SHORT_TOKEN.fullmatch(given) and not given.startswith(b"syncd_") else None
+    return None
 
 
 def _method(scope: Scope) -> str:
@@ -312,6 +327,7 @@ class _Pages:
             if not (named and actor.may(METRICS_READ)):
                 raise Forbidden(f"this token lacks the permission {METRICS_READ}, which * does not include here")
         seen = await self.looking.seen()
+        self.metrics.tell()
         # Beside the loop: with many workspaces it is much text, and a scrape must delay nobody.
         page = await asyncio.to_thread(lambda: self.metrics.page(families(seen, self.timetables)))
         return Response(page, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -73,7 +73,7 @@ class Endpoint:
         scope[ROUTE] = self.template
         request, dry_run = Request(scope, receive), False
         try:
-            dry_run = asks_for_dry_run(request)
+            dry_run = asks_for_dry_run(request.scope)
             with rehearsal() if dry_run else nullcontext():
                 response = await self._handle(request, dry_run)
         except SyncdError as exc:

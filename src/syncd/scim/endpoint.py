@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -53,7 +54,7 @@ from syncd.scim.messages import (
     require_schema,
 )
 from syncd.scim.render import Shown
-from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run
+from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run, header
 from syncd.store.commit import Outcome
 from syncd.store.engine import rehearsal
 from syncd.store.read import Connection, Reader, Stored
@@ -108,15 +109,12 @@ class Call:
 
     @property
     def reader(self) -> Reader:
-        base = self.context.base_url
-        source = self.actor.source
-        own = self.workspace.source(source).sees == "own"
-        return Reader(self.actor.workspace, source, f"{base}/Users/", f"{base}/Groups/", own)
+        return self.context.readers(self.actor.workspace, self.actor.source)[0]
 
     @property
     def remembering(self) -> Reader:
         """The same with what this process remembers: only for a request that reads and does nothing else."""
-        return replace(self.reader, memory=self.context.memory)
+        return self.context.readers(self.actor.workspace, self.actor.source)[1]
 
     def query(self) -> ListQuery:
         if not self.request.scope["query_string"]:
@@ -167,18 +165,21 @@ class Call:
 
     async def body(self, limit: int = MAX_PAYLOAD_BYTES, name: str = "the limit") -> bytes:
         """Raises UnsupportedMedia, or TooLarge before more than `limit` bytes were read; `name` is what clients call it."""
-        media = self.request.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip().lower()
+        scope = self.request.scope
+        media = next(iter(header(scope, b"content-type")), MEDIA_TYPE).partition(";")[0].strip().lower()
         if media != "application/json" and not media.endswith("+json"):
             raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
-        too_large = TooLarge(f"the body is larger than {name}, {limit} bytes: send several smaller requests")
-        length = self.request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) > limit:
-            raise too_large
-        body = bytearray()
-        async for chunk in self.request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        length = next(iter(header(scope, b"content-length")), "")
+        body, more = bytearray(), True
+        small = not (length.isascii() and length.isdigit() and int(length) > limit)
+        while more and small:
+            message = await self.request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            more, small = message.get("more_body", False), len(body) <= limit
+        if not small:
+            raise TooLarge(f"the body is larger than {name}, {limit} bytes: send several smaller requests")
         return bytes(body)
 
     def operations(self, body: bytes) -> tuple[Operation, ...]:
@@ -226,7 +227,9 @@ class Call:
 
     def must_match(self, stored: Stored) -> None:
         """If-Match (RFC 7644 section 3.14), and for a write If-None-Match (RFC 7232 section 3.2). Raises StaleVersion."""
-        wanted, known = self._tags("if-match"), self._tags("if-none-match")
+        wanted, known = self._tags(b"if-match"), self._tags(b"if-none-match")
+        if wanted is None and known is None:
+            return
         writes = self.request.method not in ("GET", "HEAD")
         if (wanted is not None and not names_version(wanted, stored.version)) or (
             writes and known is not None and names_version(known, stored.version)
@@ -235,11 +238,11 @@ class Call:
 
     def unchanged(self, stored: Stored) -> bool:
         """If-None-Match: the client has this version already."""
-        known = self._tags("if-none-match")
+        known = self._tags(b"if-none-match")
         return known is not None and names_version(known, stored.version)
 
-    def _tags(self, header: str) -> str | None:
-        given = self.request.headers.getlist(header)  # one list may come in several lines
+    def _tags(self, name: bytes) -> str | None:
+        given = header(self.request.scope, name)  # one list may come in several lines
         return ",".join(given) if given else None
 
 
@@ -268,7 +271,7 @@ class Endpoint:
         request = Request(scope, receive)
         dry_run = False
         try:
-            dry_run = asks_for_dry_run(request)
+            dry_run = asks_for_dry_run(scope)
             with rehearsal() if dry_run else nullcontext():
                 response = await self._handle(request, dry_run)
         except SyncdError as exc:
@@ -296,8 +299,13 @@ class Endpoint:
         if method.permission != AUTHENTICATED and not actor.may(method.permission):
             raise Forbidden(f"this token lacks the permission {named(method.permission)}")
         workspace = self.context.workspaces[actor.workspace]
-        asking = replace(actor, method=request.method)
+        asking = _asking(actor, request.method)
         return await method.handle(Call(self.context, request, asking, workspace, method.permission, dry_run))
+
+
+@lru_cache(1024)  # tokens are few, and each makes the same requests
+def _asking(actor: Actor, method: str) -> Actor:
+    return replace(actor, method=method)
 
 
 def tell_if_held(exc: SyncdError, actor: object) -> None:
@@ -323,7 +331,22 @@ def error(exc: SyncdError) -> Response:
 
 def answer(body: bytes, stored: Stored, location: str, status: int = 200) -> Response:
     """A resource, with where it is and which version it has."""
-    return Response(body, status, {"ETag": etag(stored.version), "Location": location}, MEDIA_TYPE)
+    response = _Resource(body, status)
+    response.raw_headers = [
+        (b"etag", etag(stored.version).encode()),
+        (b"location", location.encode("latin-1")),
+        (b"content-length", b"%d" % len(body)),
+        _CONTENT_TYPE,
+    ]
+    return response
+
+
+class _Resource(Response):
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """They are given as they are sent, right after."""
+
+
+_CONTENT_TYPE: Final = (b"content-type", MEDIA_TYPE.encode())
 
 
 def selected(query: ListQuery) -> Shown:

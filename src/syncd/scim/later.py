@@ -32,6 +32,7 @@ from syncd.scim.endpoint import MEDIA_TYPE, Call, Handler, Note, error, tell_if_
 from syncd.scim.messages import list_response
 from syncd.scim.references import parse_bulk
 from syncd.scim.writes import Result, Write, Writes, failure
+from syncd.serving import header
 from syncd.store import leases, requests
 from syncd.store.read import Connection
 from syncd.store.requests import Accepted, AlreadyDone
@@ -51,6 +52,8 @@ log = structlog.get_logger()
 
 def preferred(headers: Sequence[str]) -> int | None:
     """How many seconds to wait before answering 202; None: `respond-async` is not preferred (RFC 7240)."""
+    if not headers:
+        return None
     said = [each.partition(";")[0].strip().lower() for header in headers for each in header.split(",")]
     if "respond-async" not in said:
         return None
@@ -73,7 +76,7 @@ class Later:
         """The handler, for a client that does not prefer to hear of it later."""
 
         async def asked(call: Call) -> Response:
-            wait_s = preferred(call.request.headers.getlist("prefer"))
+            wait_s = preferred(header(call.request.scope, b"prefer"))
             if wait_s is None or call.dry_run:
                 return await handle(call)
             return await self._accept(call, endpoint, handle, wait_s)

@@ -253,6 +253,7 @@ def test_connections_are_counted_apart_up_to_a_cap() -> None:
     metrics = Metrics()
     for number in range(CONNECTIONS + 50):
         metrics.answered("default", f"c{number}", "get_user", 200, 0.01)
+    metrics.tell()
     seen = Scrape(metrics.page([]).decode())
     names = {each.labels["connection"] for each in seen.samples if each.name == "syncd_requests_total"}
     assert len(names) == CONNECTIONS + 1
@@ -342,6 +343,7 @@ import sys
 from syncd.metrics import Metrics
 metrics = Metrics(sys.argv[1])
 metrics.answered("default", "okta", "get_user", 200, 0.01)
+metrics.tell()
 if sys.argv[2:]:
     sys.stdout.write(metrics.page([]).decode())
 """
