@@ -509,6 +509,7 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource, types
         page_size=source.page_size,
         canaries=source.canaries,
         key_attribute=source.key_attribute,
+        deltas=source.schedule.delta is not None,
     )
     problems = config.problems()
     if problems:

@@ -90,7 +90,7 @@ def _openssl(folder: Path, *arguments: str) -> None:
 
 @dataclass
 class Slapd:
-    """`start` after setting what shall differ. `access`, `limits` and `globals` are lines of slapd.conf(5)."""
+    """`start` after setting what shall differ. `access`, `limits`, `globals` and `overlays` are lines of slapd.conf(5)."""
 
     folder: Path
     ldif: str

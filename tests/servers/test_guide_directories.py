@@ -27,7 +27,7 @@ def test_what_the_guide_to_openldap_says_is_what_happens(
     names = {"ldaps://ldap1.example.org": server.ldaps_url, "ldapi:///": server.ldapi_url}
     admins = Admins(server.modify, lambda: None, names, tls, ADMIN_PASSWORD)
     guide_people.play("openldap.md", admins, monkeypatch)
-    assert len(admins.applied) == 2
+    assert len(admins.applied) == 3
 
 
 def test_what_the_guide_to_389ds_says_is_what_happens(

@@ -191,6 +191,12 @@ def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
     for base in found.bases:
         count = f"{base.entries:,}{' or more' if base.more else ''}"
         yield Finding(about, f"{base.part}: {count} entries below {base.base}, key {found.key_attribute or 'none'}")
+    why_not = "; ".join(found.no_deltas)
+    if found.deltas:
+        text = f"{found.url}: what changed is read by {found.deltas}"
+        yield Finding(about, f"{text} ({why_not})" if why_not else text)
+    elif why_not:
+        yield Finding(about, f"{found.url}: every read reads everything: {why_not}", "warning")
     ends = found.certificate_ends
     if ends is not None and ends - now < _RENEW_BEFORE:
         yield Finding(about, f"{found.url}: its certificate ends on {ends:%Y-%m-%d}: renew it on the server", "warning")

@@ -21,12 +21,13 @@ class Malformed(ValueError):
 
 
 class Envelope(NamedTuple):
-    """An LDAPMessage: what it answers, the tag of its operation and where that operation's content is."""
+    """An LDAPMessage: what it answers, the tag of its operation, where that operation's content is, and its controls."""
 
     id: int
     tag: int
     start: int
     stop: int
+    controls: tuple[int, int] = (0, 0)
 
 
 def end_of_message(buffer: bytes | bytearray, at: int, longest: int) -> int | None:
@@ -72,7 +73,7 @@ def envelope(message: bytes) -> Envelope:
     if after < stop:
         controls, end = _inside(message, after, stop, _CONTROLS)
         _check(message, controls, end, 0)
-        after = end
+        found, after = found._replace(controls=(controls, end)), end
     if after != stop:
         raise Malformed("something follows its controls")
     return found
@@ -109,6 +110,20 @@ def entry(message: bytes, start: int, stop: int) -> tuple[bytes, dict[str, list[
     return name, attributes
 
 
+def controls(message: bytes, found: Envelope) -> dict[str, bytes]:
+    """The values of a message's controls by their OIDs (RFC 4511 section 4.1.11); b"" for one without. Raises Malformed."""
+    start, stop = found.controls
+    values: dict[str, bytes] = {}
+    for _, control in elements(message[start:stop]):
+        parts = elements(control)
+        if not parts or parts[0][0] != OCTETS:
+            raise Malformed("a control has no name")
+        values[parts[0][1].decode("ascii", "replace")] = (
+            parts[-1][1] if len(parts) > 1 and parts[-1][0] == OCTETS else b""
+        )
+    return values
+
+
 def integer(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
@@ -121,6 +136,15 @@ def elements(content: bytes) -> list[tuple[int, bytes]]:
         start, at = _inside(content, at, len(content), tag)
         found.append((tag, content[start:at]))
     return found
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """The one element of these, written as shortly as it can be."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
 
 
 def _inside(message: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from ldap3.operation.search import parse_filter
 
 from syncd.errors import BindRefused, ConfigError, IncompleteRead
-from syncd.ldap import ber, outcome
+from syncd.ldap import ber, outcome, syncrepl
 from syncd.ldap.address import Address, Unusable
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.outcome import PASSWORD_POLICY, PolicyAnswer
@@ -138,6 +138,36 @@ class Session:
             return _page(self._connection.result, self._connection.response or [])
         except Exception as exc:  # ldap3 raises KeyError, TypeError and others for an answer that is not LDAP
             raise self._lost(exc) from exc
+
+    def sync(
+        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes | None, persist: bool
+    ) -> Iterator[syncrepl.Told]:
+        """What changed since `cookie`, one by one as it comes; None: everything. The last is Over.
+
+        `persist`: after that what changes, as it happens. No other request until the last was taken. The control is
+        critical, aliases are not followed (OpenLDAP refuses otherwise), and there are no pages: it would end after one.
+        """
+        mode = syncrepl.REFRESH_AND_PERSIST if persist else syncrepl.REFRESH_ONLY
+        strategy: Receive = self._connection.strategy
+        strategy.streaming = True
+        try:
+            number = self._connection.search(
+                base,
+                filter_text,
+                _SCOPES[scope],
+                dereference_aliases=ldap3.DEREF_NEVER,
+                attributes=list(attributes) or ["1.1"],
+                controls=[(syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))],
+            )
+            strategy.streaming = False
+            for answer in strategy.stream(number):
+                yield syncrepl.told(answer)
+        except GeneratorExit:
+            raise
+        except Exception as exc:  # as in `search`
+            raise self._lost(exc) from exc
+        finally:
+            strategy.streaming = False
 
     def bind(self) -> Mapping[str, Any]:
         """The result of the bind. Its control makes OpenLDAP tell an expired password from a wrong one."""

@@ -54,6 +54,7 @@ class LdapConfig:
     page_size: int = 500
     canaries: tuple[str, ...] = ()  # DNs that must be visible, or the read is not complete
     key_attribute: str | None = None  # None: the first of KEY_ATTRIBUTES that the entries have
+    deltas: bool = False  # a whole read leaves a checkpoint, from which reads of what changed go on
     max_entries: int = 5_000_000
     max_entry_bytes: int = 64 * 1024 * 1024  # a group of 500,000 DNs fits
 

@@ -7,11 +7,12 @@ read, because the same entry has a different value in each. It is never derived 
 from __future__ import annotations
 
 import re
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from syncd.errors import InvalidValue
-from syncd.ldap import dn
+from syncd.ldap import dn, narrow
 from syncd.ldap.config import KEY_ATTRIBUTES
 from syncd.ldap.values import guid_text, text
 
@@ -54,6 +55,13 @@ def key_of(attribute: str, attributes: Mapping[str, tuple[bytes, ...]]) -> str:
     return key
 
 
+def filter_of(attribute: str, key: str) -> str:
+    """An RFC 4515 filter for the entry with this key, as `key_of` makes it."""
+    if attribute.lower() == "objectguid":
+        return f"({attribute}={narrow.escaped_bytes(uuid.UUID(key).bytes_le)})"
+    return f"({attribute}={narrow.escaped(key)})"
+
+
 def readable_dn(raw: bytes) -> str:
     """Raises InvalidValue if the entry has no DN that anyone could write down."""
     try:
@@ -66,9 +74,13 @@ def readable_dn(raw: bytes) -> str:
 
 
 class Seen:
-    """The keys of one read, each with the entry it was on: a key on two entries would make them one person."""
+    """The keys of one read, each with the entry it was on: a key on two entries would make them one person.
 
-    def __init__(self) -> None:
+    `moving`: an entry may come twice under two names, as between two searches for what changed; the first one is taken.
+    """
+
+    def __init__(self, moving: bool = False) -> None:
+        self._moving = moving
         self._names: dict[str, int] = {}  # key -> hash of the canonical DN
 
     def repeats(self, attribute: str, key: str, name: str) -> bool:
@@ -77,6 +89,6 @@ class Seen:
         known = self._names.get(key)
         if known is None:
             self._names[key] = fingerprint
-        elif known != fingerprint:
+        elif known != fingerprint and not self._moving:
             raise InvalidValue(f"{attribute}: {key} is on another entry too")
         return known is not None

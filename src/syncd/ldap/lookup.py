@@ -8,18 +8,17 @@ Then, and only if a neighbour of hers is found by the same search, she is gone. 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from syncd.core.lookup import Answer, Elsewhere, GroupsOf, Known, Question, TooWide
 from syncd.core.snapshot import Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue
-from syncd.ldap import dn, narrow
+from syncd.ldap import dn, keys, narrow
 from syncd.ldap.client import NotNow
 from syncd.ldap.config import SearchConfig
-from syncd.ldap.rootdse import meet
-from syncd.ldap.source import GROUP_ATTRIBUTES, LdapReading, Part
+from syncd.ldap.entries import GROUP_ATTRIBUTES, Part
+from syncd.ldap.source import LdapReading
 from syncd.ldap.values import primary_group_of
 
 MOST = 200  # people looked up at once; more are cheaper to read with everybody else
@@ -33,7 +32,7 @@ class LdapLookup(LdapReading):
 
     def answer(self, question: Question) -> Answer:
         """Raises TooWide."""
-        config = self._config
+        config = self.config
         wanted = narrow.narrowed(question.filter.bound, question.names)
         if wanted is None:
             raise TooWide("this filter names nothing that the directory can be asked for")
@@ -46,8 +45,8 @@ class LdapLookup(LdapReading):
         groups: dict[str, GroupsOf] = {}
         strangers: tuple[Elsewhere, ...] = ()
         try:
-            self._meet()
-            self._key_attribute = config.key_attribute or question.key_attribute
+            self._meet_one()
+            self.entries.key_attribute = config.key_attribute or question.key_attribute
             for entry in self._users(wanted):
                 people[entry.key] = entry
                 if len(people) > MOST:
@@ -61,20 +60,19 @@ class LdapLookup(LdapReading):
                 groups = {key: self._groups_of(entry, known.get(key)) for key, entry in people.items()}
             if not people and not missing:
                 strangers = tuple(self._strangers(wanted))
-            for canary in config.canaries:
-                self._look_for(canary)
+            self.look_for_canaries()
         except IncompleteRead as exc:
-            self._because.append(str(exc))
+            self.because.append(str(exc))
             self._gone.clear()
         finally:
-            self._ended = True
-            self._over(not self._because)
+            self.ended = True
+            self.over(not self.because)
         return Answer(
             users=tuple(people.values()),
             groups=groups,
             outside=self._outside,
             strangers=strangers,
-            gone=frozenset(self._gone if not self._because else ()),
+            gone=frozenset(self._gone if not self.because else ()),
             unsure=self._unsure,
             set_aside=tuple(self._aside),
             certificate=self.certificate(),
@@ -82,20 +80,20 @@ class LdapLookup(LdapReading):
             scope=f"below {' or '.join(config.users.base)}, and matches {config.users.filter}",
         )
 
-    def _meet(self) -> None:
+    def _meet_one(self) -> None:
         """A server that is busy is left for another one, as at the beginning of a whole read."""
         while True:
             try:
-                self._server = meet(self._session, self._config)
+                self.meet()
                 return
             except NotNow as exc:
                 why = str(exc)
-            self._elsewhere(why)
+            self.elsewhere(why)
 
     # -- people ------------------------------------------------------------------------------------------------------
 
     def _users(self, wanted: str) -> Iterator[Entry]:
-        search = self._config.users
+        search = self.config.users
         for base in search.base:
             yield from self._entries_of("users", search, base, narrow.all_of([search.filter, wanted]))
 
@@ -103,14 +101,14 @@ class LdapLookup(LdapReading):
         """At the DN each had last, then by key: an entry that moved is found, and one that took its place is not it."""
         for known in [each for each in missing.values() if each.dn]:
             assert known.dn is not None
-            search = replace(self._config.users, scope="base")
+            search = replace(self.config.users, scope="base")
             if not self._is_in_a_base(known.dn):
                 continue
             for entry in self._entries_of("users", search, known.dn, search.filter, may_be_absent=True):
                 if entry.key == known.key:
                     missing.pop(known.key)
                     yield entry
-        search = self._config.users
+        search = self.config.users
         for some in _batches(sorted(missing)):
             by_key = narrow.any_of([self._key_test(key) for key in some])
             for base in search.base:
@@ -130,9 +128,9 @@ class LdapLookup(LdapReading):
                 self._gone.add(key)
 
     def _anywhere(self, key: str) -> Elsewhere | None:
-        assert self._server is not None
-        for context in self._server.contexts:
-            page = self._session.search(context, "subtree", self._key_test(key), ("objectClass",), size_limit=2)
+        assert self.server is not None
+        for context in self.server.contexts:
+            page = self.session.search(context, "subtree", self._key_test(key), ("objectClass",), size_limit=2)
             self._note(context, "subtree", self._key_test(key))
             if page.code == 0 and page.entries:
                 name = page.entries[0].dn.decode("utf-8", "replace")
@@ -140,7 +138,7 @@ class LdapLookup(LdapReading):
         return None
 
     def _why_out_of_scope(self, name: str) -> str:
-        users = self._config.users
+        users = self.config.users
         if not self._is_in_a_base(name):
             return f"it is not below {' or '.join(users.base)} (scope {users.scope})"
         return f"it does not match {users.filter}"
@@ -152,7 +150,7 @@ class LdapLookup(LdapReading):
             return "nobody else below the same entry is known, by whom this search could be proved"
         if neighbour.key in people:
             return None
-        search = self._config.users
+        search = self.config.users
         by_key = narrow.all_of([search.filter, self._key_test(neighbour.key)])
         for base in search.base:
             if any(entry.key == neighbour.key for entry in self._entries_of("users", search, base, by_key)):
@@ -161,9 +159,9 @@ class LdapLookup(LdapReading):
 
     def _strangers(self, wanted: str) -> Iterator[Elsewhere]:
         """Whom the filter would mean if the source read them."""
-        assert self._server is not None
-        for context in self._server.contexts:
-            page = self._session.search(context, "subtree", wanted, ("objectClass",), size_limit=3)
+        assert self.server is not None
+        for context in self.server.contexts:
+            page = self.session.search(context, "subtree", wanted, ("objectClass",), size_limit=3)
             self._note(context, "subtree", wanted)
             for raw in page.entries if page.code in (0, _SIZE_LIMIT) else ():
                 name = raw.dn.decode("utf-8", "replace")
@@ -172,7 +170,7 @@ class LdapLookup(LdapReading):
     # -- groups ------------------------------------------------------------------------------------------------------
 
     def _groups_of(self, user: Entry, known: Known | None) -> GroupsOf:
-        search = self._config.groups
+        search = self.config.groups
         assert search is not None
         naming = narrow.any_of(list(_naming(user)))
         attributes = self._group_attributes(search)
@@ -197,8 +195,8 @@ class LdapLookup(LdapReading):
         return GroupsOf(tuple(named.values()), frozenset(left), because)
 
     def _group_attributes(self, search: SearchConfig) -> tuple[str, ...]:
-        key = (self._key_attribute,) if self._key_attribute else ()
-        every = ("objectClass", *key, *GROUP_ATTRIBUTES, *search.attributes, *self._wanted)
+        key = (self.entries.key_attribute,) if self.entries.key_attribute else ()
+        every = ("objectClass", *key, *GROUP_ATTRIBUTES, *search.attributes, *self.wanted)
         return tuple({name.lower(): name for name in every if name.lower() not in _MEMBERS}.values())
 
     # -- searches ----------------------------------------------------------------------------------------------------
@@ -217,7 +215,7 @@ class LdapLookup(LdapReading):
         """`again`: entries that came before come once more, as the groups of two people."""
         self._note(base, search.scope, text)
         if again:
-            self._seen = type(self._seen)()
+            self.entries.seen = keys.Seen()
         for item in self._search(part, replace(search, filter=text), base, attributes, may_be_absent):
             if isinstance(item, SetAside):
                 self._aside.append(item)
@@ -229,13 +227,11 @@ class LdapLookup(LdapReading):
         self._asked.append(said)
 
     def _key_test(self, key: str) -> str:
-        assert self._key_attribute is not None
-        if self._key_attribute.lower() == "objectguid":
-            return f"({self._key_attribute}={narrow.escaped_bytes(uuid.UUID(key).bytes_le)})"
-        return f"({self._key_attribute}={narrow.escaped(key)})"
+        assert self.entries.key_attribute is not None
+        return keys.filter_of(self.entries.key_attribute, key)
 
     def _is_in_a_base(self, name: str) -> bool:
-        users = self._config.users
+        users = self.config.users
         try:
             return any(dn.is_within(name, base, users.scope) for base in users.base)
         except InvalidValue:

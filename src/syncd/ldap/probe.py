@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
-from syncd.ldap import client, diagnose, keys, outcome
+from syncd.ldap import client, deltas, diagnose, keys, outcome
 from syncd.ldap.address import Address, Unusable, addresses
 from syncd.ldap.client import RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
+from syncd.ldap.conversation import Conversation
 from syncd.ldap.failover import Dialer, require_sane
 from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
@@ -50,6 +51,8 @@ class Probe:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     certificate_ends: datetime | None = None  # the server's
+    deltas: str | None = None  # in which way what changed is read, if that is wanted and can be had
+    no_deltas: tuple[str, ...] = ()  # why not in this way or that
 
 
 def probe(config: LdapConfig, count_up_to: int = 1000) -> Probe:
@@ -154,6 +157,7 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
             f"no entry shows {', '.join(KEY_ATTRIBUTES)}: grant {bound_as} the right to read the one that the server has"
         )
     problems += [f"canary {name} is not visible" for name in config.canaries if not diagnose.visible(session, name)]
+    chosen, refused = _deltas(config, session, server, key_attribute)
     return Probe(
         url=session.url,
         tls_version=session.tls_version,
@@ -167,7 +171,25 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         problems=tuple(problems),
         warnings=(*warnings, *_doubts(config, session, server, bound_as)),
         certificate_ends=session.certificate_ends,
+        deltas=chosen,
+        no_deltas=tuple(refused),
     )
+
+
+def _deltas(
+    config: LdapConfig, session: Session, server: Server, key_attribute: str | None
+) -> tuple[str | None, list[str]]:
+    """The way to read what changed, and why not the ways before it."""
+    if not config.deltas:
+        return None, []
+    talk = Conversation(config, (), session)
+    talk.server, talk.entries.key_attribute = server, key_attribute
+    begun, refused = deltas.choose(talk)
+    if begun is None:
+        return None, refused
+    if key_attribute is not None and begun.checkpoint(talk) is None:
+        return None, [*refused, f"{begun.way.name}: it names entries by {begun.way.key_attribute}, not {key_attribute}"]
+    return begun.way.name, refused
 
 
 def _doubts(config: LdapConfig, session: Session, server: Server, bound_as: str) -> Iterator[str]:

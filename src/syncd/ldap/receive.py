@@ -8,6 +8,7 @@ end the connection. Entries come as ldap3's dicts with `raw_dn` and `raw_attribu
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 with warnings.catch_warnings():
@@ -36,6 +37,7 @@ class Receive(SyncStrategy):  # type: ignore[misc]
         self._buffer = bytearray()
         self._at = 0
         self.entries = 0  # that came, whether their search ended well or not
+        self.streaming = False  # the next search is only sent, and its answers are taken one by one from `stream`
         connection.strategy = self
         for name in _BOUND:  # the connection holds these of the strategy it was made with
             setattr(connection, name, getattr(self, name))
@@ -51,25 +53,45 @@ class Receive(SyncStrategy):  # type: ignore[misc]
         """Bytes came that nobody asked for yet."""
         return len(self._buffer) > self._at
 
+    def post_send_search(self, message_id: int) -> Any:
+        return message_id if self.streaming else super().post_send_search(message_id)
+
+    def stream(self, message_id: int) -> Iterator[dict[str, Any]]:
+        """The answers to a search one by one, the last is its result. Entries have the values of their `controls`."""
+        answer: dict[str, Any] = {"type": _UNFINISHED[0]}
+        while answer["type"] in _UNFINISHED:
+            message = self._next()
+            if message is None:
+                raise Ended("session terminated by server")
+            answer = self._answer(message, message_id, with_controls=True)
+            yield answer
+        self._outstanding.pop(message_id, None)
+
     def _get_response(self, message_id: int, timeout: Any) -> Any:
         answers: list[Any] = []
         while True:
             message = self._next()
             if message is None:
                 return SESSION_TERMINATED_BY_SERVER
-            found = ber.envelope(message)
-            if found.id != message_id:
-                raise Ended(self._unasked(message, found.id))
-            if found.tag == ber.ENTRY:
-                name, attributes = ber.entry(message, found.start, found.stop)
-                self.entries += 1
-                answers.append({"type": "searchResEntry", "raw_dn": name, "raw_attributes": attributes})
-                continue
-            answer = self.decode_response_fast(decode_message_fast(message))
+            answer = self._answer(message, message_id)
             answers.append(answer)
             if answer["type"] not in _UNFINISHED:
                 answers.append(RESPONSE_COMPLETE)
                 return answers
+
+    def _answer(self, message: bytes, message_id: int, with_controls: bool = False) -> dict[str, Any]:
+        found = ber.envelope(message)
+        if found.id != message_id:
+            raise Ended(self._unasked(message, found.id))
+        if found.tag != ber.ENTRY:
+            answer: dict[str, Any] = self.decode_response_fast(decode_message_fast(message))
+            return answer
+        name, attributes = ber.entry(message, found.start, found.stop)
+        self.entries += 1
+        entry = {"type": "searchResEntry", "raw_dn": name, "raw_attributes": attributes}
+        if with_controls:
+            entry["controls"] = {oid: {"value": value} for oid, value in ber.controls(message, found).items()}
+        return entry
 
     def _next(self) -> bytes | None:
         """The next whole message; None when the server ended the connection."""

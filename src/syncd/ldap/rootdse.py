@@ -34,6 +34,11 @@ class Server:
         None  # how long a lock-out lasts, the longest of the domains read; None: it does not say
     )
 
+    controls: frozenset[str] = frozenset()  # the OIDs that it says it knows
+
+    def offers(self, control: str) -> bool:
+        return control in self.controls
+
     @property
     def flavour(self) -> str | None:
         """Of accounts.FLAVOURS; None where any attribute may say what an account is."""
@@ -68,6 +73,7 @@ def meet(session: Session, config: LdapConfig) -> Server:
         controls is None or PAGED_RESULTS in controls,
         tuple(reversed(contexts)),
         max(lasting, default=None),
+        frozenset(controls or ()),
     )
 
 

@@ -3,7 +3,8 @@
 An entry that did not change may have to be looked at all the same, and is asked for by its stable key: a group that names
 somebody who came, moved or took another's name; the group above one that is gone; whoever waits for a manager who is there
 now; and whatever was set aside or dropped before (store/quarantine.py). What a whole read would then find is found here.
-Who is reported gone begins the ladder; the rungs above are climbed by whole reads, since a delta is told only once.
+Who is reported gone is asked for by key, and whoever answers is not gone. The others begin the ladder; the rungs above are
+climbed by whole reads, since a delta is told only once.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ class DeltaReader(Reader):
             self._listen(changes)
             retried = self._look_again(changes)
             certificate = changes.certificate()
-        if not (self.came or self.gone) and certificate.complete:
+        if not certificate.complete or not (self.came or self.gone):
+            # Of one that broke off not even what came is taken: what it means for others may not have been looked at, and
+            # the next one tells it again, but not what it changed.
             return Plan(source.name, (), certificate, kind="delta", retried=retried)
         self._learn_names()
         for item in self.came:
             self._take(item)
-        self._require_likely()
         edits = self._edits(certificate)
         return Plan(source.name, edits, certificate, tuple(self.set_aside), kind="delta", retried=retried)
 
@@ -98,6 +100,10 @@ class DeltaReader(Reader):
             self._know(linked.links_by_key(conn, *self._mine, self.named | self.gone))
             self.shelved = {row.resource_id for row in linked.links_by_key(conn, *self._mine, shelved - due)}
         self.gone = {key for key in self.gone - self.named if self._is_there(key)}
+        self._require_likely()
+        for item in changes.again(sorted(self.gone)) if self.gone else ():
+            self._came(item)  # it was reported gone, and is there
+        self.gone -= self.named
         retried = frozenset(due | (shelved & self.named))
         wanted, seen = due - self.named, 0
         while True:
@@ -130,7 +136,11 @@ class DeltaReader(Reader):
         there = self.named | self.still
         found = set()
         for row in linked.links(conn, *self._mine, only.kind):
-            if row.key not in there and row.dn_key is not None and _within(row.dn_key, only):
+            if (
+                row.key not in there
+                and row.dn_key is not None
+                and (only.base is None or dn.is_within(row.dn_key, only.base, only.scope))
+            ):
                 found.add(row.key)
         return found
 
@@ -255,19 +265,6 @@ class DeltaReader(Reader):
         return {old.id: key not in self.present and (old.absent or key in self.gone) for key, old in known.items()}
 
 
-def _within(name: str, only: OnlyThese) -> bool:
-    if only.base is None:
-        return True
-    base = dn.normalize(only.base)
-    match only.scope:
-        case "base":
-            return name == base
-        case "one":
-            return dn.parent(name) == base
-        case _:
-            return dn.is_under(name, base)
-
-
 def why_not(state: Any, digest: str, source: object) -> str | None:
     """Why a delta cannot be had, before anybody is asked for it; None if it can."""
     if not isinstance(source, Deltas):
@@ -277,5 +274,5 @@ def why_not(state: Any, digest: str, source: object) -> str | None:
     if state.digest != digest:
         return "its base, filter or mapping changed"
     if state.checkpoint is None:
-        return "the last whole read left nothing to go on from"
+        return "the last whole read left nothing to go on from; `syncd check` says why"
     return None

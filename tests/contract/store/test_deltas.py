@@ -62,7 +62,7 @@ def test_only_what_changed_is_read_and_the_record_says_so(stage: Stage) -> None:
     [
         ("forgotten", "the checkpoint is not known any more"),
         ("configured", "its base, filter or mapping changed"),
-        ("no checkpoint", "the last whole read left nothing to go on from"),
+        ("no checkpoint", "the last whole read left nothing to go on from; `syncd check` says why"),
         ("another kind", "this kind of source is always read whole"),
     ],
 )

@@ -1,0 +1,125 @@
+"""A read under way, whole or of what changed: one server at a time, what came from it, and why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from syncd.core.snapshot import Certificate, Entry, SetAside
+from syncd.errors import IncompleteRead, SourceUnreachable
+from syncd.ldap.client import RawEntry, Session
+from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.entries import Entries, Part, attributes_asked
+from syncd.ldap.rootdse import Server, meet
+
+_ANY = "(objectClass=*)"
+# Active Directory names these in every search from a domain's top; they hold zones and settings, never people.
+_NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
+
+
+class Search(NamedTuple):
+    """One base of the users or of the groups, as it is asked."""
+
+    part: Part
+    base: str
+    scope: str
+    filter: str
+    attributes: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "user" if self.part == "users" else "group"
+
+
+class Conversation:
+    """`session` and `server` are those of now. `checkpoint` is what the certificate of a complete read says."""
+
+    def __init__(
+        self,
+        config: LdapConfig,
+        attributes_wanted: tuple[str, ...],
+        session: Session,
+        again: Callable[[str], Session | None] = lambda url: None,
+        when_ended: Callable[[Session, bool | None], None] = lambda session, whole: None,
+    ) -> None:
+        self.config = config
+        self.wanted = attributes_wanted
+        self.session = session
+        self.server: Server | None = None
+        self.entries = Entries(config)
+        self.because: list[str] = []
+        self.ended = False
+        self.checkpoint: str | None = None
+        self._again = again
+        self._when_ended = when_ended
+        self._noted = False
+
+    def meet(self) -> Server:
+        self.server = meet(self.session, self.config)
+        return self.server
+
+    def searches(self) -> Iterator[Search]:
+        """Users first, every base."""
+        both: tuple[tuple[Part, SearchConfig | None], ...] = (
+            ("users", self.config.users),
+            ("groups", self.config.groups),
+        )
+        for part, search in both:
+            for base in search.base if search else ():
+                assert search is not None
+                asked = attributes_asked(self.config, part, search, self.wanted)
+                yield Search(part, base, search.scope, search.filter, asked)
+
+    def take(self, part: Part, raw: RawEntry, among: tuple[RawEntry, ...] = ()) -> Entry | SetAside | None:
+        """See Entries.take."""
+        return self.entries.take(self.session, part, raw, among or (raw,))
+
+    def elsewhere(self, why: str) -> None:
+        """Go on with another session, or raise IncompleteRead with why this one was of no use."""
+        self.session.hang_up()
+        try:
+            session = self._again(self.session.url)
+        except SourceUnreachable as exc:
+            raise IncompleteRead(f"{why}, and afterwards {exc}") from exc
+        if session is None:
+            raise IncompleteRead(why)
+        self.session = session
+
+    def look_for_canaries(self) -> None:
+        for canary in self.config.canaries:
+            page = self.session.search(canary, "base", _ANY, ())
+            if page.code != 0 or len(page.entries) != 1:
+                self.because.append(f"canary {canary} is not visible: {page.outcome}")
+
+    def certificate(self) -> Certificate:
+        server = self.server
+        return Certificate(
+            because=tuple(self.because) if self.ended else (*self.because, "the read was not carried to its end"),
+            server_identity=server.identity if server else None,
+            key_attribute=self.entries.key_attribute,
+            users_read=self.entries.users,
+            groups_read=self.entries.groups,
+            set_aside=self.entries.set_aside,
+            flavour=server.flavour if server else None,
+            lockout=server.lockout if server else None,
+            checkpoint=self.checkpoint,
+        )
+
+    def over(self, whole: bool | None) -> None:
+        """None: given up by whoever read, which says nothing about the server."""
+        self.session.close()
+        if not self._noted:
+            self._noted = True
+            self._when_ended(self.session, whole)
+
+
+def require_whole_tree(references: tuple[str, ...]) -> None:
+    """Raises IncompleteRead if a part of what was searched is on another server."""
+    found = tuple(url for url in references if not _holds_no_people(url))
+    if found:
+        raise IncompleteRead(f"{len(found)} parts of the tree are on another server (referral to {found[0]})")
+
+
+def _holds_no_people(url: str) -> bool:
+    return unquote(urlsplit(url).path).lstrip("/").replace(" ", "").lower().startswith(_NO_PEOPLE)

@@ -1,0 +1,159 @@
+"""Reading what changed in an LDAP directory: the way is chosen by asking the server, and the checkpoint remembers it.
+
+Rules: another server than the one that was read, or one that no longer knows the checkpoint, means a whole read; a server
+that lags behind is left for another one first. Whoever is reported gone is believed by `reconcile/delta.py`, not here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside
+from syncd.errors import FullReadNeeded, IncompleteRead
+from syncd.ldap import keys, narrow
+from syncd.ldap.client import NotNow, Session
+from syncd.ldap.config import LdapConfig
+from syncd.ldap.conversation import Conversation, require_whole_tree
+from syncd.ldap.way_syncrepl import Syncrepl
+from syncd.ldap.ways import Behind, NotOffered, State, Way
+
+WAYS: tuple[Way, ...] = (Syncrepl(),)  # the better one first
+_AT_ONCE = 50  # keys in one search
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """From where deltas go on: of this server, in this way, with entries named by this attribute."""
+
+    way: Way
+    state: State
+    server: str
+    key_attribute: str | None = None
+
+    @classmethod
+    def parse(cls, checkpoint: str) -> Begun:
+        """Raises FullReadNeeded for one that was made by another release."""
+        try:
+            written = json.loads(checkpoint)
+            way = next(each for each in WAYS if each.name == written["way"])
+            return cls(way, written["state"], written["server"], written["keys"])
+        except (ValueError, KeyError, TypeError, StopIteration) as exc:
+            raise FullReadNeeded("the checkpoint is not one of this release") from exc
+
+    def checkpoint(self, with_: Conversation) -> str | None:
+        """After a read by this conversation; None if its entries have other keys than the way names."""
+        attribute = with_.entries.key_attribute or self.key_attribute
+        if attribute is None or self.way.key_attribute not in (None, attribute):
+            return None
+        written = {"way": self.way.name, "server": self.server, "keys": attribute, "state": self.state}
+        return json.dumps(written, sort_keys=True)
+
+
+def begin(with_: Conversation) -> Begun | None:
+    """The best way that this server offers us; None if it offers none. Raises IncompleteRead if the connection fails."""
+    return choose(with_)[0]
+
+
+def choose(with_: Conversation) -> tuple[Begun | None, list[str]]:
+    """Also why not, for each way before it: `syncrepl: the server does not offer it`."""
+    refused: list[str] = []
+    assert with_.server is not None
+    for way in WAYS:
+        try:
+            return Begun(way, way.begin(with_), with_.server.identity), refused
+        except NotOffered as exc:
+            refused.append(f"{way.name}: {exc}")
+    return None, refused
+
+
+class LdapChanges(Conversation):
+    """One delta under way (core/snapshot.py: Changes)."""
+
+    def __init__(
+        self,
+        config: LdapConfig,
+        attributes_wanted: tuple[str, ...],
+        session: Session,
+        again: Callable[[str], Session | None],
+        when_ended: Callable[[Session, bool | None], None],
+        begun: Begun,
+    ) -> None:
+        super().__init__(config, attributes_wanted, session, again, when_ended)
+        self.begun = begun
+        self.entries.key_attribute = begun.key_attribute
+        self.entries.seen = keys.Seen(moving=True)
+        self._losing = False  # somebody may be gone
+        self._reading = self._read()
+
+    def __iter__(self) -> Iterator[Reported]:
+        return self._reading
+
+    def again(self, wanted: Iterable[str]) -> Iterator[Entry | SetAside]:
+        """As the contract says. What goes wrong is said in the certificate."""
+        attribute = self.entries.key_attribute
+        assert attribute is not None
+        rest = iter(wanted)
+        try:
+            while some := list(islice(rest, _AT_ONCE)):
+                by_key = narrow.any_of([keys.filter_of(attribute, key) for key in some])
+                for search in self.searches():
+                    filter_text = narrow.all_of([search.filter, by_key])
+                    page = self.session.search(search.base, search.scope, filter_text, search.attributes)
+                    if page.code:
+                        raise IncompleteRead(f"{search.part}: {page.outcome} when entries were asked for by their keys")
+                    require_whole_tree(page.references)
+                    for raw in page.entries:
+                        entry = self.take(search.part, raw)
+                        if entry is not None:
+                            yield entry
+        except IncompleteRead as exc:
+            self.because.append(str(exc))
+
+    def close(self) -> None:
+        self._reading.close()
+        self.over((not self.because) if self.ended else None)
+
+    def _read(self) -> Generator[Reported, None, None]:
+        try:
+            state: State = None
+            while state is None:
+                try:
+                    self._meet_the_same()
+                    state = yield from self._told()
+                except Behind as exc:
+                    self._leave(exc)
+                except NotNow as exc:
+                    if self.entries.received:
+                        raise
+                    self.elsewhere(str(exc))
+            if self._losing:
+                self.look_for_canaries()
+            begun = Begun(self.begun.way, state, self.begun.server, self.begun.key_attribute)
+            self.checkpoint = begun.checkpoint(self)
+        except IncompleteRead as exc:
+            self.because.append(str(exc))
+        self.ended = True
+
+    def _meet_the_same(self) -> None:
+        now_is = self.meet().identity
+        if now_is != self.begun.server:
+            raise FullReadNeeded(f"another server answers: {now_is} instead of {self.begun.server}")
+
+    def _told(self) -> Generator[Reported, None, State]:
+        telling = self.begun.way.changes(self, self.begun.state)
+        while True:
+            try:
+                item = next(telling)
+            except StopIteration as over:
+                return over.value
+            self._losing = self._losing or isinstance(item, Gone | OnlyThese)
+            yield item
+
+    def _leave(self, exc: Behind) -> None:
+        try:
+            self.elsewhere(str(exc))
+        except IncompleteRead as none:
+            raise FullReadNeeded(f"{exc}; no other server has what was read before") from none

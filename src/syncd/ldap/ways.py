@@ -1,0 +1,37 @@
+"""What a way of reading what changed is: syncrepl now, others as other servers have them.
+
+`begin` is called before the first page of a whole read, so that what changes while it lasts is told again by the first
+delta. What it returns comes back to `changes`, which returns what the next one is to get: values that JSON can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from syncd.core.snapshot import Reported
+from syncd.errors import IncompleteRead
+from syncd.ldap.conversation import Conversation
+
+State = Any  # values that JSON can hold
+
+
+class NotOffered(Exception):
+    """This server does not read what changed in this way, or not for us; the message says why, for an admin."""
+
+
+class Behind(IncompleteRead):
+    """This server has not yet got what was read before: another replica may have."""
+
+
+class Way(Protocol):
+    name: str
+    key_attribute: str | None  # what it names entries by; None: whatever the read does
+
+    def begin(self, with_: Conversation) -> State:
+        """Raises NotOffered, and IncompleteRead if the connection fails."""
+        ...
+
+    def changes(self, with_: Conversation, state: State) -> Generator[Reported, None, State]:
+        """Raises FullReadNeeded, Behind and IncompleteRead."""
+        ...

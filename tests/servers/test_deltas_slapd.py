@@ -1,0 +1,282 @@
+"""Deltas by RFC 4533 from a real slapd, with and without a session log: after each, a whole read finds nothing left to do.
+
+And when a cookie is lost, too old or another server's, when the answer is cut short or lies: nobody loses anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from servers import corp as companies
+from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
+from servers.faulty import DONE, Cut, Message, proxy
+from servers.ldif_changes import add, delete, modify, move, person, unit_of
+from servers.slapd import BASE, READER, Slapd
+from syncd import app
+from syncd.cli.checking import check
+from syncd.core.plan import Report
+from syncd.errors import SourceUnreachable
+from syncd.ldap import ber
+
+PERSON = {one.uid: one for one in COMPANY.people}
+GROUP = {one.name: one for one in COMPANY.groups}
+FINANCE = f"ou=Finance,{PEOPLE_BASE}"
+DELTAS: dict[str, object] = {"schedule": {"full": "1d", "delta": "1m"}, "retries": 0}
+NO_LOG = "overlay syncprov"
+LOG = "overlay syncprov\nsyncprov-sessionlog 1000"
+INTERMEDIATE = 0x79
+
+Started = Callable[..., tuple[Slapd, Corp]]
+
+
+@pytest.fixture
+def started(new_slapd: Callable[..., Slapd], tmp_path: Path) -> Iterator[Started]:
+    """A directory and a company reconciled with it once; keywords are fields of Slapd."""
+    kept: list[Corp] = []
+
+    def start(**different: object) -> tuple[Slapd, Corp]:
+        directory = new_slapd(**{"ldif": companies.LDIF, "max_bytes": 4 << 20, "overlays": LOG, **different})
+        corp = Corp(tmp_path, f"sqlite:///{tmp_path / 'syncd.db'}", directory.url, dict(DELTAS))
+        kept.append(corp)
+        assert corp.run().complete
+        return directory, corp
+
+    yield start
+    for corp in kept:
+        corp.close()
+
+
+def delta(corp: Corp) -> Report:
+    """One that was believed."""
+    corp.later(1 / 24)
+    report = corp.run(delta=True)
+    assert (report.kind, report.kind_why, report.incomplete_because) == ("delta", None, ())
+    return report
+
+
+def is_whole(corp: Corp) -> None:
+    """A whole read finds nothing left to do."""
+    left = corp.plan()
+    assert left.complete and changes(left) == []
+
+
+@pytest.mark.parametrize("overlays", [NO_LOG, LOG])
+def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> None:
+    directory, corp = started(overlays=overlays)
+    assert delta(corp).counts["read"] == 0
+    anna, nadia = PERSON["anna.xu"], PERSON["nadia.ivanov"]
+    happenings = (
+        modify(anna.dn, ("replace", "title", "Head")),
+        person("new.one", FINANCE),
+        modify(GROUP["billing"].dn, ("add", "member", f"uid=new.one,{FINANCE}")),
+        move(f"uid=new.one,{FINANCE}", "uid=newer.one", unit_of(nadia)),
+        modify(GROUP["billing"].dn, ("delete", "member", f"uid=new.one,{FINANCE}")),
+        add(f"cn=young,{GROUPS_BASE}", objectClass="groupOfNames", cn="young", member=anna.dn),
+        move(nadia.dn, nadia.rdn, BASE),  # out of the base
+        move(f"{nadia.rdn},{BASE}", nadia.rdn, unit_of(nadia)),
+        delete(f"cn=young,{GROUPS_BASE}"),
+        delete(f"uid=newer.one,{unit_of(nadia)}"),
+    )
+    for text in happenings:
+        directory.modify(text)
+        report = delta(corp)
+        assert report.counts["read"] <= 5  # a person, and the groups that name her
+    is_whole_but_for_the_missing(corp, {"newer.one"})
+    assert corp.links()["nadia.ivanov"].missing_since is None
+    assert delta(corp).counts["read"] == 0
+
+
+def is_whole_but_for_the_missing(corp: Corp, missing: set[str]) -> None:
+    assert {name for name, link in corp.links().items() if link.missing_since} == missing
+    is_whole(corp)
+
+
+def test_a_filter_that_no_longer_matches_is_a_leaver(started: Started) -> None:
+    directory, corp = started()
+    corp.source["users"] = {"base": PEOPLE_BASE, "filter": "(employeeType=Employee)"}
+    corp.run()
+    corp.run()
+    one = next(each for each in COMPANY.people if each.employee_type == "Employee")
+    directory.modify(modify(one.dn, ("replace", "employeeType", "Guest")))
+    delta(corp)
+    assert corp.links()[one.uid].missing_since is not None
+    directory.modify(modify(one.dn, ("replace", "employeeType", "Employee")))
+    delta(corp)
+    assert corp.links()[one.uid].missing_since is None
+    is_whole(corp)
+
+
+def test_a_session_log_that_was_lost_is_made_good_by_who_is_present(started: Started) -> None:
+    directory, corp = started(overlays=LOG)
+    directory.modify(delete(PERSON["anna.xu"].dn) + modify(PERSON["nadia.ivanov"].dn, ("replace", "title", "Head")))
+    directory.restart()
+    delta(corp)
+    is_whole_but_for_the_missing(corp, {"anna.xu"})
+
+
+def test_a_server_that_cannot_tell_is_read_whole(started: Started, tmp_path: Path) -> None:
+    directory, corp = started(overlays="")
+    report = corp.run(delta=True)
+    assert report.kind == "full" and report.complete
+    assert report.kind_why == "the last whole read left nothing to go on from; `syncd check` says why"
+    assert (
+        f"{directory.url}: every read reads everything: syncrepl: the server does not offer it: load the overlay syncprov"
+    ) in said(corp)
+
+
+def test_the_check_says_how_what_changed_is_read(started: Started) -> None:
+    directory, corp = started()
+    assert f"{directory.url}: what changed is read by syncrepl" in said(corp)
+
+
+def said(corp: Corp) -> list[str]:
+    corp.composed()
+    composed = app.compose(corp.folder / "syncd.yaml", {"CORP_PASSWORD": companies.READER_PASSWORD})
+    return [each.text for each in check(composed)]
+
+
+def test_a_delta_larger_than_the_size_limit_is_read_whole(started: Started) -> None:
+    limits = f'limits dn.exact="{READER}" size.soft=20 size.hard=20 size.pr=100 size.prtotal=unlimited'
+    directory, corp = started(limits=limits)
+    directory.modify("".join(modify(one.dn, ("replace", "title", "Boss")) for one in COMPANY.people[:30]))
+    report = corp.run(delta=True)
+    assert (report.kind, report.complete) == ("full", True)
+    assert report.kind_why is not None and report.kind_why.startswith("users: sizeLimitExceeded (4)")
+    is_whole(corp)
+    assert delta(corp).counts["read"] == 0
+
+
+# ---- another server
+
+
+def test_an_older_replica_is_read_whole_and_takes_nothing(started: Started, tmp_path: Path) -> None:
+    directory, corp = started()
+    directory.stop()
+    shutil.copytree(directory.folder / "db", tmp_path / "older")
+    directory.start()
+    directory.modify(person("new.one", FINANCE) + modify(PERSON["anna.xu"].dn, ("replace", "title", "Head")))
+    delta(corp)
+    before = corp.standing()
+    directory.stop()
+    shutil.rmtree(directory.folder / "db")
+    shutil.copytree(tmp_path / "older", directory.folder / "db")
+    directory.start()
+    report = corp.run(delta=True)
+    assert (report.kind, report.complete) == ("full", True)
+    assert report.kind_why is not None and "consumer state is newer than provider" in report.kind_why
+    assert {name for name, rows in corp.lost(before).items() if rows} == {"users"}  # her title, as it was
+    is_whole_but_for_the_missing(corp, {"new.one"})
+    assert delta(corp).counts["read"] == 0
+
+
+def test_another_directory_is_read_whole_and_its_losses_wait(
+    started: Started, new_slapd: Callable[..., Slapd], tmp_path: Path
+) -> None:
+    _, corp = started()
+    before = corp.standing()
+    other_ldif = companies.company_ldif({one.uid for one in COMPANY.people[:20]}).replace(
+        "e0bf7b6d-b5f5-5bd4-a6a4-e38f8c0e70ea", "00000000-b5f5-5bd4-a6a4-e38f8c0e70ea"
+    )
+    corp.url = new_slapd(ldif=other_ldif, max_bytes=4 << 20).url
+    report = corp.run(delta=True)
+    assert (report.kind, report.status) == ("full", "held")
+    assert report.kind_why is not None and report.kind_why.startswith("another server answers: OpenLDAP; ")
+    assert corp.lost(before) == {}
+
+
+# ---- answers that are cut short, or lie
+
+
+def silent_of(some: int) -> Callable[[Message], bytes]:
+    """The first id set of the present phase leaves out so many: as a server with a known fault did."""
+
+    def spoil(message: Message) -> bytes:
+        if message.tag != INTERMEDIATE:
+            return message.raw
+        ((_, whole),) = ber.elements(message.raw)
+        number, (_, operation) = ber.elements(whole)
+        oid, (value_tag, value) = ber.elements(operation)
+        ((set_tag, parts),) = ber.elements(value)
+        *flags, (_, keys) = ber.elements(parts)
+        fewer = b"".join(ber.element(*each) for each in ber.elements(keys)[some:])
+        said = b"".join(ber.element(*each) for each in (*flags, (ber.SET, fewer)))
+        told = ber.element(*oid) + ber.element(value_tag, ber.element(set_tag, said))
+        return ber.element(ber.SEQUENCE, ber.element(*number) + ber.element(INTERMEDIATE, told))
+
+    return spoil
+
+
+@pytest.mark.parametrize(("some", "kind"), [(3, "delta"), (40, "full")])
+def test_a_present_phase_that_is_cut_short_takes_nobody(started: Started, some: int, kind: str) -> None:
+    directory, corp = started(overlays=NO_LOG)
+    directory.modify(modify(PERSON["anna.xu"].dn, ("replace", "title", "Head")))
+    before = corp.standing()
+    with proxy(directory.port, silent_of(some)) as liar:
+        corp.url = liar.url
+        report = corp.run(delta=True)
+    corp.url = directory.url
+    assert (report.kind, report.complete) == (kind, True)
+    assert (report.kind_why is not None and "users were reported gone at once" in report.kind_why) == (kind == "full")
+    assert {name for name, rows in corp.lost(before).items() if rows} == {"users"}  # her title
+    is_whole_but_for_the_missing(corp, set())
+
+
+def test_a_present_phase_without_its_end_takes_nobody(started: Started) -> None:
+    directory, corp = started(overlays=NO_LOG)
+    directory.modify(delete(PERSON["anna.xu"].dn))
+    with proxy(directory.port, lambda m: m.done(0) if m.tag == DONE and m.searches_before > 1 else m.raw) as liar:
+        corp.url = liar.url
+        report = corp.run(delta=True)
+    assert (report.kind, report.incomplete_because) == (
+        "delta",
+        ("users: the server left out the sync done control, so who is gone is not known",),
+    )
+    corp.url = directory.url
+    delta(corp)
+    is_whole_but_for_the_missing(corp, {"anna.xu"})
+
+
+def test_a_connection_that_drops_at_any_message_loses_nothing(started: Started) -> None:
+    directory, corp = started()
+    nadia = PERSON["nadia.ivanov"]
+    report = None
+    for after in count(1):
+        directory.modify(
+            modify(PERSON["anna.xu"].dn, ("replace", "title", f"Head {after}"))
+            + person(f"new.{after}", FINANCE)
+            + modify(GROUP["billing"].dn, ("add", "member", f"uid=new.{after},{FINANCE}"))
+            + (
+                move(nadia.dn, "cn=moved", unit_of(nadia))
+                if after % 2
+                else move(f"cn=moved,{unit_of(nadia)}", nadia.rdn)
+            )
+        )
+        seen = 0
+
+        def spoil(message: Message, after: int = after) -> bytes | None:
+            nonlocal seen
+            seen += 1
+            return Cut(message.raw[:-1]) if seen == after else message.raw
+
+        before = corp.standing()
+        with proxy(directory.port, spoil) as broken:
+            corp.url = broken.url
+            try:
+                report = corp.run(delta=True)
+            except SourceUnreachable:
+                assert after == 1
+            else:
+                assert report.kind == "delta" and report.complete == (seen < after)
+        corp.url = directory.url
+        lost = corp.lost(before)
+        assert lost.pop("users", frozenset()) is not None and not any(lost.values())
+        delta(corp)
+        is_whole_but_for_the_missing(corp, set())
+        if report is not None and report.complete:
+            break
+    assert after > 10
