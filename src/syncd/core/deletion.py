@@ -50,10 +50,12 @@ def restoration(user: User, workspace: Workspace, now: datetime, why: str) -> tu
     """The change group that undoes a deletion. Raises Conflict with what stands in the way.
 
     A connection that deleted her sees her again, under the key it knew her by; that key may be taken by now, which is for
-    the door to say.
+    the door to say. Whoever is not deleted, since another source vouches for her, is freed of what those said last who did
+    delete her: nobody else could take it back.
     """
+    undeleted = UserEdit(user.id, ADMIN_SOURCE, facts={"deleted_at": None}, why=why)
     if user.status != "deleted":
-        return (UserEdit(user.id, ADMIN_SOURCE, facts={"deleted_at": None}, why=why),)
+        return (undeleted, *(edit for link in user.links for edit in _silenced(user, link, why)))
     if user.deleted_at is not None:
         end = final_at(user, user.deleted_at, workspace)
         if end is not None and end <= now:
@@ -63,7 +65,16 @@ def restoration(user: User, workspace: Workspace, now: datetime, why: str) -> tu
     gone = [link for link in vouching if link.stage == "deleted" and _read(link, workspace)]
     if gone and len(gone) == len(vouching):
         raise Conflict(f"{user.name} is deleted because its directory entry is gone: it is restored when that is")
-    return (UserEdit(user.id, ADMIN_SOURCE, facts={"deleted_at": None}, why=why), *_relinked(user, workspace, why))
+    read = (edit for link in gone for edit in _silenced(user, link, why))
+    return (undeleted, *_relinked(user, workspace, why), *read)
+
+
+def _silenced(user: User, link: Link, why: str) -> Iterator[UserEdit]:
+    """Of a link that has ended, it does not count any more that it is disabled, or till when. Its source says so anew if it
+    shows her again."""
+    if link.stage == "deleted" and (link.enabled is False or link.starts_at or link.ends_at or link.locked_until):
+        silent = replace(link, enabled=None, starts_at=None, ends_at=None, locked_until=None)
+        yield UserEdit(user.id, link.source, link=silent, why=why)
 
 
 def _relinked(user: User, workspace: Workspace, why: str) -> Iterator[UserEdit]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from syncd.core.change import UserEdit
 from syncd.core.deletion import final_at, marked_key, restoration, still_shown
 from syncd.core.lifecycle import Ladder
 from syncd.core.state import Link, User
@@ -59,6 +60,17 @@ def test_a_connection_that_deleted_her_sees_her_again_under_its_key() -> None:
     assert pushed.link is not None
     assert (pushed.source, pushed.link.key, pushed.link.stage) == ("okta", "ext", None)
     assert pushed.drop_link == "ext (deleted u1)"
+
+
+def test_what_an_ended_link_said_last_holds_nobody_whom_another_source_vouches_for() -> None:
+    ended = Link("okta", marked_key("ext", "u1"), enabled=False, values={"userName": "ann"}, stage="deleted")
+    by_hand, pushed = restoration(User("u1", (Link("corp", "k"), ended), status="inactive"), HERE, NOON, "back")
+    assert by_hand.facts == {"deleted_at": None}
+    assert pushed == UserEdit("u1", "okta", link=replace(ended, enabled=None), why="back")
+    left = Link("corp", "k", ends_at=NOON, stage="deleted")
+    _, _, read = restoration(replace(PUSHED, links=(*PUSHED.links, left)), HERE, NOON, "back")
+    assert read == UserEdit("u1", "corp", link=replace(left, enabled=None, ends_at=None), why="back")
+    assert len(restoration(User("u1", (Link("corp", "k", enabled=False),), status="inactive"), HERE, NOON, "")) == 1
 
 
 @pytest.mark.parametrize(
