@@ -281,7 +281,8 @@ class Timers:
             return remake.page(conn, workspace.name, kind, after, PER_TICK)
 
     def _write_anew(self, workspace: Workspace, kind: str, conn: Connection, ids: Sequence[str]) -> None:
-        remake.remake(conn, workspace, kind, ids, self.clock(), self.ids)
+        for path, id in remake.remake(conn, workspace, kind, ids, self.clock(), self.ids):
+            log.warning("value_not_unique", workspace=workspace.name, path=path, user_id=id)
 
     # -- the record ------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
@@ -160,6 +161,35 @@ def as_declared(resolved: Resolved, value: JSON) -> JSON:
         return canonical_value(resolved, value)
     except InvalidValue:
         return None
+
+
+def unique_keys(values: Values, resource_type: ResourceType) -> dict[tuple[str, str], JSON]:
+    """(path, how its value is compared) -> the value, of each that nobody else of the workspace may have."""
+    found: dict[tuple[str, str], JSON] = {}
+    for resolved in resource_type.unique:
+        for one in _each(resolved, values, resource_type):
+            if not _absent(one):
+                found.setdefault((resolved.path, _unique_key(comparable(resolved.attribute, one))), one)
+    return found
+
+
+def _each(resolved: Resolved, values: Values, resource_type: ResourceType) -> list[JSON]:
+    """Every single value that the attribute has, also as a part of a multi-valued one."""
+    if resolved.parent is None or not resolved.parent.multi_valued:
+        value = as_declared(resolved, values.get(resolved.path))
+        return value if isinstance(value, list) else [value]
+    whole = resource_type.resolve(resolved.top)
+    elements = None if whole is None else as_declared(whole, values.get(resolved.top))
+    parts = [element.get(resolved.attribute.name) for element in elements or ()]
+    return [one for part in parts for one in (part if isinstance(part, list) else [part])]
+
+
+UNIQUE_KEY = 200  # characters of a text that an index takes as it is
+
+
+def _unique_key(value: JSON) -> str:
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return text if len(text) <= UNIQUE_KEY else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def redeclared(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[str, JSON]:

@@ -185,6 +185,7 @@ class ResourceType:
     _extensions: dict[str, Schema] = field(init=False, repr=False, default_factory=dict)
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
     hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
+    unique: tuple[Resolved, ...] = field(init=False, repr=False)  # of a workspace's own, with uniqueness `server`
 
     def __post_init__(self) -> None:
         for attribute in self.attributes:
@@ -205,6 +206,8 @@ class ResourceType:
             if each.attribute.mutability is Mutability.IMMUTABLE and not (each.parent and each.parent.multi_valued)
         }
         object.__setattr__(self, "set_once", frozenset(set_once))
+        unique = (each for each in every if each.own and each.attribute.uniqueness is Uniqueness.SERVER)
+        object.__setattr__(self, "unique", tuple(unique))
         # What is readOnly is derived, and not stored, but in a workspace's own extension: there a directory may state it.
         stored = (each for each in every if not each.read_only or each.extension not in (None, SYNCD_USER))
         hidden = any(each.attribute.returned in (Returned.NEVER, Returned.REQUEST) for each in stored)

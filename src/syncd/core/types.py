@@ -96,10 +96,11 @@ def _digest(schema: Schema) -> str:
 
 
 def _shape(attribute: Attribute) -> tuple[object, ...]:
-    """What of an attribute is in a document and in its search view. All else is enforced when a request comes."""
+    """What of an attribute is in a document, in its search view and among what is unique. All else is enforced when a
+    request comes."""
     parts = tuple(_shape(each) for each in attribute.sub_attributes)
     own = (attribute.name, attribute.type.value, attribute.multi_valued, attribute.case_exact)
-    return (*own, attribute.reference_types, parts)
+    return (*own, attribute.reference_types, attribute.uniqueness.value, parts)
 
 
 @lru_cache(256)

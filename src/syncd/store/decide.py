@@ -44,7 +44,7 @@ from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict
 from syncd.store.made_roles import known
 from syncd.store.opening import Opened
-from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_names
+from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_unique
 
 
 class Decision:
@@ -82,6 +82,7 @@ class Decision:
         self.run_id = run_id
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
         self.taken = dict(self.opened.names)  # userName key -> id, as decided so far
+        self.values_taken: dict[tuple[str, str], str | None] = {}  # what is unique -> id, as decided so far
         self.displays: dict[tuple[str, str], str] = {}
         # Groups as decided so far, with their parents and who says so.
         self.placed: dict[str, tuple[GroupName | None, frozenset[tuple[str, str]]]] = {}
@@ -109,7 +110,7 @@ class Decision:
         for verdict, people in drafts:
             self._derive_all(verdict, people)
         guard_people(self, drafts)
-        settle_names(self, drafts)
+        settle_unique(self, drafts)
         settle_seats(self, drafts)
         for verdict, people in drafts:
             self._finish(verdict, people)

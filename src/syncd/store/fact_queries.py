@@ -119,6 +119,15 @@ def free() -> Select[Any]:
 
 
 @cache
+def unique_holders(dialect: str) -> Select[Any]:
+    """Who has values of the attribute `path`, by key."""
+    v = t.unique_values.c
+    return select(v.key, v.user_id).where(
+        v.workspace == WORKSPACE, v.path == bindparam("path", type_=Text()), v.key.in_(_ids(dialect))
+    )
+
+
+@cache
 def groups(dialect: str) -> Select[Any]:
     g = t.groups.c
     return select(

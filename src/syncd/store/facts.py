@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
-from syncd.core.resource import flatten, fold, search_view, unflatten
+from syncd.core.resource import flatten, fold, search_view, unflatten, unique_keys
 from syncd.core.schema import GROUP, SYNCD_USER
 from syncd.core.state import Grant, Group, Link, Membership, Seat, User, name_hash
 from syncd.core.types import Types
@@ -297,6 +297,7 @@ def write_user(
         if observable or changed:
             rows.update(t.users, **row, **changed, **({"modified_at": now} if observable else {}))
     _write_emails(rows, after.id, before.values if before else {}, after.values)
+    _write_unique(rows, types, before, after)
     _write_links(rows, "user", after.id, before.links if before else (), after.links)
     _write_memberships(rows, "user", after.id, before.memberships if before else (), after.memberships)
     for group in sorted((before.groups if before else frozenset()) - after.groups):
@@ -349,6 +350,21 @@ def _write_emails(rows: Rows, id: str, before: Mapping[str, Any], after: Mapping
         rows.delete(t.emails, value=value, user_id=id)
     for value in sorted(new - old):
         rows.insert(t.emails, value=value, user_id=id)
+
+
+def claims(user: User | None, types: Types) -> dict[tuple[str, str], Any]:
+    """What nobody else may have while she is there."""
+    return unique_keys(user.values, types.user) if user is not None and user.present else {}
+
+
+def _write_unique(rows: Rows, types: Types, before: User | None, after: User) -> None:
+    if not types.user.unique:
+        return
+    old, new = claims(before, types), claims(after, types)
+    for path, key in sorted(old.keys() - new.keys()):
+        rows.delete(t.unique_values, path=path, key=key, user_id=after.id)
+    for path, key in sorted(new.keys() - old.keys()):
+        rows.insert(t.unique_values, path=path, key=key, user_id=after.id)
 
 
 def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], after: Sequence[Link]) -> None:

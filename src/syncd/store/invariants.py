@@ -255,6 +255,9 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
     found: dict[str, set[str]] = defaultdict(set)
     for row in conn.execute(select(t.emails).where(t.emails.c.workspace == workspace.name)):
         found[row.user_id].add(row.value)
+    v = t.unique_values.c
+    unique = select(v.path, v.key, v.user_id).where(v.workspace == workspace.name)
+    claimed = {(path, key): id for path, key, id in conn.execute(unique)}
     for batch in facts.batched(ids):
         for user in facts.load_users(conn, workspace.name, batch, workspace.precedence).values():
             row = rows[user.id]
@@ -263,6 +266,9 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
                 out.append(f"user {user.id}: userName {row.user_name!r} is not that of her links")
             if found.get(user.id, set()) != facts.email_keys(user.values):
                 out.append(f"user {user.name}: her e-mail addresses are not those she is found by")
+            wanted = facts.claims(user, workspace.types).keys()
+            if {key for key, id in claimed.items() if id == user.id} - wanted or wanted - claimed.keys():
+                out.append(f"user {user.name}: what is unique of hers is not what she has")
             if now is None:
                 continue
             state, next_at = status(user, workspace.authoritative, now)

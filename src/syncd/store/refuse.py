@@ -4,13 +4,14 @@ adoption that the policy does not allow. Judged on the result, in plan order; ea
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, distinct, func, select
 
 from syncd.core.access import OWNER, privileged
 from syncd.core.guards import Held
-from syncd.core.resource import fold
+from syncd.core.resource import fold, shown
 from syncd.core.rules import view
 from syncd.core.state import Grant, Group, User
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
@@ -23,50 +24,107 @@ if TYPE_CHECKING:
     from syncd.store.decide import Decision
 
 
-def settle_names(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
-    """userName is unique among undeleted users. What one user of a batch gives up another may take, also in exchange;
-    of two who want one name the first in plan order gets it."""
-    asked = {fold(draft.after.name) for _, people in drafts for draft in people if claims_name(draft)}
-    asked -= decision.taken.keys()
-    if asked:
-        bound = {"workspace": decision.workspace.name, "ids": queries.as_list(asked)}
-        found = {key: id for key, id in raw.rows(decision.conn, queries.named(decision.conn.dialect.name), bound)}
-        decision.taken |= {key: found.get(key) for key in asked}
-    wanting = [
-        (verdict, draft, fold(draft.after.name)) for verdict, people in drafts for draft in people if claims_name(draft)
-    ]
-    while _refused_name(decision, drafts, wanting):
-        pass  # who was refused keeps her old name, so that nobody else gets it
+def settle_unique(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+    """userName is unique among undeleted users, and so is what the workspace's own schemas call unique. What one user of a
+    batch gives up another may take, also in exchange; of two who want the same the first in plan order gets it."""
+    names = _Names(decision, drafts)
+    values = _Values(decision, drafts) if decision.workspace.types.user.unique else None
+    while names.refuses() or (values is not None and values.refuses()):
+        pass  # who was refused keeps what she had, so that nobody else gets it
+    names.settle()
+    if values is not None:
+        values.settle()
 
 
-def _refused_name(
-    decision: Decision, drafts: list[tuple[Verdict, list[Draft]]], wanting: list[tuple[Verdict, Draft, str]]
-) -> bool:
-    """Refuses the first who cannot have her name. When nobody is refused, the names are settled."""
-    freed = {
-        fold(draft.before.name): draft.id
-        for verdict, people in drafts
-        for draft in people
-        if verdict.error is None and draft.before is not None and gives_name_up(draft.before, draft.after)
-    }
-    given: dict[str, str] = {}
-    for verdict, draft, key in wanting:
-        if verdict.error is not None:
-            continue
-        holder = given.get(key, decision.taken.get(key))
-        if not draft.after.values.get("userName"):
-            verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
-        elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
-            verdict.error = Uniqueness(
-                f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
-                f"or let source {decision.source} adopt it (`adopt` in the configuration)"
-            )
-        if verdict.error is not None:
-            return True
-        given[key] = draft.id
-    decision.taken |= dict.fromkeys(freed)
-    decision.taken |= given
-    return False
+class _Names:
+    def __init__(self, decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+        self.decision, self.drafts = decision, drafts
+        self.wanting = [
+            (verdict, draft, fold(draft.after.name))
+            for verdict, people in drafts
+            for draft in people
+            if claims_name(draft)
+        ]
+        asked = {key for _, _, key in self.wanting} - decision.taken.keys()
+        if asked:
+            bound = {"workspace": decision.workspace.name, "ids": queries.as_list(asked)}
+            found = {key: id for key, id in raw.rows(decision.conn, queries.named(decision.conn.dialect.name), bound)}
+            decision.taken |= {key: found.get(key) for key in asked}
+        self.freed: dict[str, str] = {}
+        self.given: dict[str, str] = {}
+
+    def refuses(self) -> bool:
+        """Refuses the first who cannot have her name; False when nobody is refused."""
+        decision = self.decision
+        freed = {
+            fold(draft.before.name): draft.id
+            for verdict, people in self.drafts
+            for draft in people
+            if verdict.error is None and draft.before is not None and gives_name_up(draft.before, draft.after)
+        }
+        given: dict[str, str] = {}
+        for verdict, draft, key in self.wanting:
+            if verdict.error is not None:
+                continue
+            holder = given.get(key, decision.taken.get(key))
+            if not draft.after.values.get("userName"):
+                verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
+            elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
+                verdict.error = Uniqueness(
+                    f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
+                    f"or let source {decision.source} adopt it (`adopt` in the configuration)"
+                )
+            if verdict.error is not None:
+                return True
+            given[key] = draft.id
+        self.freed, self.given = freed, given
+        return False
+
+    def settle(self) -> None:
+        self.decision.taken |= dict.fromkeys(self.freed)
+        self.decision.taken |= self.given
+
+
+class _Values:
+    def __init__(self, decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+        self.decision = decision
+        types = decision.workspace.types
+        self.moves = [
+            (verdict, draft, facts.claims(draft.before, types), facts.claims(draft.after, types))
+            for verdict, people in drafts
+            for draft in people
+        ]
+        asked: dict[str, set[str]] = defaultdict(set)
+        for _, _, old, new in self.moves:
+            for path, key in (new.keys() - old.keys()) - decision.values_taken.keys():
+                asked[path].add(key)
+        query = queries.unique_holders(decision.conn.dialect.name)
+        for path, keys in asked.items():
+            bound = {"workspace": decision.workspace.name, "path": path, "ids": queries.as_list(keys)}
+            decision.values_taken |= {(path, key): None for key in keys}
+            decision.values_taken |= {(path, key): id for key, id in raw.rows(decision.conn, query, bound)}
+        self.freed: dict[tuple[str, str], str] = {}
+        self.given: dict[tuple[str, str], str] = {}
+
+    def refuses(self) -> bool:
+        """Refuses the first who cannot have a value; False when nobody is refused."""
+        standing = [each for each in self.moves if each[0].error is None]
+        freed = {key: draft.id for _, draft, old, new in standing for key in old.keys() - new.keys()}
+        given: dict[tuple[str, str], str] = {}
+        for verdict, draft, old, new in standing:
+            for key in sorted(new.keys() - old.keys()):
+                holder = given.get(key, self.decision.values_taken.get(key))
+                if holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
+                    what = f"{key[0]} {shown(new[key])!r}"
+                    verdict.error = Uniqueness(f"{what} is another user's; give that one another value first")
+                    return True
+                given[key] = draft.id
+        self.freed, self.given = freed, given
+        return False
+
+    def settle(self) -> None:
+        self.decision.values_taken |= dict.fromkeys(self.freed)
+        self.decision.values_taken |= self.given
 
 
 def display_taken(decision: Decision, group: Group) -> SyncdError | None:

@@ -7,7 +7,7 @@ now. One that differs gets a new version and an event; one of which only the sea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ from syncd.core.workspace import Workspace
 from syncd.store import events, facts
 from syncd.store import tables as t
 from syncd.store.commit import record_one
-from syncd.store.rows import Rows
+from syncd.store.rows import Rows, upsert
 
 Shapes = Mapping[tuple[str, str], str]  # (user or group, URN) -> digest
 KINDS: Final = ("user", "group")
@@ -59,10 +59,13 @@ def outdated(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[st
 
 def remake(
     conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str], now: datetime, new_id: Callable[[], str]
-) -> None:
-    """Write them, in the caller's transaction. What somebody else wrote meanwhile is left alone if it is right."""
+) -> list[tuple[str, str]]:
+    """Write them, in the caller's transaction. What somebody else wrote meanwhile is left alone if it is right. Returns
+    (path, user id) of what is unique now and was not: somebody has the same value, and has it first."""
     rows, txn = Rows(workspace.name), None
+    twice: list[tuple[str, str]] = []
     for each in _made(conn, workspace, kind, ids, lock=True):
+        twice += _claim(conn, workspace, each)
         row: dict[str, Any] = {"id": each.id, "document": each.document, "search": each.search}
         if each.differing:
             row |= {"version": each.version + 1, "modified_at": now}
@@ -71,12 +74,15 @@ def remake(
             txn = events.tell(rows, uri, each.id, {f"{events.PROV}patch:notice": notice}, now, new_id(), txn)
         rows.update(_TABLES[kind], **row)
     rows.write(conn)
+    return twice
 
 
 def finish(conn: Connection, workspace: Workspace, written: int, now: datetime, new_id: Callable[[], str]) -> None:
     """All are of these schemas now."""
     s, wanted = t.document_shapes, shapes(workspace.types)
     conn.execute(delete(s).where(s.c.workspace == workspace.name))
+    v, unique = t.unique_values, [each.path for each in workspace.types.user.unique]
+    conn.execute(delete(v).where(v.c.workspace == workspace.name, v.c.path.not_in(unique)))
     rows = [
         {"workspace": workspace.name, "resource": kind, "urn": urn, "digest": digest}
         for (kind, urn), digest in wanted.items()
@@ -91,13 +97,16 @@ def finish(conn: Connection, workspace: Workspace, written: int, now: datetime, 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """`differing`: paths of attributes whose values are shown otherwise now."""
+    """`differing`: paths of attributes whose values are shown otherwise now. `claimed` and `released`: path and key of
+    values that are to be unique, and are not any more."""
 
     id: str
     version: int
     document: bytes
     search: Mapping[str, Any]
     differing: tuple[str, ...]
+    claimed: frozenset[tuple[str, str]] = frozenset()
+    released: frozenset[tuple[str, str]] = frozenset()
 
 
 def _made(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str], lock: bool = False) -> Iterator[_Made]:
@@ -107,8 +116,10 @@ def _made(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str],
     else:
         groups = facts.load_groups(conn, workspace.name, ids, lock)
         made = {id: facts.group_document(each, workspace.types) for id, each in groups.items()}
+    held = _held(conn, workspace.name, ids) if kind == "user" else {}
     c = _TABLES[kind].c
     query = select(c.id, c.version, c.document, c.search).where(c.workspace == workspace.name, c.id.in_(ids))
+    query = query.order_by(c.id)  # who was made first has what is unique
     for id, version, lying, search in conn.execute(query):
         before = orjson.loads(lying)
         if kind == "user" and id in users:
@@ -118,8 +129,41 @@ def _made(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str],
             continue  # gone meanwhile
         document, view = made[id]
         after = orjson.loads(document)
-        if before != after or search != view:
-            yield _Made(id, version, document, view, tuple(_differing(before, after)))
+        wanted = facts.claims(users[id], workspace.types).keys() if kind == "user" else frozenset()
+        claimed, released = frozenset(wanted - held.get(id, set())), frozenset(held.get(id, set()) - wanted)
+        if before != after or search != view or claimed or released:
+            yield _Made(id, version, document, view, tuple(_differing(before, after)), claimed, released)
+
+
+def _held(conn: Connection, workspace: str, ids: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
+    found: dict[str, set[tuple[str, str]]] = {}
+    v = t.unique_values.c
+    query = select(v.user_id, v.path, v.key).where(v.workspace == workspace, v.user_id.in_(ids))
+    for id, path, key in conn.execute(query):
+        found.setdefault(id, set()).add((path, key))
+    return found
+
+
+def _claim(conn: Connection, workspace: Workspace, made: _Made) -> list[tuple[str, str]]:
+    """What is unique now is hers, unless somebody has it; returns what somebody has."""
+    v, twice = t.unique_values, []
+    for path, key in sorted(made.released):
+        of_her = (v.c.workspace == workspace.name, v.c.path == path, v.c.key == key, v.c.user_id == made.id)
+        conn.execute(delete(v).where(*of_her))
+    for path, key in sorted(made.claimed):
+        row = {"workspace": workspace.name, "path": path, "key": key}
+        holder = conn.scalar(select(v.c.user_id).filter_by(**row))
+        if holder is None or (path, key) not in _claims(conn, workspace, holder):
+            upsert(conn, v, row, {"user_id": made.id})
+        else:
+            twice.append((path, made.id))
+    return twice
+
+
+def _claims(conn: Connection, workspace: Workspace, id: str) -> Collection[tuple[str, str]]:
+    """Of somebody whose row may be of another schema still."""
+    found = facts.load_users(conn, workspace.name, [id], workspace.precedence)
+    return facts.claims(found.get(id), workspace.types).keys()
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -9,12 +9,17 @@ import pytest
 import structlog
 from sqlalchemy import select
 
+from syncd.core.change import UserEdit
+from syncd.core.deletion import restoration
 from syncd.core.filter import compile, parse_filter
 from syncd.core.rules import Rule
-from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type
+from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type, Uniqueness
 from syncd.core.types import STANDARD, Extension, Types, extended
-from syncd.store import read
+from syncd.errors import Uniqueness as Uniqueness409
+from syncd.store import facts, read
 from syncd.store import tables as t
+from syncd.store.decide import Decision
+from syncd.store.invariants import check
 from syncd.timers import Timers
 
 from .conftest import GROUP_URN, USER_URN, Service
@@ -208,6 +213,102 @@ def test_a_patch_counts_from_what_is_shown_while_documents_are_still_the_old_one
     declare(service, Attribute("number", Type.INTEGER), Attribute("doors", multi_valued=True))
     added = service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["Garage"]})
     assert added.json()[BADGE] == {"number": 5, "doors": ["Main", "Garage"]}
+
+
+NUMBER = f"{BADGE}:number"
+UNIQUE = (
+    Attribute("number", uniqueness=Uniqueness.SERVER),
+    Attribute("level", Type.DECIMAL, uniqueness=Uniqueness.SERVER),
+    Attribute("doors", multi_valued=True, case_exact=True, uniqueness=Uniqueness.SERVER),
+    Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("room", uniqueness=Uniqueness.SERVER),)),
+    Attribute(
+        "keys",
+        Type.COMPLEX,
+        multi_valued=True,
+        sub_attributes=(Attribute("value", uniqueness=Uniqueness.SERVER), Attribute("of")),
+    ),
+)
+
+
+def test_what_a_schema_calls_unique_nobody_else_has(service: Service) -> None:
+    declare(service, *UNIQUE)
+    said = {"number": "A" * 300, "level": 7, "doors": ["x", "y"], "desk": {"room": "1"}, "keys": [{"value": "k"}]}
+    ann, bea = service.user("ann", **{BADGE: said}), service.user("bea", **{BADGE: {"doors": ["X"]}})
+    path = f"Users/{bea['id']}"
+
+    def refused(answer: Any, name: str) -> None:
+        assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness"), answer.text
+        assert name in answer.json()["detail"] and "another user" in answer.json()["detail"]
+
+    for name, value in (
+        ("number", "a" * 300),
+        ("level", 7.0),
+        ("doors", ["z", "y"]),
+        ("desk", {"room": "1"}),
+        ("keys", [{"value": "q"}, {"value": "K", "of": "home"}]),
+    ):
+        body = {"schemas": [USER_URN], "userName": "cat", BADGE: {name: value}}
+        refused(service.ask("POST", "Users", body), name)
+        refused(service.ask("PUT", path, body | {"userName": "bea"}), name)
+        refused(service.patch(path, {"op": "replace", "path": f"{BADGE}:{name}", "value": value}), name)
+        refused(service.ask("POST", "Users", body, token=service.make_token("entra")), name)
+    assert service.names() == ["ann", "bea"] and badge(service, bea["id"]) == {"doors": ["X"]}
+    again = service.patch(f"Users/{ann['id']}", {"op": "replace", "path": BADGE, "value": said})
+    assert again.status_code == 200 and again.headers["etag"] == ann["meta"]["version"]  # her own
+    # What is given up is free at once: by a change, by a deletion; and who comes back may find it taken.
+    assert service.patch(f"Users/{ann['id']}", {"op": "remove", "path": f"{BADGE}:level"}).status_code == 200
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:level", "value": 7}).status_code == 200
+    assert service.ask("DELETE", f"Users/{ann['id']}").status_code == 204
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["y"]}).status_code == 200
+    with service.database.reading() as conn:
+        gone = facts.load_users(conn, "default", [ann["id"]], service.workspaces["default"].precedence)[ann["id"]]
+    back = service.commit(*restoration(gone, service.workspaces["default"], service.now, ""))
+    assert isinstance(back.error, Uniqueness409) and "doors 'y'" in str(back.error)
+    with service.database.reading() as conn:
+        assert check(conn, service.workspaces["default"], service.now) == []
+
+
+def test_of_a_batch_the_first_has_it_and_what_one_gives_up_another_may_take(service: Service) -> None:
+    declare(service, *UNIQUE)
+    ids = [service.user(name, **{BADGE: {"number": name}})["id"] for name in ("a", "b", "c")]
+
+    def restated(id: str, number: str) -> UserEdit:
+        with service.database.reading() as conn:
+            (link,) = read.links(conn, "default", "user", id)
+        return UserEdit(id, "okta", link=replace(link, values={**link.values, NUMBER: number}))
+
+    service.commit(restated(ids[0], "b"), restated(ids[1], "a"), source="okta").check()
+    assert [badge(service, id)["number"] for id in ids] == ["b", "a", "c"]
+    both = service.commit(restated(ids[0], "n"), restated(ids[1], "N"), source="okta")
+    assert isinstance(both.error, Uniqueness409)
+    with service.database.reading() as conn:
+        decision = Decision(conn, service.workspaces["default"], "okta", service.now)
+        verdicts = decision.batch([(restated(ids[0], "n"),), (restated(ids[1], "N"),), (restated(ids[2], "b"),)])
+        assert [each.error is None for each in verdicts] == [True, False, True]
+        later = decision.batch([(restated(ids[2], "n"),), (restated(ids[1], "free"),)])
+        assert [each.error is None for each in later] == [False, True]
+
+
+def test_what_is_unique_from_now_on_is_the_firsts_who_has_it(service: Service) -> None:
+    declare(service, Attribute("number"))
+    ids = [
+        service.user(name, **{BADGE: {"number": number}})["id"] for name, number in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
+    remake(service)
+    declare(service, Attribute("number", uniqueness=Uniqueness.SERVER))
+    with structlog.testing.capture_logs() as logs:
+        Timers(service.database, service.workspaces, lambda: service.now, service.ids).tick()
+    told = [each for each in logs if each["event"] == "value_not_unique"]
+    assert [(each["path"], each["user_id"]) for each in told] == [(NUMBER, ids[1])]
+    assert badge(service, ids[1]) == {"number": "1"}  # nobody loses anything
+    number = {"op": "replace", "path": NUMBER, "value": "2"}
+    assert service.patch(f"Users/{ids[1]}", number).status_code == 409
+    assert service.patch(f"Users/{ids[1]}", {**number, "value": "3"}).status_code == 200
+    declare(service, Attribute("number"))
+    remake(service)
+    assert service.patch(f"Users/{ids[1]}", number).status_code == 200
+    with service.database.reading() as conn:
+        assert conn.execute(select(t.unique_values)).all() == []
 
 
 def test_groups_too_and_a_schema_that_is_taken_out(service: Service) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type
+from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type, Uniqueness
 from syncd.core.types import Extension, extended
 
 from .conftest import GROUP_URN, USER_URN, Service
@@ -46,6 +46,14 @@ ODD = Schema(
         Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor"), Attribute("room"))),
         Attribute("keys", Type.COMPLEX, multi_valued=True, sub_attributes=(Attribute("value"), Attribute("door"))),
     ),
+)
+
+# A group's attributes are not kept unique.
+OF_USERS = Schema(
+    "urn:example:params:scim:schemas:extension:number:2.0:User",
+    "Number",
+    "What nobody else has",
+    (Attribute("number", uniqueness=Uniqueness.SERVER),),
 )
 
 
@@ -277,7 +285,7 @@ def test_discovery_tells_what_is_enforced(service: Service, characteristic: str)
 
 
 def unlimited(service: Service) -> Any:
-    types = extended([Extension(ODD), Extension(ODD, "Group")])
+    types = extended([Extension(ODD), Extension(ODD, "Group"), Extension(OF_USERS)])
     return replace(service.workspaces["default"], rules=(), pools={}, types=types)
 
 
