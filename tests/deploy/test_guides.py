@@ -17,7 +17,10 @@ from deploy.guide import Guide
 from deploy.providers import Entra, Okta, Provider
 
 # Those of people alone have no provider.
-GUIDES: dict[str, type[Provider]] = {"okta.md": Okta, "entra.md": Entra, "seats.md": Provider, "roles.md": Provider}
+GUIDES: dict[str, type[Provider]] = {
+    **{"okta.md": Okta, "entra.md": Entra},
+    **{"seats.md": Provider, "roles.md": Provider, "people.md": Provider},
+}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")

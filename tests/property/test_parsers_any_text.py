@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.core import userfile
 from syncd.core.filter import compile, parse_filter
 from syncd.core.schema import GROUP, RULE_USER, USER
-from syncd.errors import SyncdError
+from syncd.errors import InvalidValue, SyncdError
 from syncd.scim import messages, path
 
 # Words of the grammars, so that many of the texts are nearly right.
@@ -122,3 +125,42 @@ def test_what_is_nested_or_repeated_without_end(times: int, word: str) -> None:
         taken_or_refused(path.parse, text, USER)
     for body in (b"[" * times, b'{"a":' * times, b'{"a":' * times + b"1" + b"}" * times):
         taken_or_refused(messages.parse_object, body)
+
+
+_CELLS = st.sampled_from(
+    (
+        *("userName", "E-Mail", "emails.work", "role", "manager", "title", "phoneNumbers.x", "addresses.work.country"),
+        *(
+            ",",
+            ";",
+            "\t",
+            "\n",
+            "\r\n",
+            '"',
+            "'",
+            "=1",
+            "ann",
+            "ann@example.org",
+            "|",
+            "\ufeff",
+            "sep=;",
+            "\x00",
+            "é",
+            "#",
+        ),
+    )
+)
+
+
+@given(st.lists(_CELLS, max_size=40).map("".join))
+def test_a_file_of_people(text: str) -> None:
+    """Whatever it is: people with names, or faults that have a place."""
+    people = userfile.read(text, USER)
+    assert people.faults or all(row.name for row in people.rows)
+    assert all(each.place.line >= 1 for each in people.faults)
+
+
+@given(st.binary(max_size=60))
+def test_the_bytes_of_a_file_of_people(content: bytes) -> None:
+    with contextlib.suppress(InvalidValue):
+        userfile.read(userfile.decoded(content)[0], USER)

@@ -22,6 +22,7 @@ COMMANDS = MappingProxyType(
         "sample": ("admin", "A made-up company as LDIF on stdout"),
         "runs": ("runs", "Past runs, and what is held until somebody decides"),
         "user": ("users", "People: create, show, suspend, deactivate, delete, and back"),
+        "import": ("importing", "Make and change users by a CSV file, with a plan first"),
         "group": ("groups", "Groups, their members, and what they give"),
         "seat": ("access", "Seats: used, limit, waiting; assign and release"),
         "role": ("access", "Roles: what they permit, who has them; grant and revoke"),

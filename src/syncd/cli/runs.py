@@ -262,6 +262,8 @@ def discard(ctx: typer.Context, digest: Digest) -> None:
 
 
 def _what(row: run_records.RunRow) -> str:
+    if row.kind == run.IMPORT:
+        return "import --plan" if row.dry_run else "import"
     return f"{'plan' if row.dry_run else 'sync'}{' of what changed' if row.kind == 'delta' else ''}"
 
 

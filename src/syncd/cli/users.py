@@ -54,10 +54,10 @@ user = typer.Typer(help="People: create, show, suspend, deactivate, delete and t
 
 
 def register(cli: typer.Typer) -> None:
-    from syncd.cli import offboarding  # noqa: PLC0415 - it uses what is defined here
+    from syncd.cli import importing, offboarding  # noqa: PLC0415 - they use what is defined here
 
     if not any(each.callback is offboarding.offboard for each in user.registered_commands):
-        for command in (offboarding.offboard, offboarding.handover, offboarding.leaving):
+        for command in (offboarding.offboard, offboarding.handover, offboarding.leaving, importing.export):
             user.command()(command)
     cli.add_typer(user, name="user")
     cli.command()(explain)

@@ -32,7 +32,7 @@ class Plan:
     set_aside: tuple[SetAside, ...] = ()
     holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
-    kind: str = "full"  # what was read: "full" | "delta" | "only" (some people)
+    kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import"
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from syncd.core.actor import Actor
+from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import ChangeGroup, UserEdit
 from syncd.core.guards import VERBS, Limit
 from syncd.core.plan import Plan, Report, fingerprint
@@ -36,6 +36,7 @@ from syncd.store.spool import Spool
 from syncd.store.tables import source_states
 
 log = structlog.get_logger()
+IMPORT = "import"  # what was read is a file of people
 
 Clock = Callable[[], datetime]
 Ids = Callable[[], str]
@@ -152,6 +153,29 @@ def rederive(
         )
 
     return _Run(database, workspace, RULES, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
+
+
+def imported(
+    database: Database,
+    workspace: Workspace,
+    groups: Spool[ChangeGroup],
+    people: int,
+    actor: Actor,
+    clock: Clock,
+    ids: Ids,
+    *,
+    dry_run: bool,
+    progress: Progress | None = None,
+) -> Report:
+    """What people state in a file (store/imports.py), judged as a whole and applied in batches, like a run of `local`.
+
+    `people`: how many the file names; those of whom nothing changes are not in `groups`.
+    """
+
+    def make(run: _Run) -> Plan:
+        return Plan(ADMIN_SOURCE, groups, Certificate(users_read=people), kind=IMPORT)
+
+    return _Run(database, workspace, ADMIN_SOURCE, actor, clock, ids, dry_run, None, None, progress or Quiet()).go(make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +297,7 @@ class _Run:
     def _checkpoint(self, plan: Plan) -> str | None:
         """What the source's becomes with the last batch (runs.close)."""
         certificate = plan.certificate
-        if certificate is None or not certificate.complete or self.only is not None or plan.kind == "rules":
+        if certificate is None or not certificate.complete or self.only is not None or plan.kind in ("rules", IMPORT):
             return None
         return certificate.checkpoint or ("" if plan.kind == "full" else None)
 
@@ -389,7 +413,7 @@ class _Run:
         wanted = {
             each[MANAGER]
             for change in decided.changes()
-            if change.kind == "update"
+            if change.kind in ("create", "update")
             for each in (change.before, change.after)
             if isinstance(each, Mapping) and each.get(MANAGER)
         }
@@ -404,7 +428,7 @@ class _Run:
 
     def _remember(self, conn: Any, plan: Plan, certificate: Certificate) -> None:
         """What the next run compares with. Only a complete read of everything moves it."""
-        if not certificate.complete or self.only is not None:
+        if not certificate.complete or self.only is not None or plan.kind == IMPORT:
             return
         if plan.kind != "rules":
             quarantine.settle(conn, self.workspace.name, self.source, plan.retried, self.id)

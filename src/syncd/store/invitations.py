@@ -98,17 +98,38 @@ def invite(
     )
     outcome = commit(conn, workspace, actor, [edit], now, ids)
     if outcome.error is None:
-        row: dict[str, Any] = {
-            "workspace": workspace.name,
-            "id": id,
-            "user_id": user_id,
-            "address": address,
-            "hashes": [],
-        }
-        row |= {"invited_by": actor.name, "created_at": now, "sent_at": now, "expires_at": now + workspace.invited_for}
-        conn.execute(insert(t.invitations).values(**row, mail_id=None))
-        _send(conn, workspace, actor, id, user_id, str(stated["userName"]), "invite", why, now, ids)
+        _begin(conn, workspace, actor, id, user_id, str(stated["userName"]), address, why, now, ids)
     return outcome, id
+
+
+def begin(
+    conn: Connection, workspace: Workspace, actor: Actor, user: User, address: str, why: str, now: datetime, ids: Ids
+) -> bool:
+    """An invitation for a pending user who was made otherwise; False if she has one. Raises Conflict without a mail server."""
+    _can_write(workspace)
+    mine = select(_i.id).where(_i.workspace == workspace.name, _i.user_id == user.id, _i.ended_at.is_(None))
+    if conn.execute(mine.limit(1)).first() is not None:
+        return False
+    _begin(conn, workspace, actor, ids(), user.id, user.name, address, why, now, ids)
+    return True
+
+
+def _begin(
+    conn: Connection,
+    workspace: Workspace,
+    actor: Actor,
+    id: str,
+    user_id: str,
+    name: str,
+    address: str,
+    why: str,
+    now: datetime,
+    ids: Ids,
+) -> None:
+    row = {"workspace": workspace.name, "id": id, "user_id": user_id, "address": address, "invited_by": actor.name}
+    when = {"created_at": now, "sent_at": now, "expires_at": now + workspace.invited_for}
+    conn.execute(insert(t.invitations).values(**row, **when, hashes=[], mail_id=None))
+    _send(conn, workspace, actor, id, user_id, name, "invite", why, now, ids)
 
 
 def resend(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
 
+from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.snapshot import SetAside
 from syncd.store import facts
 from syncd.store import tables as t
@@ -25,7 +26,12 @@ def pause(tries: int) -> timedelta:
 
 
 def put(conn: Connection, workspace: str, source: str, entries: Iterable[SetAside], run_id: str, now: datetime) -> None:
-    """Entries without a key cannot be asked for; they are reported when they change. A run counts once."""
+    """Entries without a key cannot be asked for; they are reported when they change. A run counts once.
+
+    What people state in a file is no entry: whoever wants it again imports the file again.
+    """
+    if source == ADMIN_SOURCE:
+        return
     named = {each.key: each for each in entries if each.key}
     q = t.quarantine.c
     for batch in facts.batched(sorted(named)):
