@@ -96,6 +96,9 @@ class Patch:
         """Whether the filter of `path` selects anything."""
         return any(map(_matcher(path), self._stored(path.attribute) or ()))
 
+    def stored(self, attribute: Resolved) -> Any:
+        return self._stored(attribute)
+
     def finished(self, original: Mapping[str, Any]) -> Document:
         """With `schemas` naming each extension that now holds something (RFC 7643 section 3)."""
         if "schemas" in self.document:

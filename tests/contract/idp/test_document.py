@@ -16,6 +16,8 @@ def section() -> list[str]:
 
 def row(tolerance: dialects.Tolerance) -> str:
     refused = f"400 `{tolerance.refused.scim_type}`" if tolerance.refused else "taken literally"
+    if tolerance.meant is not None:
+        refused = "the value is replaced whole"
     presets = [name for name in dialects.PROVIDERS if name in tolerance.policies]
     held = "all but interop-strict" if tolerance.name in dialects.POLICIES["rfc"] else ", ".join(presets)
     if tolerance.name not in dialects.TOLERANT:

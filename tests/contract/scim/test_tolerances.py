@@ -17,7 +17,7 @@ from syncd.scim import dialects
 from syncd.store import tokens
 from syncd.store.engine import Database
 
-from .conftest import PATCH_URN, USER_URN, Service
+from .conftest import GROUP_URN, PATCH_URN, USER_URN, Service
 
 OKTA = Actor("scim", "okta test", "default", source="okta")
 
@@ -37,6 +37,16 @@ def test_data_of_an_extension_that_is_not_configured_is_counted_and_not_kept(ser
     assert taken == [["unknown_attributes", "unknown_schemas"]] * 2
     read = service.ask("GET", f"Users/{made.json()['id']}").json()
     assert (read["schemas"], urn in read, read["meta"]["version"]) == ([USER_URN], False, 'W/"1"')
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("policy", dialects.NAMES)
+def test_a_body_of_another_resource_is_told_which_schema_it_lacks(service: Service, policy: str) -> None:
+    okta = SourcePolicy("okta", dialect=policy, tolerances=dialects.POLICIES[policy])
+    service.workspaces["default"] = Workspace(sources={"okta": okta})
+    answer = service.ask("POST", "Users", {"schemas": [GROUP_URN], "userName": "ann"})
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidSyntax")
+    assert answer.json()["detail"] == f'"schemas" is ["{GROUP_URN}"]: add "{USER_URN}"'
 
 
 def test_a_request_s_tolerances_are_logged_measured_and_kept(service: Service) -> None:

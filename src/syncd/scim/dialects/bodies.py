@@ -30,11 +30,11 @@ def scim_1_schema(body: Body, urn: str) -> dict[str, Any] | None:
 
 
 def unknown_schemas(body: Body, type: ResourceType) -> dict[str, Any] | None:
-    """URNs of other schemas are left out."""
+    """URNs of other schemas are left out. Where nothing would be left there is another resource in the body."""
     known = {type.schema.id.lower()} | {schema.id.lower() for schema, _ in type.extensions}
     key, schemas = _schemas(body)
     kept = [each for each in schemas if each.lower() in known]
-    return None if kept == schemas else {**body, key: kept}
+    return None if not kept or kept == schemas else {**body, key: kept}
 
 
 def unknown_attributes(found: Body, known: frozenset[str]) -> dict[str, Any] | None:

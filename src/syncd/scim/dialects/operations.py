@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from syncd.core.schema import Attribute, Type
+from syncd.core.schema import Attribute, Mutability, Resolved, Type
 from syncd.scim import path as paths
 from syncd.scim.dialects.tolerance import Context
 from syncd.scim.dialects.values import json_object
@@ -95,6 +95,39 @@ def empty_means_remove(operation: Operation, context: Context) -> Operations | N
     ):
         return None
     return (replace(operation, op="remove", value=ABSENT),)
+
+
+def partial_replace(operation: Operation, context: Context) -> Operations | None:
+    """A complex value that names some of its parts, where there are others. RFC 7644 3.5.2.3 leaves those."""
+    target = _single_complex(operation, context)
+    if target is None:
+        return None
+    stored = context.patch.stored(target) or {}
+    named = {sub.name for key in operation.value if (sub := target.attribute.sub(key)) is not None}
+    return (operation,) if stored.keys() - named - _derived(target) else None
+
+
+def whole_replace(operation: Operation, context: Context) -> Operation:
+    """The same as the interoperability profile, section 6.5.2.1, has it: what is not named is gone."""
+    target = _single_complex(operation, context)
+    if target is None:
+        return operation
+    named = {sub.name for key in operation.value if (sub := target.attribute.sub(key)) is not None}
+    others = {sub.name for sub in target.attribute.sub_attributes} - named - _derived(target)
+    return replace(operation, value={**operation.value, **dict.fromkeys(sorted(others))})
+
+
+def _single_complex(operation: Operation, context: Context) -> Resolved | None:
+    """What a replace with an object of parts sets whole."""
+    target = None if operation.path is None else context.type.resolve(operation.path.strip())
+    fits = operation.kind == "replace" and isinstance(operation.value, Mapping) and target is not None
+    if not fits or target is None or target.attribute.multi_valued or target.attribute.type is not Type.COMPLEX:
+        return None
+    return None if target.path == target.extension else target
+
+
+def _derived(target: Resolved) -> set[str]:
+    return {sub.name for sub in target.attribute.sub_attributes if sub.mutability is Mutability.READ_ONLY}
 
 
 def remove_with_value(operation: Operation, context: Context) -> Operations | None:

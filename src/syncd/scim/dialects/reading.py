@@ -104,6 +104,8 @@ class _Reading:
     # ------------------------------------------------------------ operations
 
     def operation(self, form: Tolerance, operation: Operation, context: Context) -> tuple[Operation, ...]:
+        if form.meant is not None and form.name not in self.tolerances:
+            return (form.meant(operation, context),)
         found = form.form(operation, context)
         return (operation,) if found is None else self.took(form, (operation,), found, operation)
 

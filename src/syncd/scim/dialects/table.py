@@ -155,6 +155,15 @@ OPERATIONS: Final = (
         InvalidValue,
         'remove takes no value: select by a filter in the path, such as members[value eq "<id>"]',
     ),
+    Tolerance(
+        operations.partial_replace,
+        "replace of a complex value leaves the parts that it does not name (RFC 7644 3.5.2.3 has it so)",
+        _ALL_BUT_STRICT,
+        "sailpoint/replace_part_of_name",
+        f"Captain-P-Goldfish/SCIM-SDK#327; {_INTEROP} 6.5.2.1 has it otherwise",
+        None,
+        meant=operations.whole_replace,
+    ),
 )
 FILTER: Final = Tolerance(
     values.boolean_as_text_in_filter,

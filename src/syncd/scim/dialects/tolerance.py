@@ -29,7 +29,8 @@ class Tolerance:
     """One form. `form.__name__` is its name in configuration, metrics and documents.
 
     `refused`: what a policy without it answers, with `instead` as the advice; None: the text then has its literal meaning,
-    which patch.py judges. `transcript` is a file below tests/contract/idp that needs it, `seen` where it is documented.
+    which patch.py judges, or the one that `meant` gives. `transcript` is a file below tests/contract/idp that needs it, `seen`
+    where it is documented.
     """
 
     form: Callable[..., Any]
@@ -39,6 +40,7 @@ class Tolerance:
     seen: str
     refused: type[SyncdError] | None
     instead: str = ""
+    meant: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
