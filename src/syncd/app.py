@@ -34,6 +34,7 @@ from syncd.core.password import PasswordPolicy
 from syncd.core.resource import fold
 from syncd.core.rules import Rule
 from syncd.core.schema import ResourceType
+from syncd.core.scopes import kinds as scope_kinds
 from syncd.core.seats import Pool, Price
 from syncd.core.secret import Secret
 from syncd.core.signins import SignInPolicy
@@ -299,6 +300,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         invited_for=part.invitations.expire_after,
         confirms_emails=part.email_changes.confirm,
         email_changes_for=part.email_changes.expire_after,
+        scope_kinds=scope_kinds(part.data_scopes, (kind for rule in part.rules for kind in rule.scopes)),
         webhooks=tuple(part.webhooks),
         warn_before=part.offboarding.warn_before,
         types=types,

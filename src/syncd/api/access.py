@@ -39,7 +39,7 @@ class AccessShown(Model):
         description="Come before `permissions`: what one of these matches is not permitted."
     )
     data_scopes: dict[str, tuple[str, ...]] = Field(
-        description="Which records she sees: kind -> values. `admin` of the flags sees all."
+        description="Which records she sees: kind -> values, `*` being every one. `admin` of the flags sees all."
     )
     seats: tuple[str, ...]
     waiting: tuple[str, ...] = Field(description="Seat pools in which she waits for a seat.")

@@ -112,7 +112,8 @@ def grant_of(call: Call, conn: Connection, said: GrantMade) -> Grant:
 def granted(call: Call, conn: Connection, kind: str, value: str, reason: str) -> Grant:
     """A grant by the caller's hand. Raises Invalid for a role, pool, permission or data scope that cannot be."""
     try:
-        checked(kind, value, known(conn, call.workspace) if kind == "role" else (), call.workspace.pools)
+        there = known(conn, call.workspace) if kind == "role" else ()
+        checked(kind, value, there, call.workspace.pools, call.workspace.scope_kinds)
     except InvalidValue as exc:
         raise Invalid(str(exc), (Fault(pointer="/value", detail=str(exc)),)) from None
     return Grant(kind, value, "direct", call.actor.name, why=reason, created_at=call.now)

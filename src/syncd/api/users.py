@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import orjson
@@ -31,6 +32,7 @@ from syncd.store.email_changes import EmailChange
 from syncd.store.pages import Order, Window
 from syncd.store.passwords import Kept
 from syncd.store.people import Person
+from syncd.store.picked import Picked
 from syncd.store.read import Connection
 
 Status = Literal["active", "pending", "locked", "suspended", "inactive", "deleted"]
@@ -164,6 +166,17 @@ class ListUsers(Paging):
         default=None, description='SCIM filter, such as `title co "lead"` (RFC 7644 section 3.4.2.2).'
     )
     status: Status | None = Field(default=None, description="Only these; without it, everybody who is not deleted.")
+    role: Text | None = Field(default=None, description="Only who has it, however she came by it.")
+    scope: Text | None = Field(default=None, description="Only who has this data scope, `kind=value`.")
+    seat: Text | None = Field(default=None, description="Only who holds a seat in this pool, or waits for one.")
+    group: Text | None = Field(default=None, description="Only who is in the group of this id, also through others.")
+    source: Text | None = Field(default=None, description="Only whom this source states.")
+    idle_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Only who has not signed in for so long, as the application reports it.",
+    )
     sort: Text | None = Field(
         default=None, description="An attribute; with `-` in front, the last first. Default: by id."
     )
@@ -194,7 +207,9 @@ def list_(call: Call, conn: Connection) -> UserPage:
     condition = parse_filter(query.filter, type) if query.filter else None
     states = (query.status,) if query.status else ()
     window = Window(wanted.limit, keyset=True, after=wanted.after)
-    found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states)
+    idle_since = None if query.idle_days is None else call.now - timedelta(days=query.idle_days)
+    picked = Picked(query.role, query.scope, query.seat, query.group, query.source, idle_since)
+    found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states, picked)
     page = wanted.page(UserPage, shown(call, conn, found.rows), found.more)
     assert isinstance(page, UserPage)
     return page

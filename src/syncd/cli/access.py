@@ -15,6 +15,7 @@ import typer
 
 from syncd.app import no_such
 from syncd.cli import seat_report
+from syncd.cli.by_hand import by_hand
 from syncd.cli.giving import Expires, Permissions, grant, permitted
 from syncd.cli.session import Session, act, confirmed, duration, print_json, say, session, show, show_rows
 from syncd.cli.users import AsJson, Reason, Who, Yes, finish
@@ -331,16 +332,10 @@ def _revoke(ctx: typer.Context, who: str, kind: str, value: str, reason: str, ye
     current = session(ctx)
 
     def build(conn: describe.Conn) -> Sequence[Edit]:
-        id = describe.find_user(conn, current.workspace.name, who)
-        known = describe.user_facts(conn, current.workspace, id)
-        own = [each for each in known.grants if (each.kind, each.value) == (kind, value)]
-        direct = tuple(each.id for each in own if each.origin == "direct")
-        if not direct:
-            others = ", ".join(sorted({each.comes_from for each in own}))
-            hint = f"it comes from {others}: change that" if others else "she does not have it"
-            raise Conflict(f"{known.name} was not given {kind} {value!r} by hand; {hint} (`syncd explain`)")
-        found[:] = [id]
-        return [UserEdit(id, ADMIN_SOURCE, revoke=direct, why=reason or "taken back by hand")]
+        found[:] = [describe.find_user(conn, current.workspace.name, who)]
+        known = describe.user_facts(conn, current.workspace, found[0])
+        ids = by_hand(known, kind, value)
+        return [UserEdit(found[0], ADMIN_SOURCE, revoke=ids, why=reason or "taken back by hand")]
 
     found: list[str] = []
     outcome = act(current, build, "Do this?", yes)

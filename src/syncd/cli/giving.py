@@ -50,7 +50,7 @@ def grant(current: Session, kind: str, value: str, reason: str, expires: str | N
     if known is not None and value not in known:
         raise UsageError(no_such(what, value, known, f"see `syncd {kind} list`"))
     try:
-        checked(kind, value, current.roles, current.workspace.pools)
+        checked(kind, value, current.roles, current.workspace.pools, current.workspace.scope_kinds)
     except InvalidValue as exc:
         raise UsageError(str(exc)) from None
     until = moment(expires, current.now(), ahead=True) if expires else None

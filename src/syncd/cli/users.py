@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from syncd.cli.session import (
     Session,
     act,
     confirmed,
+    duration,
     json_line,
     print_json,
     report,
@@ -43,6 +45,7 @@ from syncd.errors import Conflict, InvalidValue, Refused, UsageError
 from syncd.scim.dialects.values import bare_value, boolean_as_text
 from syncd.store import addresses, deliveries, describe, listing, passwords, resets
 from syncd.store.commit import Outcome
+from syncd.store.picked import Picked
 
 STATES = ("active", "pending", "locked", "suspended", "inactive", "deleted")
 Who = Annotated[str, typer.Argument(metavar="USER", help="An id, a userName or an e-mail address.")]
@@ -54,11 +57,13 @@ user = typer.Typer(help="People: create, show, suspend, deactivate, delete and t
 
 
 def register(cli: typer.Typer) -> None:
-    from syncd.cli import importing, offboarding  # noqa: PLC0415 - they use what is defined here
+    from syncd.cli import by_hand, importing, offboarding  # noqa: PLC0415 - they use what is defined here
 
     if not any(each.callback is offboarding.offboard for each in user.registered_commands):
         for command in (offboarding.offboard, offboarding.handover, offboarding.leaving, importing.export):
             user.command()(command)
+        user.command("grant")(by_hand.give)
+        user.command("revoke")(by_hand.take)
     cli.add_typer(user, name="user")
     cli.command()(explain)
 
@@ -87,22 +92,45 @@ def list_(
     ctx: typer.Context,
     where: Annotated[str | None, typer.Option("--filter", help='SCIM filter, such as title co "lead".')] = None,
     status: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
+    role: Annotated[str | None, typer.Option(metavar="ROLE", help="Who has it, however she came by it.")] = None,
+    scope: Annotated[str | None, typer.Option(metavar="KIND=VALUE", help="Who has this data scope.")] = None,
+    seat: Annotated[str | None, typer.Option(metavar="POOL", help="Who holds a seat here or waits for one.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="GROUP", help="Who is in it, also through others.")] = None,
+    source: Annotated[str | None, typer.Option(metavar="SOURCE", help="Whom it states.")] = None,
+    idle: Annotated[str | None, typer.Option(help="Who has not signed in for so long, such as 90d.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
 ) -> None:
-    """Users by name."""
+    """Users by name; all that is asked for must hold."""
     if status is not None and status not in STATES:
         raise UsageError(no_such("status", status, STATES, f"one of {', '.join(STATES)}"))
     current = session(ctx)
     condition = parse_filter(where, current.workspace.types.user) if where else None
     with current.database.reading() as conn:
-        found = listing.list_users(conn, current.workspace.name, condition, status, limit)
+        picked = Picked(
+            role,
+            scope,
+            seat,
+            None if group is None else describe.find_group(conn, current.workspace.name, group),
+            source,
+            None if idle is None else current.now() - _span(idle),
+        )
+        found = listing.list_users(conn, current.workspace.name, condition, status, limit, picked, current.now())
         if as_json:
             for each in found:
                 sys.stdout.write(json_line(each) + "\n")
         else:
-            rows = ((each["userName"], each["status"], each["changed_at"], each["id"]) for each in found)
-            show_rows(("user", "status", "changed", "id"), rows, "no users")
+            seen = ("last_sign_in",) if idle is not None else ()
+            columns = ("userName", "status", *seen, "changed_at", "id")
+            heads = ("user", "status", *("last sign-in" for _ in seen), "changed", "id")
+            show_rows(heads, ([each[column] for column in columns] for each in found), "no users")
+
+
+def _span(text: str) -> timedelta:
+    found = duration(text)
+    if found is None:
+        raise UsageError(f"--idle {text}: write a duration such as 90d")
+    return found
 
 
 @user.command()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from syncd.core import scopes as data_scopes
 from syncd.core.access import DENIAL, OWNER, Role, allows, flags, privileged
 from syncd.core.resource import shown
 from syncd.errors import InvalidValue
@@ -26,7 +27,13 @@ _EVERYTHING: Final = "a token that may do everything (`*`), since it manages use
 ROLE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
-def checked(kind: str, value: str, roles: Collection[str], pools: Collection[str]) -> str:
+def checked(
+    kind: str,
+    value: str,
+    roles: Collection[str],
+    pools: Collection[str],
+    scopes: Collection[str] = data_scopes.KINDS.keys(),
+) -> str:
     """The value, if it is one that can be granted. Raises InvalidValue, saying what can be chosen."""
     match kind:
         case "role" if value not in roles:
@@ -40,6 +47,9 @@ def checked(kind: str, value: str, roles: Collection[str], pools: Collection[str
             )
         case "scope" if not _SCOPE.fullmatch(value):
             raise InvalidValue(f"{shown(value)} is no data scope: write kind=value, such as unit=north")
+        case "scope" if value.partition("=")[0] not in scopes:
+            unknown = shown(value.partition("=")[0])
+            raise InvalidValue(f"there is no kind of data scope {unknown}: choose of {', '.join(sorted(scopes))}")
     return value
 
 
@@ -80,7 +90,8 @@ class Holder:
             return None if self._holds(value) else f"the permission {value.removeprefix(DENIAL)}"
         if kind == "scope":
             name, _, part = value.partition("=")
-            own = part in self.scopes.get(name, ()) or flags(self.permissions)["admin"]
+            held = self.scopes.get(name, ())
+            own = part in held or data_scopes.EVERY in held or flags(self.permissions)["admin"]
             return None if own else f"the data scope {value}"
         return None
 

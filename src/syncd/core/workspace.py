@@ -16,6 +16,7 @@ from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
 from syncd.core.password import PasswordPolicy
 from syncd.core.rules import MayGrant, Rule
+from syncd.core.scopes import KINDS
 from syncd.core.seats import Pool, excluders, in_order
 from syncd.core.signins import SignInPolicy
 from syncd.core.types import STANDARD, Types
@@ -62,6 +63,7 @@ class Workspace:
     confirms_emails: bool = False  # another address counts only when it is confirmed by the link of a mail
     email_changes_for: timedelta = timedelta(days=1)  # how long that link counts
     mails: bool = False  # whether letters can be sent
+    scope_kinds: Mapping[str, str] = field(default_factory=lambda: KINDS)  # kind of data scope -> what it is
     webhooks: tuple[str, ...] = ()  # names of who is told what was revoked, and must acknowledge it
     types: Types = field(default=STANDARD, compare=False)
     may_grant: MayGrant = field(init=False, compare=False)

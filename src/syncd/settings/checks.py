@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from syncd.core.access import BUILT_IN
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.filter import parse_filter
+from syncd.core.scopes import KINDS
 from syncd.core.types import STANDARD, Types
 from syncd.deliver import letters
 from syncd.errors import SyncdError
@@ -111,6 +112,8 @@ def workspace(part: Workspace, known: Known, types: Types | None) -> Iterator[Co
         yield from _conditions(part, types)
     for name in part.roles.keys() & BUILT_IN.keys():
         yield ("roles", name), f"{name} is built in and cannot be changed; choose another name"
+    for name in part.data_scopes.keys() & KINDS.keys():
+        yield ("data_scopes", name), f"{name} is a kind of data scopes already; choose another name"
     for attribute, order in part.precedence.items():
         for number, name in enumerate(order):
             if name not in known.sources:
@@ -336,6 +339,7 @@ def _ldap_tls(source: LdapSource) -> Iterator[Contradiction]:
 
 def _rules(part: Workspace, known: Known) -> Iterator[Contradiction]:
     first: dict[str, Rule] = {}
+    kinds = {*KINDS, *part.data_scopes}
     for number, rule in enumerate(part.rules):
         if rule.name in first:
             yield ("rules", number, "name"), f"the rule '{rule.name}' is already given at {first[rule.name].where}"
@@ -345,6 +349,9 @@ def _rules(part: Workspace, known: Known) -> Iterator[Contradiction]:
                 if name not in there:
                     what = "role" if kind == "roles" else "seat pool"
                     yield ("rules", number, kind, place), _missing(what, name, there)
+        for kind in rule.scopes if part.data_scopes else ():
+            if kind not in kinds:
+                yield ("rules", number, "scopes", kind), _missing("kind of data scope", kind, kinds)
         if not (rule.roles or rule.permissions or rule.seats or rule.scopes):
             yield (
                 ("rules", number),

@@ -516,6 +516,8 @@ class Workspace(Block):
     """Seat pools by name."""
     roles: dict[Name, Role] = Field(default_factory=dict)
     """Roles by name, beside the built-in owner, admin, member and viewer."""
+    data_scopes: dict[Name, str] = Field(default_factory=dict)
+    """Kinds of data scopes of your own, each with what it is, beside unit, issue-type, customer, distributor and service."""
     sign_ins: SignIns = SignIns.model_construct()
     """When failed sign-ins lock an account."""
     passwords: Passwords = Passwords.model_construct()

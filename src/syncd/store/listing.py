@@ -18,6 +18,7 @@ from syncd.core.seats import Price
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
+from syncd.store.picked import Picked, conditions
 from syncd.store.search import compile_filter
 
 Json = dict[str, Any]
@@ -25,11 +26,19 @@ PAGE = 1000
 
 
 def list_users(
-    conn: Connection, workspace: str, where: Filter | None = None, state: str | None = None, limit: int | None = None
+    conn: Connection,
+    workspace: str,
+    where: Filter | None,
+    state: str | None,
+    limit: int | None,
+    picked: Picked,
+    now: datetime,
 ) -> Iterator[Json]:
     """Users by name, page by page; deleted ones only if `state` asks for them."""
-    u = t.users.c
-    query = select(u.id, u.user_name, u.user_name_key, u.status, u.modified_at).where(u.workspace == workspace)
+    u, i = t.users.c, t.sign_ins.c
+    seen = t.users.outerjoin(t.sign_ins, and_(i.workspace == u.workspace, i.user_id == u.id))
+    query = select(u.id, u.user_name, u.user_name_key, u.status, u.modified_at, i.last_at).select_from(seen)
+    query = query.where(u.workspace == workspace, *conditions(workspace, picked, now))
     query = query.where(u.status == state if state else u.status != "deleted")
     if where is not None:
         query = query.where(compile_filter(where, conn.dialect.name, u.search))  # type: ignore[arg-type]
@@ -45,7 +54,10 @@ def list_users(
             if limit is not None and shown >= limit:
                 return
             shown += 1
-            yield {"id": row.id, "userName": row.user_name, "status": row.status, "changed_at": row.modified_at}
+            yield {
+                **{"id": row.id, "userName": row.user_name, "status": row.status, "changed_at": row.modified_at},
+                "last_sign_in": row.last_at,
+            }
         if len(rows) < PAGE:
             return
         after = (rows[-1].user_name_key, rows[-1].id)

@@ -15,6 +15,7 @@ from syncd.store import facts, pages
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.pages import Listed, Order, Page, Window
+from syncd.store.picked import ANYBODY, Picked, conditions
 from syncd.store.read_queries import Reader
 
 
@@ -45,12 +46,14 @@ def page(
     window: Window,
     now: datetime,
     states: Iterable[str] = (),
+    picked: Picked = ANYBODY,
 ) -> Page[Person]:
     """`states`: only of these; without any, all but deleted. Raises InvalidFilter, InvalidValue. Counts nothing."""
     u = t.users.c
     wanted = sorted(states)
     query = select(*_COLUMNS).where(u.workspace == workspace.name)
     query = query.where(u.status.in_(wanted) if wanted else u.status != "deleted")
+    query = query.where(*conditions(workspace.name, picked, now))
     reader = Reader(workspace.name, "local")
     listed = Listed("user", query, t.users, queries.user_columns(reader), queries.USER_KEYS)
     found = pages.page(conn, reader, listed, filter, order, replace(window, keyset=True, total=0))

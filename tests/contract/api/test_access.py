@@ -124,3 +124,63 @@ def test_what_is_configured_counts_at_once(service: Service) -> None:
     roles = {**known.roles, "clerk": Role("clerk", frozenset({"invoices.view", "invoices.pay"}))}
     service.workspaces["default"] = replace(known, roles=roles)
     assert access(service, id)["permissions"] == ["invoices.pay", "invoices.view"]
+
+
+def test_data_scopes_are_of_known_kinds(service: Service) -> None:
+    """Built in or configured; `*` is every value of a kind, to be given by whoever has it or sees everything."""
+    id = service.user("ann")["id"]
+    body = {"kind": "scope", "value": "region=north"}
+    told = service.ask("POST", f"/api/v1/users/{id}/grants", body)
+    assert (told.status_code, "customer, distributor, issue-type, service, unit" in told.json()["detail"]) == (
+        422,
+        True,
+    )
+    here = service.workspaces["default"]
+    service.workspaces["default"] = replace(here, scope_kinds={**here.scope_kinds, "region": "where it is sold"})
+    service.web = service.application()
+    assert service.ask("POST", f"/api/v1/users/{id}/grants", body).status_code == 200
+    for value in ("customer=*", "issue-type=complaint", "distributor=d 1", "service=s1"):
+        body = {"kind": "scope", "value": value}
+        assert service.ask("POST", f"/api/v1/users/{id}/grants", body).status_code == 200, value
+    assert service.ask("GET", f"/api/v1/users/{id}/access").json()["data_scopes"] == {
+        **{"customer": ["*"], "distributor": ["d 1"], "issue-type": ["complaint"], "region": ["north"]},
+        "service": ["s1"],
+    }
+    kinds = service.ask("GET", "/api/v1/scope-kinds").json()["items"]
+    assert {each["kind"]: each["built_in"] for each in kinds if each["kind"] in ("unit", "region")} == {
+        **{"unit": True, "region": False},
+    }
+    eve = service.made_by("corp", "eve")
+    held = (("permission", "permissions.manage"), ("scope", "customer=*"))
+    service.commit(UserEdit(eve, "local", grant=tuple(Grant(k, v, "direct", "root") for k, v in held))).check()
+    token = service.make_token(user=eve, allow=["*"])
+    for value, status in (("customer=acme", 200), ("customer=x", 200), ("service=s2", 403)):
+        body = {"kind": "scope", "value": value}
+        assert service.ask("POST", f"/api/v1/users/{id}/grants", body, token).status_code == status
+
+
+def test_users_are_picked_by_what_they_have(service: Service) -> None:
+    ann = service.user("ann", userType="Employee")["id"]
+    bob = service.made_by("corp", "bob")
+    service.later(days=100)
+    cy = service.user("cy")["id"]
+    group = service.ask("POST", "/api/v1/groups", {"displayName": "team", "members": [bob]}).json()["id"]
+    service.ask("POST", f"/api/v1/groups/{group}/grants", {"kind": "scope", "value": "unit=north"})
+    body = {"kind": "role", "value": "clerk", "expires": (service.now + timedelta(days=1)).isoformat()}
+    assert service.ask("POST", f"/api/v1/users/{cy}/grants", body).status_code == 200
+
+    def picked(**query: Any) -> set[str]:
+        answer = service.ask("GET", "/api/v1/users", **query)
+        assert answer.status_code == 200, answer.text
+        return {each["userName"] for each in answer.json()["items"]}
+
+    assert picked(role="member") == picked(seat="internal") == {"ann"}
+    assert (picked(group=group), picked(scope="unit=north"), picked(source="corp")) == ({"bob"}, {"bob"}, {"bob"})
+    assert picked(role="clerk") == {"cy"}
+    assert (picked(idle_days=90), picked(idle_days=101)) == ({"ann", "bob"}, set())
+    service.ask("POST", f"/api/v1/users/{ann}/sign-ins", {"outcome": "success"})
+    assert picked(idle_days=90) == {"bob"}
+    assert (picked(idle_days=90, role="member"), picked(group="nobody")) == (set(), set())
+    service.later(days=2)
+    assert picked(role="clerk") == set(), "it has ended"
+    assert service.ask("GET", "/api/v1/users", idle_days=0).status_code == 422

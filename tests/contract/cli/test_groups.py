@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -107,3 +108,28 @@ def test_a_role_of_ones_own(cli: Cli) -> None:
     cli("role", "delete", "guide", "--move-to", "viewer", "--yes")
     assert held(cli, "ann") == (["viewer"], [])
     assert "there is no role" in cli("role", "change", "guide", "--add", "tours.view", code=1).err
+
+
+def test_given_and_taken_back_by_hand_several_at_once(cli: Cli) -> None:
+    for name in ("ann", "bob"):
+        cli("user", "create", name)
+    given = ("--role", "viewer", "--permission", "nav.reports", "--scope", "customer=acme", "--seat", "internal")
+    cli("user", "grant", "ann", *given, "--expires", "90d", "--reason", "stands in")
+    found = cli("user", "show", "ann", "--json").json
+    assert [(each["kind"], each["value"], each["name"] != "") for each in found["data_scopes"]] == [
+        ("customer", "acme", True)
+    ]
+    assert [each["value"] for each in found["permissions"] if each["role"] is None] == ["nav.reports"]
+    assert {each["expires"] is None for each in found["roles"]} == {False}
+    assert "no kind of data scope region" in cli("user", "grant", "ann", "--scope", "region=north", code=2).err
+    picked = {
+        **{("--role", "viewer"): ["ann"], ("--scope", "customer=acme"): ["ann"], ("--seat", "internal"): ["ann"]},
+        **{("--source", "corp"): [], ("--idle", "1d"): [], ("--status", "active"): ["ann", "bob"]},
+    }
+    for words, names in picked.items():
+        listed = [json.loads(line)["userName"] for line in cli("user", "list", *words, "--json").out.splitlines()]
+        assert listed == names, words
+    assert "write a duration" in cli("user", "list", "--idle", "soon", code=2).err
+    cli("user", "revoke", "ann", *given[:6], "--yes")
+    assert held(cli, "ann") == ([], ["internal"])
+    assert "does not have it" in cli("user", "revoke", "ann", "--role", "viewer", "--yes", code=1).err
