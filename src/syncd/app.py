@@ -27,6 +27,7 @@ from syncd.core import filter as scim_filter
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.connection import Access, Shows, TrustedIssuer
+from syncd.core.correlation import Correlation, CorrelationRule
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
@@ -364,6 +365,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         on_conflict=source.on_conflict,
         adopt=source.adopt,
         may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
+        correlation=_correlation(source, types),
         passwords=source.passwords if isinstance(source, written.ScimSource) else False,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
@@ -372,6 +374,17 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",
     )
+
+
+def _correlation(source: written.Source, types: Types) -> Correlation:
+    if not isinstance(source, written.Directory):
+        return Correlation()
+    given = source.correlation
+    rules = tuple(
+        CorrelationRule(tuple(found.path for path in rule.same if (found := types.of_user(path))), rule.score)
+        for rule in given.rules
+    )
+    return Correlation(rules, given.certain, given.possible)
 
 
 def _shows(show: written.Show) -> Shows:

@@ -113,6 +113,9 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
         kinds = ", ".join(each.kind for each in workspace.held if each.source == seen.name)
         what = f"{held:,} items are held ({kinds})"
         yield Finding("problem", about, what, "`syncd runs list`, then approve or discard them")
+    if asked := workspace.asked.get(seen.name):
+        what = f"{asked:,} new entries may be people who are known, and wait"
+        yield Finding("notice", about, what, "`syncd adopt list`, then accept or refuse them")
     if last is not None and last.set_aside:
         what = f"{last.set_aside:,} entries were set aside"
         yield Finding("notice", about, what, f"`syncd runs show {last.id}` names them")

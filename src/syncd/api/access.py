@@ -106,6 +106,20 @@ class LinkShown(Model):
     values: dict[str, Any]
 
 
+class Aside(Model):
+    source: str
+    value: Any
+
+
+class Owned(Model):
+    """Whose value of an attribute is shown."""
+
+    attribute: str
+    source: str
+    why: str = Field(description="Which order of `precedence` decided.")
+    aside: tuple[Aside, ...] = Field(description="What other sources state, the next to be shown first.")
+
+
 class Scheduled(Model):
     at: Instant | None = Field(description="null: when something else has happened.")
     what: str
@@ -148,6 +162,7 @@ class Explanation(Model):
     scheduled: tuple[Scheduled, ...]
     held: tuple[LossHeld, ...]
     values: dict[str, Any]
+    owners: tuple[Owned, ...]
     created_at: Instant | None
     version: int
 

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from syncd.api import (
     access,
     activity,
+    adoptions,
     bulk,
     deliveries,
     emails,
@@ -55,6 +56,7 @@ _TABLE = (
     *deliveries.OPERATIONS,
     *sources.OPERATIONS,
     *runs.OPERATIONS,
+    *adoptions.OPERATIONS,
     *activity.OPERATIONS,
     *offboarding.OPERATIONS,
     *invitations.OPERATIONS,

@@ -21,6 +21,7 @@ COMMANDS = MappingProxyType(
         "activity": ("record", "The record: who changed what and why; export, verify"),
         "sample": ("admin", "A made-up company as LDIF on stdout"),
         "runs": ("runs", "Past runs, and what is held until somebody decides"),
+        "adopt": ("adopting", "New entries that may be people who are known: whose are they?"),
         "user": ("users", "People: create, show, suspend, deactivate, delete, and back"),
         "import": ("importing", "Make and change users by a CSV file, with a plan first"),
         "group": ("groups", "Groups, their members, and what they give"),

@@ -48,6 +48,11 @@ def whole(user: Json) -> RenderableType:
         links, ((each["source"], _says(each), each["dn"] or each["key"], when(each["since"])) for each in user["links"])
     )
     parts.append(links)
+    contested = [each for each in user["owners"] if each["aside"]]
+    if contested:
+        values = table("attribute", "shown", "of", "because", "kept aside", title="Values that several sources state")
+        fill(values, (_contested(user, each) for each in contested))
+        parts.append(values)
     if user["scheduled"]:
         coming = table("when", "what", "because", title="Scheduled next")
         fill(coming, ((when(each["at"]) or "open", each["what"], each["because"]) for each in user["scheduled"]))
@@ -57,6 +62,12 @@ def whole(user: Json) -> RenderableType:
         fill(held, ((each["kind"], each["guard"], each["why"], each["digest"][:12]) for each in user["held"]))
         parts.append(held)
     return Group(*parts)
+
+
+def _contested(user: Json, each: Json) -> tuple[str, str, str, str, str]:
+    aside = ", ".join(f"{other['source']}: {_text(other['value'])}" for other in each["aside"])
+    attribute = each["attribute"]
+    return attribute.rpartition(":")[2], _text(user["values"].get(attribute)), each["source"], each["why"], aside
 
 
 def _headline(user: Json) -> Text:

@@ -33,6 +33,7 @@ class UserEdit:
     resource: Literal["user"] = "user"
     create: bool = False
     adopt: bool = False  # an existing user this source did not link before
+    adopt_approved: str = ""  # by whom, if an admin said that this entry is she
     link: Link | None = None  # the whole new state of this source's link of that key
     drop_link: str | None = None  # the key of this source's link to forget
     join: tuple[str, ...] = ()  # ids of groups this source puts the user in

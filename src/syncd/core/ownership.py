@@ -23,8 +23,45 @@ class Precedence:
 
     def rank(self, attribute: str, source: str) -> tuple[int, str]:
         """Smaller wins. A source that is not listed comes after all that are, by name."""
-        order = self.by_attribute.get(attribute) or self.by_attribute.get(attribute.partition(".")[0]) or self.default
+        order = self.order(attribute)[1]
         return (order.index(source) if source in order else len(order), source)
+
+    def order(self, attribute: str) -> tuple[str, tuple[str, ...]]:
+        """Which order decides on an attribute, by its key in the configuration, and the sources in it."""
+        for key in (attribute, attribute.partition(".")[0]):
+            if self.by_attribute.get(key):
+                return key, self.by_attribute[key]
+        return "default", self.default
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Whose value of an attribute is shown, why, and what the others keep aside."""
+
+    attribute: str
+    source: str
+    why: str
+    aside: tuple[tuple[str, Any], ...]  # (source, its value), the next to be shown first
+
+
+def owned(links: Iterable[Link], precedence: Precedence) -> tuple[Owned, ...]:
+    """Of every attribute that is stated, as `merge` decides."""
+    links = sorted(links, key=lambda each: each.key)
+    found = []
+    for path, source in merge(links, precedence)[1].items():
+        stated = sorted(
+            ((link.source, link.values[path]) for link in links if path in link.values),
+            key=lambda each: precedence.rank(path, each[0]),
+        )
+        key, order = precedence.order(path)
+        if len(stated) == 1:
+            why = "nobody else states it"
+        elif source in order:
+            why = f"precedence.{key}: {', '.join(order)}"
+        else:
+            why = f"precedence.{key} names none of them: the first by name"
+        found.append(Owned(path, source, why, tuple(stated[1:])))
+    return tuple(found)
 
 
 def merge(links: Iterable[Link], precedence: Precedence) -> tuple[dict[str, Any], dict[str, str]]:

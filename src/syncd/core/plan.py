@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from syncd.core.change import KINDS, WAITING, Change, ChangeGroup
+from syncd.core.correlation import Asked
 from syncd.core.lookup import Looked
 from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
@@ -34,6 +35,7 @@ class Plan:
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
     kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import"
     kind_why: str | None = None  # why everything was read, though a delta was wanted
+    asked: tuple[Asked, ...] = ()  # new entries that may be people who are known
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 
 

@@ -14,12 +14,14 @@ from functools import lru_cache
 from typing import Final
 
 from syncd.core.schema import (
+    ENTERPRISE_USER,
     GROUP,
     PASSWORD,
     RULE_USER,
     STANDARD_EXTENSIONS,
     USER,
     Attribute,
+    Resolved,
     ResourceType,
     Returned,
     Schema,
@@ -47,6 +49,10 @@ class Types:
     def all(self) -> tuple[ResourceType, ...]:
         """Those that have an endpoint."""
         return self.user, self.group
+
+    def of_user(self, path: str) -> Resolved | None:
+        """An attribute of users; those of the enterprise extension without its URN too, as in mappings."""
+        return self.user.resolve(path) or self.user.resolve(f"{ENTERPRISE_USER}:{path}")
 
     def of(self, resource: str) -> ResourceType:
         """By the word of permissions and tables: `users` and `user`, `groups` and `group`."""

@@ -11,6 +11,7 @@ from typing import Any
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.connection import Access, Shows
+from syncd.core.correlation import Correlation
 from syncd.core.guards import Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.ownership import Precedence
@@ -37,6 +38,7 @@ class SourcePolicy:
     on_conflict: str = "yield"  # or "refuse"
     adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
     may_adopt: Condition | None = field(default=None, compare=False)
+    correlation: Correlation = field(default_factory=Correlation)  # who a new entry may be
     passwords: bool = False  # what it sends as passwords is kept
     sees: str = "all"  # "all" | "own": of the workspace, what its tokens may know
     access: Access = field(default_factory=Access)

@@ -60,7 +60,8 @@ class DeltaReader(Reader):
         for item in self.came:
             self._take(item)
         edits = self._edits(certificate)
-        return Plan(source.name, edits, certificate, tuple(self.set_aside), kind="delta", retried=retried)
+        asked = tuple(self.asked.values())
+        return Plan(source.name, edits, certificate, tuple(self.set_aside), kind="delta", asked=asked, retried=retried)
 
     # -- what is said ------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
+from syncd.core.correlation import Asked
 from syncd.core.filter import Filter, parse_filter
 from syncd.core.filter import compile as compile_filter
 from syncd.core.lookup import Answer, Elsewhere, Finder, GroupsOf, Known, Looked, Question, Step, TooWide
 from syncd.core.plan import Plan, Report
-from syncd.core.resource import fold, search_view
+from syncd.core.resource import search_view
 from syncd.core.snapshot import Entry, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
@@ -25,6 +26,7 @@ from syncd.errors import InvalidValue
 from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
+from syncd.reconcile.adopting import Adopted, Newcomer, correlate
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.reconcile.reading import Progress, linked_of, what_changed
 from syncd.reconcile.render import difference, short
@@ -53,6 +55,7 @@ class LookupReader:
     progress: Progress
     notes: list[str]
     looked: list[Looked] = field(default_factory=list)
+    asked: tuple[Asked, ...] = ()
     set_aside: list[SetAside] = field(default_factory=list)
     users: dict[str, diff.Linked] = field(default_factory=dict)  # by key
     groups: dict[str, diff.Linked] = field(default_factory=dict)
@@ -68,7 +71,7 @@ class LookupReader:
         with self.database.reading() as conn:
             edits = list(self._edits(conn, question, answer, chosen, holds is not None))
         set_aside = (*self.set_aside, *answer.set_aside)
-        return Plan(self.source.name, edits, answer.certificate, set_aside, holds, kind=KIND)
+        return Plan(self.source.name, edits, answer.certificate, set_aside, holds, kind=KIND, asked=self.asked)
 
     @property
     def _mine(self) -> tuple[str, str]:
@@ -113,8 +116,13 @@ class LookupReader:
     def _edits(
         self, conn: Any, question: Question, answer: Answer, chosen: Mapping[str, str], asks: bool
     ) -> Iterator[ChangeGroup]:
-        mapped = self._mapped(conn, question.filter, answer, chosen)
-        adopted = self._adoptions(conn, mapped)
+        everybody = self._mapped(conn, question.filter, answer, chosen)
+        found = self._adoptions(conn, everybody)
+        self.asked, adopted = tuple(found.asked.values()), found.users
+        for entry, id, _ in everybody:
+            if id in found.asked:
+                self._asks(entry, found.asked[id], answer)
+        mapped = [each for each in everybody if each[1] not in found.asked]
         self._find_managers(conn, mapped)
         group_ids: dict[str, str] = {}
         for key in dict.fromkeys(group.key for entry, *_ in mapped for group in _named(answer, entry)):
@@ -127,6 +135,8 @@ class LookupReader:
             old = self.users.get(entry.key)
             real = adopted.get(id, id)
             edit = self._user(entry, real, user, old, real != id)
+            if id in found.by:
+                edit = replace(edit, adopt_approved=found.by[id], why=f"accepted by {found.by[id]}")
             there = {group: key for group, key, _ in in_groups.get(id, ())}
             named = {group_ids[group.key] for group in _named(answer, entry) if group.key in group_ids}
             left = answer.groups.get(entry.key, GroupsOf()).left
@@ -182,14 +192,20 @@ class LookupReader:
         digest = self.mapping.digest
         return diff.user_edit(self.source.name, id, entry, user, hashed, digest, self.seen, old, adopt, self.now)
 
-    def _adoptions(self, conn: Any, mapped: Iterable[tuple[Entry, str, MappedUser]]) -> dict[str, str]:
-        """As a whole read: a new entry takes over whoever has its name, if no entry of this source states her."""
-        if self.workspace.source(self.source.name).adopt == "never":
-            return {}
-        names = {fold(str(user.values["userName"])): id for entry, id, user in mapped if entry.key not in self.users}
-        holders = linked.holders_of(conn, self.workspace.name, names)
-        here = {row.resource_id for row in linked.links_of(conn, *self._mine, holders.values())}
-        return {names[key]: holder for key, holder in holders.items() if holder not in here}
+    def _adoptions(self, conn: Any, mapped: Iterable[tuple[Entry, str, MappedUser]]) -> Adopted:
+        new = [
+            Newcomer(id, entry.key, entry.dn, user.values) for entry, id, user in mapped if entry.key not in self.users
+        ]
+
+        def stated(ids: Iterable[str]) -> dict[str, bool]:
+            return {row.resource_id: False for row in linked.links_of(conn, *self._mine, ids)}
+
+        return correlate(conn, self.workspace, self.source.name, new, stated)
+
+    def _asks(self, entry: Entry, asked: Asked, answer: Answer) -> None:
+        self.set_aside.append(SetAside(entry.dn, asked.why, entry.key))
+        steps = (*_found(entry, answer), Step("matched", False, asked.why))
+        self.looked.append(Looked(asked.user_name, None, steps, entry.key))
 
     def _find_managers(self, conn: Any, mapped: Iterable[tuple[Entry, str, MappedUser]]) -> None:
         people = list(mapped)
@@ -253,7 +269,7 @@ class LookupReader:
         if old is not None:
             whom = f"user {id}, by its stable key {entry.key}"
         elif adopt:
-            whom = f"user {id} of the same userName, whom no entry of {self.source.name} states yet: to be adopted"
+            whom = f"user {id}, whom no entry of {self.source.name} states yet: to be adopted"
         else:
             whom = f"nobody in the store has its stable key {entry.key}: a new user"
         groups = answer.groups.get(entry.key)

@@ -6,13 +6,14 @@ Users come before groups, so that members resolve as they are read. No transacti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
+from syncd.core.correlation import Asked
 from syncd.core.filter import compile as compile_filter
 from syncd.core.filter import parse_filter
 from syncd.core.groups import cycles
@@ -25,6 +26,7 @@ from syncd.errors import InvalidValue
 from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
+from syncd.reconcile.adopting import Newcomers, correlate
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.store import linked, run_records
 from syncd.store.engine import Database
@@ -72,6 +74,8 @@ class Reader:
     changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
     group_entries: Spool[Entry] = field(default_factory=Spool)
     group_ids: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
+    accepted: dict[str, str] = field(default_factory=dict)  # id of a new entry -> who said whose it is
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
     )
@@ -89,7 +93,9 @@ class Reader:
         holds = None if self.impact else what_changed(self.workspace, name, state, certificate)
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
-        return Plan(name, self._edits(certificate), certificate, tuple(self.set_aside), holds, self.impact)
+        edits = self._edits(certificate)
+        asked = tuple(self.asked.values())
+        return Plan(name, edits, certificate, tuple(self.set_aside), holds, self.impact, asked=asked)
 
     def _read(self) -> Certificate:
         reading = self.source.read(self.now)
@@ -233,7 +239,11 @@ class Reader:
             old = self.users.get(entry.key)
             adopt = new and id in adopted
             real = adopted.get(id, id)
+            if id in self.asked:
+                continue
             edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt, self.now)
+            if id in self.accepted:
+                edit = replace(edit, adopt_approved=self.accepted[id], why=f"accepted by {self.accepted[id]}")
             if new:
                 late.append(edit)
             else:
@@ -335,7 +345,7 @@ class Reader:
         conn: Any,
         mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]],
     ) -> dict[str, str]:
-        """New entries whose userName an existing user holds: our new id -> that user's. The door judges whether."""
+        """New entries that are existing users: our new id -> that user's. The door judges whether they may be."""
         names: dict[str, str] = {}
         settled: dict[str, str | None] = {}
         renamed: dict[str, str] = {}
@@ -350,14 +360,18 @@ class Reader:
             for key, holder in linked.holders_of(conn, self.workspace.name, names).items()
             if renamed.get(holder, key) == key  # else the same plan frees the name
         }
-        may = self.workspace.source(self.source.name).adopt != "never"
         # Whom another entry of this very directory states, or stated, is another person: a name that was freed is given to
         # somebody new, and her predecessor's access must not go with it.
         here = self._stated(conn, held.values())
-        adopted = {id: holder for id, holder in held.items() if may and holder not in here}
+        found = correlate(
+            conn, self.workspace, self.source.name, Newcomers(mapped), lambda ids: self._stated(conn, ids)
+        )
+        self.asked, self.accepted = found.asked, found.by
+        self.set_aside += [SetAside(each.entry, each.why, each.key) for each in found.asked.values()]
         self._tell_of_names_used_again(sum(here.get(holder, False) for holder in held.values()))
-        self.seen.settle({**settled, **{id: adopted.get(id) for id in held}})
-        return adopted
+        taken = {id: found.users.get(id) for id in held}
+        self.seen.settle({**settled, **taken, **found.users, **dict.fromkeys(found.asked)})
+        return found.users
 
     def _tell_of_names_used_again(self, gone: int) -> None:
         if gone:

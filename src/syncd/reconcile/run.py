@@ -28,7 +28,7 @@ from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.lookup import LookupReader, ended
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
-from syncd.store import held, leases, linked, plans, quarantine, run_records, runs
+from syncd.store import adoptions, held, leases, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
 from syncd.store.engine import Database
 from syncd.store.rows import upsert
@@ -402,6 +402,8 @@ class _Run:
                 kind_why=plan.kind_why,
             )
             if not self.dry_run:
+                whole = plan.kind == "full" and certificate.complete and self.only is None
+                adoptions.settle(conn, self.workspace.name, self.source, plan.asked, whole, self.id, self.now)
                 if not self.closed:
                     self._closing(self._checkpoint(plan))(conn, (), set())
                 self._remember(conn, plan, certificate)

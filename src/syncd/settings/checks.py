@@ -210,6 +210,7 @@ def _source(name: str, source: Source, known: Known, types: Types | None) -> Ite
         yield from _missing_ladder(source.missing)
         yield from _mapping(source, types)
         yield from _accounts(source.accounts)
+        yield from _correlation(source, types)
     if isinstance(source, LdapSource):
         yield from _ldap(source)
     if isinstance(source, ScimSource):
@@ -267,6 +268,22 @@ def _mapping(source: Directory, types: Types | None) -> Iterator[Contradiction]:
         yield ("attributes",), "lacks userName, which every user needs"
     if "displayname" not in {name.lower() for name in source.group_attributes}:
         yield ("group_attributes",), "lacks displayName, which every group needs"
+
+
+def _correlation(source: Directory, types: Types | None) -> Iterator[Contradiction]:
+    given = source.correlation
+    if given.possible > given.certain:
+        yield ("correlation", "possible"), f"is more than certain ({given.certain}); what is certain is possible too"
+    if source.adopt == "never" and "correlation" in source.model_fields_set:
+        yield ("correlation",), "nobody is ever taken over while `adopt` is never; give adopt: ask, or a filter"
+    for number, rule in enumerate(given.rules if types is not None else ()):
+        for at, path in enumerate(rule.same):
+            found = (types or STANDARD).of_user(path)
+            if found is None or found.path in ("id", "meta", "schemas", "groups"):
+                yield (
+                    ("correlation", "rules", number, "same", at),
+                    f"{shown(path)} is no attribute that a directory states of a user",
+                )
 
 
 def _accounts(accounts: Accounts) -> Iterator[Contradiction]:

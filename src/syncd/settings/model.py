@@ -24,6 +24,7 @@ from syncd.settings.values import (
     Address,
     Algorithm,
     AttributeNames,
+    AttributePaths,
     Authzid,
     Bind,
     CountOrNever,
@@ -45,6 +46,7 @@ from syncd.settings.values import (
     Permission,
     PolicyName,
     ReadableFile,
+    Score,
     SecretEnv,
     SecretFile,
     Share,
@@ -342,6 +344,22 @@ class Connection(Block):
     """The rolling window of `limits`."""
 
 
+class CorrelationRule(Block):
+    same: AttributePaths
+    """SCIM attributes that are all equal, of the entry and of a user."""
+    score: Score = 100
+    """What that says, of 100."""
+
+
+class Correlation(Block):
+    rules: tuple[CorrelationRule, ...] = (CorrelationRule.model_construct(same=("userName",)),)
+    """Who may be meant by an entry that is new; scores of rules that match add up, to 100 at most."""
+    certain: Score = 100
+    """Whoever alone reaches this is taken over, if `adopt` permits it."""
+    possible: Score = 50
+    """From here on an admin is asked (`syncd adopt list`) and the entry waits; below, it is somebody new."""
+
+
 class Directory(Connection):
     """A source that is read whole: LDAP or LDIF."""
 
@@ -351,6 +369,8 @@ class Directory(Connection):
     """The same for groups."""
     accounts: Accounts = Accounts.model_construct()
     """What says that an account is disabled, locked, not begun or over, beside what every directory of its kind has."""
+    correlation: Correlation = Correlation.model_construct()
+    """Who of the users that exist already a new entry may be. Needs `adopt`."""
     canaries: tuple[DN, ...] = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
     schedule: Schedule = Schedule.model_construct()

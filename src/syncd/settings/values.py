@@ -482,6 +482,13 @@ AttributeNames = Annotated[
     Field(min_length=1),
     BeforeValidator(one_or_list, json_schema_input_type=AttributeName | tuple[AttributeName, ...]),
 ]
+AttributePath = Annotated[str, AfterValidator(_named(r"[A-Za-z][A-Za-z0-9:._-]*", "emails.value"))]
+AttributePaths = Annotated[
+    tuple[AttributePath, ...],
+    Field(min_length=1),
+    BeforeValidator(one_or_list, json_schema_input_type=AttributePath | tuple[AttributePath, ...]),
+]
+Score = Annotated[int, Field(ge=1, le=100)]
 DNs = Annotated[
     tuple[DN, ...], Field(min_length=1), BeforeValidator(one_or_list, json_schema_input_type=DN | tuple[DN, ...])
 ]

@@ -18,6 +18,7 @@ from syncd.core.access import Role
 from syncd.core.deletion import final_at, still_shown
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
+from syncd.core.ownership import owned
 from syncd.core.resource import fold
 from syncd.core.schema import USER
 from syncd.core.signins import SignIns
@@ -174,6 +175,13 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         ),
         "held": held,
         "values": dict(user.values),
+        "owners": [
+            {
+                **{"attribute": each.attribute, "source": each.source, "why": each.why},
+                "aside": [{"source": source, "value": value} for source, value in each.aside],
+            }
+            for each in owned(user.links, workspace.precedence)
+        ],
         "created_at": user.created_at,
         "version": user.version,
     }

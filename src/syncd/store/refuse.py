@@ -220,6 +220,8 @@ def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
     name = draft.before.name
     if any(_privileged(decision, grant) for grant in draft.before.grants):
         return Refused(f"{name} holds a privileged role or permission: no source may adopt that account")
+    if edit.adopt_approved:
+        return None
     if decision.policy.adopt == "never":
         return Uniqueness(
             f"userName {name!r} exists and is not linked to source {decision.source}; its `adopt` is `never`"

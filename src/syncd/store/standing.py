@@ -102,6 +102,7 @@ class WorkspaceSeen:
     expiring: tuple[ConnectionSeen, ...]
     webhooks: tuple[str, ...] = ()  # that are configured
     mail: MailSeen = field(default_factory=MailSeen)
+    asked: Mapping[str, int] = field(default_factory=dict)  # source -> new entries that wait for `syncd adopt`
     owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
 
     def held_of(self, source: str) -> int:
@@ -132,9 +133,11 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     directories = [
         (each.name, source.name) for each in shown for source in each.sources.values() if source.kind in DIRECTORIES
     ]
-    u, h, o, s = t.users.c, t.held.c, t.outbox.c, t.source_states.c
+    u, h, o, s, a = t.users.c, t.held.c, t.outbox.c, t.source_states.c, t.adoptions.c
     users = _grouped(conn, select(u.workspace, u.status, func.count()), u.workspace, names, u.status)
     held = _grouped(conn, select(h.workspace, h.source, h.kind, func.count()), h.workspace, names, h.source, h.kind)
+    undecided = select(a.workspace, a.source, func.count()).where(a.decision.is_(None))
+    asked = _grouped(conn, undecided, a.workspace, names, a.source)
     outbox = _grouped(conn, select(o.workspace, o.state, func.count(), func.min(o.at)), o.workspace, names, o.state)
     states = {
         (row.workspace, row.source): row
@@ -186,6 +189,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                 tuple(expiring[each.name]),
                 each.webhooks,
                 mail.get(each.name, MailSeen()),
+                dict(asked[each.name]),
                 tuple(owed.get(each.name, ())),
             )
             for each in shown

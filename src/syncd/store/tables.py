@@ -390,6 +390,25 @@ quarantine = Table(
     Index("quarantine_due", "workspace", "source", "next_at"),
 )
 
+adoptions = Table(
+    "adoptions",  # new entries that may be people who are known, until they are linked
+    metadata,
+    Column("workspace", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("key", Text, nullable=False),  # the stable key
+    Column("entry", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("candidates", JsonText, nullable=False),  # [user id, score, [rule], why barred or null]
+    Column("since", Instant, nullable=False),
+    Column("run_id", Text, nullable=False),  # that asked last
+    Column("decision", Text),  # accepted | refused; NULL: nobody said yet
+    Column("user_id", Text),  # whose it is
+    Column("refused", JsonText),  # ids of users whose it is not
+    Column("decided_by", Text),
+    Column("decided_at", Instant),
+    PrimaryKeyConstraint("workspace", "source", "key"),
+)
+
 set_aside = Table(
     "set_aside",
     metadata,

@@ -11,8 +11,10 @@ from typing import Any
 import prepared
 from syncd.api.operation import PREFIX
 from syncd.core.connection import Access
+from syncd.core.correlation import Asked, Candidate
 from syncd.core.state import Grant
 from syncd.core.workspace import Workspace
+from syncd.store import adoptions
 from web_service import Service
 
 Known = dict[str, list[str]]
@@ -70,10 +72,12 @@ def _filled(service: Service) -> Known:
     token = ask("POST", "/tokens", {"name": "billing", "allow": ["users:read"]})["id"]
     service.later(hours=48)
     ask("POST", f"/groups/{staff}/members", {"remove": users[6:]})  # more than a guard lets through at once
+    _asked(service, local)
     people = [*users[:6], local, owner, invited]
     known = {
         **{"users": people, "groups": [crm, staff], "invitations": [invited], "tokens": [token]},
         "deliveries": [each["id"] for each in ask("GET", "/deliveries")["items"]],
+        "adoptions": [each["key"] for each in ask("GET", "/adoptions")["items"]],
         "held": [each["digest"] for each in ask("GET", "/held")["items"]],
         **{"roles": ["admin", "member", "clerk"], "seats": ["internal", "crm"], "sources": ["okta", "corp"]},
         **dict.fromkeys(("user", "ids", "to", "add", "remove", "members", "hand_over_to"), people),
@@ -81,3 +85,11 @@ def _filled(service: Service) -> Known:
     }
     assert all(known.values()), known
     return known
+
+
+def _asked(service: Service, local: str) -> None:
+    """Entries of corp that may be the local user."""
+    candidate = Candidate(local, "local@example.org", 60, ("emails.value",))
+    asked = [Asked(key, f"uid={key},ou=people,dc=x", key, (candidate,)) for key in ("anna", "hanna")]
+    with service.database.writing() as conn:
+        adoptions.settle(conn, "default", "corp", asked, False, "run", service.now)

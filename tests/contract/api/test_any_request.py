@@ -113,6 +113,7 @@ class Asking:
         if case.path_parameters and self.random.random() < 0.8:
             of = case.operation.path.split("/")[1]
             kinds = {"id": "users" if of == "seats" else of, "pool": "seats", "name": of, "digest": of}
+            kinds |= {"source": "sources", "key": of}
             case.path_parameters = {name: self._one(kinds[name], value) for name, value in case.path_parameters.items()}
         if isinstance(case.body, dict):
             case.body = self._aimed(case.body)

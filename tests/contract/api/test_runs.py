@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from syncd.core.correlation import Asked, Candidate
 from syncd.core.snapshot import SetAside
-from syncd.store import run_records
+from syncd.store import adoptions, run_records
 from web_service import Service
 
 
@@ -88,6 +89,27 @@ def test_held_items_are_discarded(service: Service, digest: str) -> None:
     assert ask(service, "POST", f"/held/{digest}/discard") == {"discarded": 12}
     [group] = ask(service, "GET", "/groups")["items"]
     assert group["users"] == 12
+
+
+def test_new_entries_that_may_be_known_are_answered(service: Service) -> None:
+    boss, other = (service.user(name)["id"] for name in ("boss", "other"))
+    people = (Candidate(boss, "boss", 60, ("emails.value",)), Candidate(other, "other", 60, ("emails.value",)))
+    asked = [Asked("k1", "uid=ann,dc=x", "ann", people), Asked("k2", "uid=bob,dc=x", "bob", people[:1])]
+    with service.database.writing() as conn:
+        adoptions.settle(conn, "default", "corp", asked, False, "run", service.now)
+    [first, _] = ask(service, "GET", "/adoptions")["items"]
+    assert (first["entry"], [each["user_name"] for each in first["candidates"]]) == ("uid=ann,dc=x", ["boss", "other"])
+    assert ask(service, "GET", "/adoptions", source="okta")["items"] == []
+    ask(service, "POST", "/adoptions/corp/k1/accept", {}, 409)
+    ask(service, "POST", "/adoptions/corp/k1/accept", {"user": "nobody"}, 403)
+    ask(service, "POST", "/adoptions/corp/k9/accept", {"user": boss}, 404)
+    weak = service.make_token(allow=["runs:read"])
+    assert service.ask("POST", "/api/v1/adoptions/corp/k2/refuse", token=weak).status_code == 403
+    taken = ask(service, "POST", "/adoptions/corp/k1/accept", {"user": other})
+    assert (taken["decision"], taken["user"]) == ("accepted", other) and taken["decided_by"]
+    assert ask(service, "POST", "/adoptions/corp/k2/refuse")["decision"] == "refused"
+    assert ask(service, "GET", "/adoptions", undecided=True)["items"] == []
+    assert ask(service, "GET", "/adoptions", token=service.make_token(workspace="other"))["items"] == []
 
 
 def test_what_is_held_of_another_workspace_is_not_there(service: Service, digest: str) -> None:

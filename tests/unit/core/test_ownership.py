@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd.core.ownership import Precedence, merge
+from syncd.core.ownership import Precedence, merge, owned
 from syncd.core.state import Link
 
 
@@ -41,3 +41,19 @@ def test_two_links_of_one_source_are_told_apart_by_key_in_any_order() -> None:
 def test_nobody_states_anything() -> None:
     assert merge((), Precedence()) == ({}, {})
     assert merge((Link("corp", "k"),), Precedence()) == ({}, {})
+
+
+def test_whose_value_is_shown_is_told_with_what_the_others_keep() -> None:
+    order = Precedence(("hr", "okta"), {"title": ("okta",)})
+    links = (
+        Link("hr", "1", values={"title": "Clerk", "displayName": "Ann"}),
+        Link("okta", "2", values={"title": "Lead", "displayName": "Anna"}),
+        Link("zoo", "3", values={"displayName": "A.", "userName": "ann"}),
+    )
+    found = {each.attribute: each for each in owned(links, order)}
+    assert {path: each.source for path, each in found.items()} == merge(links, order)[1]
+    assert (found["title"].why, found["title"].aside) == ("precedence.title: okta", (("hr", "Clerk"),))
+    assert found["displayName"].aside == (("okta", "Anna"), ("zoo", "A."))
+    assert found["userName"].why == "nobody else states it"
+    (unnamed,) = owned((Link("b", "1", values={"title": "x"}), Link("a", "2", values={"title": "y"})), Precedence())
+    assert (unnamed.source, unnamed.why) == ("a", "precedence.default names none of them: the first by name")

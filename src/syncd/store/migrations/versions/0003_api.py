@@ -296,6 +296,28 @@ def _deltas() -> None:
         sa.PrimaryKeyConstraint("workspace", "source", "key"),
     )
     op.create_index("quarantine_due", "quarantine", ["workspace", "source", "next_at"])
+    _adoptions()
+
+
+def _adoptions() -> None:
+    """New entries that may be people who are known."""
+    op.create_table(
+        "adoptions",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Text(), nullable=False),
+        sa.Column("user_name", sa.Text(), nullable=False),
+        sa.Column("candidates", types.JsonText(), nullable=False),
+        sa.Column("since", types.Instant(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("refused", types.JsonText(), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True),
+        sa.Column("decided_at", types.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "source", "key"),
+    )
 
 
 def _hash_names() -> None:
