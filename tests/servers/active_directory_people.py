@@ -5,15 +5,18 @@ active_directory_people.py SMB_CONF READER_PASSWORD
 
 import sys
 
-from ldb import SCOPE_BASE
+from ldb import SCOPE_BASE, SCOPE_SUBTREE
 from samba.auth import system_session
 from samba.dcerpc import security
 from samba.ndr import ndr_unpack
 from samba.param import LoadParm
 from samba.samdb import SamDB
+from samba.sd_utils import SDUtils
 
 BASE = "DC=ad,DC=example,DC=org"
 ENABLED, DISABLED = 0x220, 0x222  # normal account, no password required; ACCOUNTDISABLE
+DIRSYNC, TOMBSTONES = "syncd-dirsync", "syncd-tombstones"  # accounts that read with a right more than `syncd`
+REPLICATING_CHANGES = "1131f6aa-9c07-11d1-f79f-00c04fc2dcd2"  # DS-Replication-Get-Changes
 BIG = 1505  # members of the group that comes in ranges
 
 
@@ -104,6 +107,25 @@ def main(smb_conf: str, password: str) -> None:
     db.setpassword("(sAMAccountName=erin)", "Erin-password-1")
     db.enable_account("(sAMAccountName=syncd)")
     db.transaction_commit()
+    for name in (DIRSYNC, TOMBSTONES):
+        db.add_ldif(entry(f"CN={name},OU=Services,{BASE}", "user", sAMAccountName=name))
+        db.setpassword(f"(sAMAccountName={name})", password)
+        db.enable_account(f"(sAMAccountName={name})")
+    rights = SDUtils(db)
+    rights.dacl_add_ace(BASE, f"(OA;;CR;{REPLICATING_CHANGES};;{sid_of(db, DIRSYNC)})")
+    deleted = f"CN=Deleted Objects,{BASE}"
+    (found,) = db.search(deleted, SCOPE_BASE, attrs=["nTSecurityDescriptor"], controls=["show_deleted:1"])
+    said = ndr_unpack(security.descriptor, found["nTSecurityDescriptor"][0])
+    text = said.as_sddl(security.dom_sid(db.get_domain_sid()))
+    first, _, rest = text.partition("(A;")
+    granted = "".join(f"(A;CI;RPLC;;;{sid_of(db, name)})" for name in (DIRSYNC, TOMBSTONES))
+    more = f"{first}{granted}(A;{rest}"
+    rights.modify_sd_on_dn(deleted, more, controls=["show_deleted:1", "sd_flags:1:4"])
+
+
+def sid_of(db: SamDB, name: str) -> str:
+    (found,) = db.search(BASE, SCOPE_SUBTREE, f"(sAMAccountName={name})", attrs=["objectSid"])
+    return str(ndr_unpack(security.dom_sid, found["objectSid"][0]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ certificate says likewise whether it can be believed. One that cannot vouch for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -123,3 +123,16 @@ class Changes(Protocol):
     def certificate(self) -> Certificate: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class PrimaryGroups(Protocol):
+    """Changes of a directory where a group's members are not all named by it (Active Directory's primaryGroupID)."""
+
+    def groups_of(self, sids: Collection[bytes]) -> Iterator[Entry | SetAside]:
+        """Those groups that have one of these objectSids."""
+        ...
+
+    def people_of(self, sids: Collection[bytes]) -> Iterator[tuple[bytes, str]]:
+        """(objectSid, stable key) of everybody whose primary group is one of these."""
+        ...

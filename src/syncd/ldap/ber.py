@@ -147,6 +147,12 @@ def element(tag: int, content: bytes) -> bytes:
     return bytes([tag, 0x80 | len(length)]) + length + content
 
 
+def number(value: int) -> bytes:
+    """An INTEGER, in as few bytes as it takes."""
+    size = (8 + (value + (value < 0)).bit_length()) // 8
+    return element(INTEGER, value.to_bytes(size, "big", signed=True))
+
+
 def _inside(message: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:
     """Start and end of the content of the element at `at`, which must have this tag and lie before `stop`."""
     if at + 2 > stop:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,9 @@ _WHO_AM_I = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
 _SCOPES = {"base": ldap3.BASE, "one": ldap3.LEVEL, "subtree": ldap3.SUBTREE}
 
 
+Control = tuple[str, bool, bytes | None]  # OID, critical, value (RFC 4511 section 4.1.11)
+
+
 class NotNow(IncompleteRead):
     """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
 
@@ -56,6 +59,7 @@ class Page:
     message: str
     cookie: bytes | None  # b"": the last page; None: the server sent no paging control
     matched: str = ""  # with noSuchObject: the nearest entry above that exists
+    controls: Mapping[str, bytes] = field(default_factory=dict)  # that came along, by OID
 
     @property
     def outcome(self) -> str:
@@ -101,16 +105,17 @@ class Session:
         page_size: int | None = None,
         cookie: bytes = b"",
         size_limit: int = 0,
+        controls: tuple[Control, ...] = (),
     ) -> Page:
         """One request and its whole answer. The paging control is critical: a server without paging answers 12.
 
         389ds answers a paged search below a base that is not there with success, without a word of paging; then the base
         itself is asked for, and what the server says of that is the answer.
         """
-        page = self._search(base, scope, filter_text, attributes, page_size, cookie, size_limit)
+        page = self._search(base, scope, filter_text, attributes, page_size, cookie, size_limit, controls)
         if page_size is None or page.code != 0 or page.cookie is not None or page.entries:
             return page
-        found = self._search(base, "base", "(objectClass=*)", (), None, b"", 0)
+        found = self._search(base, "base", "(objectClass=*)", (), None, b"", 0, ())
         return found if found.code != 0 else page
 
     def _search(
@@ -122,6 +127,7 @@ class Session:
         page_size: int | None,
         cookie: bytes,
         size_limit: int,
+        controls: tuple[Control, ...],
     ) -> Page:
         try:
             self._connection.search(
@@ -134,6 +140,7 @@ class Session:
                 paged_size=page_size,
                 paged_criticality=True,
                 paged_cookie=cookie or None,
+                controls=list(controls) or None,
             )
             return _page(self._connection.result, self._connection.response or [])
         except Exception as exc:  # ldap3 raises KeyError, TypeError and others for an answer that is not LDAP
@@ -389,15 +396,16 @@ def _bind(config: LdapConfig, session: Session) -> None:
 
 
 def _page(result: Mapping[str, Any], responses: list[dict[str, Any]]) -> Page:
-    control = (result.get("controls") or {}).get(PAGED_RESULTS)
+    controls = {oid: bytes(each["value"]) for oid, each in (result.get("controls") or {}).items()}
     return Page(
         entries=tuple(_entries(responses)),
         references=tuple(uri for item in responses if item["type"] == "searchResRef" for uri in item["uri"]),
         code=int(result["result"]),
         description=str(result["description"]),
         message=str(result["message"] or "").strip("\0 \n"),
-        cookie=_cookie(control["value"]) if control else None,
+        cookie=_cookie(controls[PAGED_RESULTS]) if PAGED_RESULTS in controls else None,
         matched=str(result["dn"] or ""),
+        controls=controls,
     )
 
 

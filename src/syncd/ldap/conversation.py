@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import IncompleteRead, SourceUnreachable
-from syncd.ldap.client import RawEntry, Session
+from syncd.ldap import narrow, outcome
+from syncd.ldap.client import Control, NotNow, Page, RawEntry, Session
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.entries import Entries, Part, attributes_asked
 from syncd.ldap.rootdse import Server, meet
@@ -74,6 +75,47 @@ class Conversation:
     def take(self, part: Part, raw: RawEntry, among: tuple[RawEntry, ...] = ()) -> Entry | SetAside | None:
         """See Entries.take."""
         return self.entries.take(self.session, part, raw, among or (raw,))
+
+    def having(self, condition: str, part: Part | None = None) -> Iterator[Entry | SetAside]:
+        """Those of whom this filter is true as well, users first, or of one part only. Raises IncompleteRead."""
+        for search in self.searches():
+            if part is not None and search.part != part:
+                continue
+            page = self.session.search(
+                search.base, search.scope, narrow.all_of([search.filter, condition]), search.attributes
+            )
+            if page.code:
+                raise IncompleteRead(f"{search.part}: {page.outcome} when entries were asked for by their keys")
+            require_whole_tree(page.references)
+            for raw in page.entries:
+                entry = self.take(search.part, raw)
+                if entry is not None:
+                    yield entry
+
+    def pages(
+        self,
+        base: str,
+        scope: str,
+        filter_text: str,
+        attributes: tuple[str, ...],
+        controls: tuple[Control, ...] = (),
+    ) -> Iterator[Page]:
+        """Every page of any search. Raises IncompleteRead, NotNow."""
+        cookie = b""
+        while True:
+            page = self.session.search(
+                base, scope, filter_text, attributes, self.config.page_size, cookie, controls=controls
+            )
+            if page.code in outcome.LATER:
+                raise NotNow(f"{base}: {page.outcome}")
+            if page.code != 0:
+                raise IncompleteRead(f"{base}: {page.outcome}")
+            if page.cookie is None or (page.cookie and page.cookie == cookie and not page.entries):
+                raise IncompleteRead(f"{base}: the end of the answer is not known")
+            yield page
+            if not page.cookie:
+                return
+            cookie = page.cookie
 
     def elsewhere(self, why: str) -> None:
         """Go on with another session, or raise IncompleteRead with why this one was of no use."""

@@ -7,21 +7,26 @@ that lags behind is left for another one first. Whoever is reported gone is beli
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside
-from syncd.errors import FullReadNeeded, IncompleteRead
+from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
 from syncd.ldap import keys, narrow
 from syncd.ldap.client import NotNow, Session
 from syncd.ldap.config import LdapConfig
-from syncd.ldap.conversation import Conversation, require_whole_tree
+from syncd.ldap.conversation import Conversation
+from syncd.ldap.values import Attributes, primary_group_of
+from syncd.ldap.way_active_directory import DirSync, Numbers
 from syncd.ldap.way_syncrepl import Syncrepl
-from syncd.ldap.ways import Behind, NotOffered, State, Way
+from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State, Way
 
-WAYS: tuple[Way, ...] = (Syncrepl(),)  # the better one first
+WAYS: tuple[Way, ...] = (Syncrepl(), DirSync(), Numbers())  # the better one first
 _AT_ONCE = 50  # keys in one search
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,14 @@ def begin(with_: Conversation) -> Begun | None:
 def choose(with_: Conversation) -> tuple[Begun | None, list[str]]:
     """Also why not, for each way before it: `syncrepl: the server does not offer it`."""
     refused: list[str] = []
+    strange: list[str] = []  # said only if there is nothing else to say
     assert with_.server is not None
     for way in WAYS:
         try:
             return Begun(way, way.begin(with_), with_.server.identity), refused
         except NotOffered as exc:
-            refused.append(f"{way.name}: {exc}")
-    return None, refused
+            (strange if isinstance(exc, NotThisKind) else refused).append(f"{way.name}: {exc}")
+    return None, refused or strange
 
 
 class LdapChanges(Conversation):
@@ -95,22 +101,41 @@ class LdapChanges(Conversation):
         """As the contract says. What goes wrong is said in the certificate."""
         attribute = self.entries.key_attribute
         assert attribute is not None
-        rest = iter(wanted)
         try:
-            while some := list(islice(rest, _AT_ONCE)):
-                by_key = narrow.any_of([keys.filter_of(attribute, key) for key in some])
-                for search in self.searches():
-                    filter_text = narrow.all_of([search.filter, by_key])
-                    page = self.session.search(search.base, search.scope, filter_text, search.attributes)
-                    if page.code:
-                        raise IncompleteRead(f"{search.part}: {page.outcome} when entries were asked for by their keys")
-                    require_whole_tree(page.references)
-                    for raw in page.entries:
-                        entry = self.take(search.part, raw)
-                        if entry is not None:
-                            yield entry
+            for some in _some(wanted):
+                yield from self.having(narrow.any_of([keys.filter_of(attribute, key) for key in some]))
         except IncompleteRead as exc:
             self.because.append(str(exc))
+
+    def groups_of(self, sids: Collection[bytes]) -> Iterator[Entry | SetAside]:
+        """Those groups that have one of these objectSids (core/snapshot.py: PrimaryGroups)."""
+        try:
+            for some in _some(sids):
+                by_sid = narrow.any_of([f"(objectSid={narrow.escaped_bytes(sid)})" for sid in some])
+                yield from self.having(by_sid, "groups")
+        except IncompleteRead as exc:
+            self.because.append(str(exc))
+
+    def people_of(self, sids: Collection[bytes]) -> Iterator[tuple[bytes, str]]:
+        """Whose primary groups these are: said by its last part, in the domain of the person's own objectSid."""
+        attribute = self.entries.key_attribute
+        assert attribute is not None
+        try:
+            for some in _some(sids):
+                numbers = sorted({int.from_bytes(sid[-4:], "little") for sid in some})
+                condition = narrow.any_of([f"(primaryGroupID={number})" for number in numbers])
+                for found in self._people(condition, (attribute, "primaryGroupID", "objectSid")):
+                    sid = primary_group_of(found)
+                    if sid is not None and sid in some:
+                        yield sid, keys.key_of(attribute, found)
+        except (IncompleteRead, InvalidValue) as exc:
+            self.because.append(str(exc))
+
+    def _people(self, condition: str, attributes: tuple[str, ...]) -> Iterator[Attributes]:
+        users = self.config.users
+        for base in users.base:
+            for page in self.pages(base, users.scope, narrow.all_of([users.filter, condition]), attributes):
+                yield from (keys.fold_names(entry.attributes) for entry in page.entries)
 
     def close(self) -> None:
         self._reading.close()
@@ -157,3 +182,10 @@ class LdapChanges(Conversation):
             self.elsewhere(str(exc))
         except IncompleteRead as none:
             raise FullReadNeeded(f"{exc}; no other server has what was read before") from none
+
+
+def _some(all_: Iterable[T]) -> Iterator[list[T]]:
+    """As many as one search asks for."""
+    rest = iter(all_)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

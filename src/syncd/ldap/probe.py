@@ -157,7 +157,7 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
             f"no entry shows {', '.join(KEY_ATTRIBUTES)}: grant {bound_as} the right to read the one that the server has"
         )
     problems += [f"canary {name} is not visible" for name in config.canaries if not diagnose.visible(session, name)]
-    chosen, refused = _deltas(config, session, server, key_attribute)
+    chosen, refused, doubt = _deltas(config, session, server, key_attribute)
     return Probe(
         url=session.url,
         tls_version=session.tls_version,
@@ -169,7 +169,7 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         key_attribute=key_attribute,
         bases=tuple(bases),
         problems=tuple(problems),
-        warnings=(*warnings, *_doubts(config, session, server, bound_as)),
+        warnings=(*warnings, *([doubt] if doubt else ()), *_doubts(config, session, server, bound_as)),
         certificate_ends=session.certificate_ends,
         deltas=chosen,
         no_deltas=tuple(refused),
@@ -178,18 +178,19 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
 
 def _deltas(
     config: LdapConfig, session: Session, server: Server, key_attribute: str | None
-) -> tuple[str | None, list[str]]:
-    """The way to read what changed, and why not the ways before it."""
+) -> tuple[str | None, list[str], str | None]:
+    """The way to read what changed, why not the ways before it, and what is doubtful about it."""
     if not config.deltas:
-        return None, []
+        return None, [], None
     talk = Conversation(config, (), session)
     talk.server, talk.entries.key_attribute = server, key_attribute
     begun, refused = deltas.choose(talk)
     if begun is None:
-        return None, refused
+        return None, refused, None
     if key_attribute is not None and begun.checkpoint(talk) is None:
-        return None, [*refused, f"{begun.way.name}: it names entries by {begun.way.key_attribute}, not {key_attribute}"]
-    return begun.way.name, refused
+        names = f"{begun.way.name}: it names entries by {begun.way.key_attribute}, not {key_attribute}"
+        return None, [*refused, names], None
+    return begun.way.name, refused, begun.way.doubt(talk)
 
 
 def _doubts(config: LdapConfig, session: Session, server: Server, bound_as: str) -> Iterator[str]:

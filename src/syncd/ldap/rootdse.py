@@ -35,6 +35,7 @@ class Server:
     )
 
     controls: frozenset[str] = frozenset()  # the OIDs that it says it knows
+    tops: tuple[str, ...] = ()  # of the trees that are read
 
     def offers(self, control: str) -> bool:
         return control in self.controls
@@ -74,6 +75,7 @@ def meet(session: Session, config: LdapConfig) -> Server:
         tuple(reversed(contexts)),
         max(lasting, default=None),
         frozenset(controls or ()),
+        tuple(context for context in sorted(read) if context),
     )
 
 

@@ -15,7 +15,7 @@ from syncd.ldap import outcome, syncrepl
 from syncd.ldap.client import NotNow, RawEntry
 from syncd.ldap.conversation import Conversation, Search, require_whole_tree
 from syncd.ldap.syncrepl import Elsewhere, Keys, Named, NewCookie, Over, PhaseOver
-from syncd.ldap.ways import Behind, NotOffered, State
+from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State
 
 _NOBODY = "(!(objectClass=*))"
 _UNWILLING = 53
@@ -29,7 +29,7 @@ class Syncrepl:
         server = with_.server
         assert server is not None
         if server.vendor != "OpenLDAP":
-            raise NotOffered(f"{server.vendor} is not OpenLDAP")
+            raise NotThisKind(f"{server.vendor} is not OpenLDAP")
         if not server.offers(syncrepl.SYNC_REQUEST):
             raise NotOffered("the server does not offer it: load the overlay syncprov")
         return {"cookies": [_cookie_of_now(with_, search).decode("latin-1") for search in with_.searches()]}
@@ -43,6 +43,9 @@ class Syncrepl:
             cookie = yield from _poll(with_, search, cookies[number].encode("latin-1"))
             cookies[number] = cookie.decode("latin-1")
         return {"cookies": cookies}
+
+    def doubt(self, with_: Conversation) -> str | None:
+        return None
 
 
 def _cookie_of_now(with_: Conversation, search: Search) -> bytes:

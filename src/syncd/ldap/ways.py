@@ -20,6 +20,10 @@ class NotOffered(Exception):
     """This server does not read what changed in this way, or not for us; the message says why, for an admin."""
 
 
+class NotThisKind(NotOffered):
+    """Servers of this kind never do."""
+
+
 class Behind(IncompleteRead):
     """This server has not yet got what was read before: another replica may have."""
 
@@ -34,4 +38,8 @@ class Way(Protocol):
 
     def changes(self, with_: Conversation, state: State) -> Generator[Reported, None, State]:
         """Raises FullReadNeeded, Behind and IncompleteRead."""
+        ...
+
+    def doubt(self, with_: Conversation) -> str | None:
+        """What an admin should know of it: a right that is missing, say. None: all is well."""
         ...

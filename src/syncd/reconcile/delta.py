@@ -9,19 +9,19 @@ climbed by whole reads, since a delta is told only once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, assert_never
 
 from syncd.core.plan import Plan
-from syncd.core.snapshot import Changes, Deltas, Entry, Gone, OnlyThese, SetAside, Still
+from syncd.core.snapshot import Changes, Deltas, Entry, Gone, OnlyThese, PrimaryGroups, SetAside, Still
 from syncd.core.state import name_hash, uid_hashes
 from syncd.errors import FullReadNeeded, InvalidValue
 from syncd.ldap import dn
 from syncd.reconcile import diff
-from syncd.reconcile.mapping import members
+from syncd.reconcile.mapping import members, primary_group
 from syncd.reconcile.reading import Reader, Stored, linked_of
 from syncd.store import linked, quarantine
 from syncd.store.spool import Spool
@@ -38,6 +38,7 @@ class DeltaReader(Reader):
     gone: set[str] = field(default_factory=set)  # keys that were linked, and are not there any more
     still: set[str] = field(default_factory=set)
     listed: list[OnlyThese] = field(default_factory=list)
+    sids: set[bytes] = field(default_factory=set)  # objectSids of groups that came or were asked for
     came: Spool[Entry | SetAside] = field(default_factory=Spool)
     absent: dict[str, str | None] = field(default_factory=dict)  # id of a missing user or group -> its rung
     were_shelved: set[str] = field(default_factory=set)  # keys of those in quarantine when this began
@@ -51,6 +52,7 @@ class DeltaReader(Reader):
         with closing(source.changes(self.checkpoint, self.now)) as changes:
             self._listen(changes)
             retried = self._look_again(changes)
+            self._learn_primary(changes)
             certificate = changes.certificate()
         if not certificate.complete or not (self.came or self.gone):
             # Of one that broke off not even what came is taken: what it means for others may not have been looked at, and
@@ -85,8 +87,6 @@ class DeltaReader(Reader):
         self.progress.step("read", done, done)
 
     def _came(self, item: Entry | SetAside) -> None:
-        if isinstance(item, Entry) and "objectsid" in item.attributes:
-            raise FullReadNeeded("who has which primary group (primaryGroupID) is only known of everybody at once")
         self.came.append(item)
         if item.key:
             self.named.add(item.key)
@@ -115,10 +115,42 @@ class DeltaReader(Reader):
             with self.database.reading() as conn:
                 self._know(linked.links_by_key(conn, *self._mine, keys - self.users.keys() - self.groups.keys()))
                 wanted = self._touched(conn, islice(self.came, before, None)) - self.named - self.gone
+            for item in self._primary_groups(changes, before, seen):
+                self._came(item)
             self.gone -= self.named
-            if not wanted:
+            if not wanted and len(self.came) == seen:
                 return retried
             self.named |= wanted  # asked for once, whether it is there or not
+
+    def _primary_groups(self, changes: Changes, start: int, stop: int) -> Iterator[Entry | SetAside]:
+        """Groups that say nothing of it themselves: those that somebody who came has as her primary one. Of whoever was there
+        before, the directory puts a changed one among the changes: `member` of the old group names her from then on."""
+        wanted: set[bytes] = set()
+        for item in islice(self.came, start, stop):
+            if not isinstance(item, Entry) or "objectsid" not in item.attributes:
+                continue
+            if not isinstance(changes, PrimaryGroups):
+                raise FullReadNeeded("who has which primary group (primaryGroupID) is only known of everybody at once")
+            if item.kind == "group":
+                self.sids |= set(item.attributes["objectsid"])
+            elif (old := self.users.get(item.key)) is None or old.absent or item.key in self.were_shelved:
+                wanted |= _primary(item)
+        wanted -= self.sids
+        self.sids |= wanted
+        if wanted:
+            assert isinstance(changes, PrimaryGroups)
+            yield from changes.groups_of(wanted)
+
+    def _learn_primary(self, changes: Changes) -> None:
+        """Who has a group that came as her primary one, of those who did not come."""
+        sids = {sid for item in self.came if isinstance(item, Entry) and item.kind == "group" for sid in _sids(item)}
+        if not sids:
+            return
+        assert isinstance(changes, PrimaryGroups)
+        had = {key: sid for sid, key in changes.people_of(sids)}
+        with self.database.reading() as conn:
+            for row in linked.links_by_key(conn, *self._mine, set(had) - self.named):
+                self.seen.by_primary.setdefault(had[row.key], set()).add(row.resource_id)
 
     @property
     def _mine(self) -> tuple[str, str]:
@@ -264,6 +296,18 @@ class DeltaReader(Reader):
     def _stated(self, conn: Any, holders: Iterable[str]) -> dict[str, bool]:
         known = {row.key: linked_of(row) for row in linked.links_of(conn, *self._mine, holders)}
         return {old.id: key not in self.present and (old.absent or key in self.gone) for key, old in known.items()}
+
+
+def _sids(entry: Entry) -> tuple[bytes, ...]:
+    return entry.attributes.get("objectsid", ())
+
+
+def _primary(entry: Entry) -> set[bytes]:
+    try:
+        found = primary_group(entry)
+    except InvalidValue:
+        return set()  # said again, and set aside, when it is taken
+    return {found} if found is not None else set()
 
 
 def why_not(state: Any, digest: str, source: object) -> str | None:
