@@ -205,12 +205,12 @@ def test_a_group_of_more_members_than_one_answer_holds(domain: Samba, monkeypatc
     """Active Directory answers with `member;range=0-1499` by itself; Samba does if it is asked for a range."""
     whole = _members(domain)
     assert len(whole) == 1505
-    asked = ldap_source._attributes
+    asked = ldap_source.attributes_asked
 
     def in_ranges(*arguments: Any) -> tuple[str, ...]:
         return tuple("member;range=0-1499" if name == "member" else name for name in asked(*arguments))
 
-    monkeypatch.setattr(ldap_source, "_attributes", in_ranges)
+    monkeypatch.setattr(ldap_source, "attributes_asked", in_ranges)
     assert _members(domain) == whole
 
 
