@@ -66,9 +66,10 @@ class Stage:
     url: str
     workspace: Workspace = field(default_factory=Workspace)
     now: datetime = NOON
+    first_id: int = 1  # where ids begin; not at 1 in a database that another stage filled
 
     def __post_init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(self.first_id)
         self.database = prepared.database(self.url)
 
     def close(self) -> None:
