@@ -58,6 +58,7 @@ class Changing:
     forgotten: bool = False  # no checkpoint is known any more
     breaks_after: int | None = None  # so many things said, a delta ends and is not complete
     because: tuple[str, ...] = ()  # why a whole read is incomplete
+    silent_of: set[str] = field(default_factory=set)  # keys that no delta tells
     asked_again: list[str] = field(default_factory=list)
 
     def snapshot(self) -> Snapshot:
@@ -110,6 +111,8 @@ class Read:
     def _changes(self, before: Snapshot) -> Iterator[Reported]:
         """Groups before users: no order is promised."""
         for key, item in reversed(self.now.items()):
+            if key in self.directory.silent_of:
+                continue
             if before.get(key) != item:
                 yield item
             elif self.directory.present_phase:
@@ -118,7 +121,7 @@ class Read:
             yield OnlyThese("group", "ou=groups,dc=x")
             yield OnlyThese("user", "ou=people,dc=x", "one")
             return
-        for key in before.keys() - self.now.keys():
+        for key in before.keys() - self.now.keys() - self.directory.silent_of:
             yield Gone(key)
 
     def again(self, keys: Iterable[str]) -> Iterator[Entry | SetAside]:

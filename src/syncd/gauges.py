@@ -187,6 +187,9 @@ def _sources(seen: Standing, timetables: Timetables) -> Iterator[Metric]:
         "missed_ticks", "Scheduled times of the last 24 h for which no run began.", lambda kept: kept.missed
     )
     yield each_source("users", "Users that the last complete read of a source found.", lambda source: source.users)
+    yield each_source(
+        "drift", "Differences that the last whole read found and deltas had not told.", lambda source: source.drift
+    )
     yield each_source("last_run_duration_seconds", "How long the last run that ended took.", _took_s)
     yield _labelled(
         "syncd_source_last_run_status",

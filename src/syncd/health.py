@@ -116,6 +116,9 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
     if asked := workspace.asked.get(seen.name):
         what = f"{asked:,} new entries may be people who are known, and wait"
         yield Finding("notice", about, what, "`syncd adopt list`, then accept or refuse them")
+    if seen.drift:
+        what = f"its last whole read found {seen.drift:,} differences that deltas had not told, and repaired them"
+        yield Finding("notice", about, what, "if it goes on, read whole more often: `schedule.full`")
     if last is not None and last.set_aside:
         what = f"{last.set_aside:,} entries were set aside"
         yield Finding("notice", about, what, f"`syncd runs show {last.id}` names them")

@@ -237,3 +237,18 @@ def test_a_delta_that_breaks_is_made_good_by_the_next(
         ):  # a delta that broke said part of it before, in a version of its own
             rows[:] = [row[:-1] for row in rows]
         assert one == other
+
+
+@quick
+@given(rounds)
+def test_what_deltas_told_is_no_drift_whenever_everything_is_read(happenings: list[tuple[list[Step], bool]]) -> None:
+    with Staged() as stage:
+        directory = founded()
+        stage.run(directory)
+        for happening, whole in happenings:
+            for step in happening:
+                step.apply(directory)
+            directory.present_phase = not directory.present_phase
+            stage.later(hours=7)
+            assert stage.run(directory, delta=not whole).drift == (0 if whole else None)
+        assert stage.run(directory).drift == 0

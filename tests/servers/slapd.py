@@ -160,6 +160,13 @@ class Slapd:
         if done.returncode:
             raise RuntimeError("ldapmodify: " + done.stderr.decode())
 
+    def load(self, ldif: str) -> None:
+        """Entries with operational attributes as they are given; while it is stopped."""
+        command = [program("slapadd"), "-q", "-f", str(self.folder / "slapd.conf")]
+        done = subprocess.run(command, input=ldif.encode(), capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError("slapadd: " + done.stderr.decode())
+
     def search(self, *arguments: str) -> str:
         """What the ldapsearch command prints for the reader; its exit code is not looked at."""
         bind = ["-x", "-H", self.url, "-D", READER, "-w", READER_PASSWORD, "-b", BASE]

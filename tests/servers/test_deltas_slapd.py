@@ -189,6 +189,20 @@ def test_another_directory_is_read_whole_and_its_losses_wait(
     assert corp.lost(before) == {}
 
 
+def test_a_clock_set_back_is_made_good_by_the_whole_read_and_counted(started: Started) -> None:
+    """What is written then bears a CSN that every consumer has passed: RFC 4533 does not tell it."""
+    directory, corp = started()
+    directory.stop()
+    before = "20200101000000.000000Z#000000#000#000000"
+    directory.load(person("new.one", FINANCE, entryCSN=before).replace("changetype: add\n", ""))
+    directory.start()
+    assert delta(corp).counts["read"] == 0
+    report = corp.run()
+    assert (report.drift, report.counts["create"]) == (1, 1)
+    assert corp.record(report).drift == 1
+    assert corp.run().drift == 0
+
+
 # ---- answers that are cut short, or lie
 
 

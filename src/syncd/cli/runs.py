@@ -212,6 +212,7 @@ def show_(
         [
             *(("run", found.id), ("source", found.source), ("what", _what(found))),
             *((("whole read", found.kind_why),) if found.kind_why else ()),
+            *((("drift", f"{found.drift:,} differences that deltas had not told"),) if found.drift is not None else ()),
             *(("status", found.status), ("started", when(found.started_at)), ("finished", when(found.finished_at))),
             *(("by", found.actor), ("digest", found.digest or ""), ("counts", _counted(found.counts))),
             *(("incomplete", why) for why in found.incomplete_because),
@@ -278,7 +279,7 @@ def _names(subjects: tuple[str, ...]) -> str:
 def _run_json(row: run_records.RunRow) -> dict[str, Any]:
     return {
         **{"run": row.id, "source": row.source, "dry_run": row.dry_run, "status": row.status, "actor": row.actor},
-        **{"kind": row.kind, "kind_why": row.kind_why},
+        **{"kind": row.kind, "kind_why": row.kind_why, "drift": row.drift},
         **{"started_at": row.started_at, "finished_at": row.finished_at, "digest": row.digest},
         **{"complete": row.complete, "incomplete_because": list(row.incomplete_because), "counts": row.counts},
         **{"held": list(row.held), "message": row.message},

@@ -36,6 +36,7 @@ class Plan:
     kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import"
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     asked: tuple[Asked, ...] = ()  # new entries that may be people who are known
+    drift: int | None = None  # differences that deltas should have told before this whole read; None: not measured
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 
 
@@ -145,6 +146,7 @@ class Report:
     took_s: float = 0.0
     kind: str = "full"  # "full" | "delta" | "only"
     kind_why: str | None = None
+    drift: int | None = None
     looked: tuple[Looked, ...] = ()  # with `--only`: what became of whom
 
     @property

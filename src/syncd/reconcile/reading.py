@@ -27,8 +27,9 @@ from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.adopting import Newcomers, correlate
+from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
-from syncd.store import linked, run_records
+from syncd.store import linked, quarantine, run_records
 from syncd.store.engine import Database
 from syncd.store.spool import Spool
 
@@ -76,6 +77,7 @@ class Reader:
     group_ids: dict[str, str] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
     accepted: dict[str, str] = field(default_factory=dict)  # id of a new entry -> who said whose it is
+    differences: Differences | None = None  # from the store, if it is to be known which of them deltas had not told
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
     )
@@ -128,6 +130,8 @@ class Reader:
             uids = diff.uids_of(item)
             self._uids(uids, id)
             hashed = entry_hash(item)
+            if self.differences is not None:
+                self.differences.entry(item.key, hashed, old)
             same = old is not None and old.entry_hash == hashed and old.mapping_digest == self.mapping.digest
             if old is None or not same or old.absent or old.uid_key != uids:
                 self.changed.append((item, id, hashed, old is None))
@@ -182,6 +186,8 @@ class Reader:
             self.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
         read_groups = self._groups()
         self._warn_of_cycles(read_groups)
+        if self.differences is not None:
+            self._compare_groups(self.differences, read_groups, inside, in_groups)
         edits: Spool[ChangeGroup] = Spool()
         digest = self.mapping.digest
         for group in diff.group_edits(name, read_groups, self.groups, inside, outside, doomed, digest, placed):
@@ -197,6 +203,35 @@ class Reader:
             for id, why in sorted(doomed.items()):
                 edits.append((GroupEdit(id, name, delete=True, why=why),))
         return edits
+
+    def _compare_groups(
+        self,
+        differences: Differences,
+        read: Iterable[diff.GroupRead],
+        inside: Mapping[str, frozenset[str]],
+        in_groups: Mapping[str, frozenset[str]],
+    ) -> None:
+        read = list(read)
+        for group in read:
+            differences.entry(group.key, group.entry_hash, self.groups.get(group.key))
+        keys = {old.id: key for known in (self.users, self.groups) for key, old in known.items()}
+        differences.memberships(read, in_groups, inside, keys)
+        differences.gone |= {key for key in self._gone_users() if not self.users[key].absent}
+        differences.gone |= {key for key in self._gone_groups() if not self.groups[key].absent}
+
+    def edited(self, edits: Iterable[ChangeGroup]) -> set[str]:
+        """Keys of what these edits are of."""
+        keys = {old.id: key for known in (self.users, self.groups) for key, old in known.items()}
+        return {each.link.key if each.link else keys.get(each.id, "") for group in edits for each in group}
+
+    def kept(self) -> set[str]:
+        """Keys of those whom this read leaves as they were, whatever the directory says: missing, set aside, held."""
+        with self.database.reading() as conn:
+            shelved = quarantine.keys(conn, self.workspace.name, self.source.name)
+            held = linked.held_subjects(conn, self.workspace.name, self.source.name)
+        known = {**self.users, **self.groups}
+        away = {key for key, old in known.items() if old.absent or old.id in held or old.id in self.unread}
+        return shelved | away | self.aside | {each.key for each in self.set_aside if each.key}
 
     def _stored(self, conn: Any) -> Stored:
         """Of all groups; those that were not read are missing, and not to be placed anew."""

@@ -65,6 +65,7 @@ def to_json(report: Report) -> Iterator[bytes]:
         "cost": _cost_json(report.seats_before, report.seats_after),
         "kind": report.kind,
         "kind_why": report.kind_why,
+        "drift": report.drift,
         "looked_up": [_looked_json(each) for each in report.looked],
     }
     yield orjson.dumps(head)[:-1] + b',"changes":['

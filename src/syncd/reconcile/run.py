@@ -20,11 +20,12 @@ from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import ChangeGroup, UserEdit
 from syncd.core.guards import VERBS, Limit
 from syncd.core.plan import Plan, Report, fingerprint
-from syncd.core.snapshot import Certificate, SetAside, Source
+from syncd.core.snapshot import Certificate, Deltas, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
 from syncd.reconcile.delta import DeltaReader, why_not
+from syncd.reconcile.drift import Differences
 from syncd.reconcile.lookup import LookupReader, ended
 from syncd.reconcile.mapping import MANAGER, DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
@@ -86,12 +87,10 @@ def reconcile(
             )
             return run.lookup.plan()
         common = (database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
-        why = None
-        if delta and not impact:
-            why, plan = _changes(run, common)
-            if plan is not None:
-                return plan
-        return replace(Reader(*common, impact=impact).plan(), kind_why=why)
+        if not delta or impact:
+            return _everything(run, Reader(*common, impact=impact))
+        why, plan = _changes(run, common)
+        return plan or replace(Reader(*common).plan(), kind_why=why)
 
     run = _Run(
         database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet(), scheduled_at
@@ -104,6 +103,25 @@ def _unlimited(workspace: Workspace, source: str) -> Workspace:
     every = Limit(share=1.0, floor=10**9, number=10**9)
     limits = replace(policy.limits, by_kind=dict.fromkeys(VERBS, every))
     return replace(workspace, sources={**workspace.sources, source: replace(policy, limits=limits)})
+
+
+def _everything(run: _Run, reader: Reader) -> Plan:
+    """The plan of a whole read, which also proves the deltas before it: what they should have told is counted."""
+    source, policy = reader.source, run.workspace.source(reader.source.name)
+    with run.database.reading() as conn:
+        state = linked.source_state(conn, run.workspace.name, source.name)
+    if run.dry_run or not isinstance(source, Deltas) or why_not(state, policy.digest, source) is not None:
+        return reader.plan()
+    differences = reader.differences = Differences()
+    plan = reader.plan()
+    assert plan.certificate is not None
+    if not plan.certificate.complete:
+        return plan
+    drift = differences.untold(source, state.checkpoint, reader.edited(plan.groups), reader.kept(), run.now)
+    if drift:
+        run.notes.append(f"{drift:,} differences had not been told by deltas; this whole read repairs them")
+        log.warning("drift_found", n=drift)
+    return replace(plan, drift=drift)
 
 
 def _changes(run: _Run, common: tuple[Any, ...]) -> tuple[str | None, Plan | None]:
@@ -378,6 +396,7 @@ class _Run:
             self._names(decided),
             kind=plan.kind,
             kind_why=plan.kind_why,
+            drift=plan.drift,
         )
         if self.lookup is not None:
             hers = defaultdict(list)
@@ -400,6 +419,7 @@ class _Run:
                 losses=b"".join(sorted(decided.fingerprints)),
                 kind=plan.kind,
                 kind_why=plan.kind_why,
+                drift=plan.drift,
             )
             if not self.dry_run:
                 whole = plan.kind == "full" and certificate.complete and self.only is None
@@ -450,6 +470,7 @@ class _Run:
                 "last_groups": certificate.groups_read,
                 # What a read does not say stays as it was known: another answer later is a change all the same.
                 **({"server_identity": certificate.server_identity} if certificate.server_identity else {}),
+                **({"drift": plan.drift} if plan.drift is not None else {}),
                 **({"key_attribute": certificate.key_attribute} if certificate.key_attribute else {}),
             },
         )

@@ -216,6 +216,12 @@ def holders_of(conn: Connection, workspace: str, names: Iterable[str]) -> dict[s
     return found
 
 
+def held_subjects(conn: Connection, workspace: str, source: str) -> set[str]:
+    """Ids of users and groups of whom something is held."""
+    h = t.held.c
+    return set(conn.scalars(select(h.subject_id).where(h.workspace == workspace, h.source == source)))
+
+
 def awaiting_approval(conn: Connection, workspace: str, source: str) -> tuple[set[str], set[str]]:
     """What a first run after a change held and nobody decided yet: users on the ladder, and groups that were to go."""
     h = t.held.c

@@ -130,6 +130,7 @@ class RunRow:
     kind: str | None = None  # full | delta | rules
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     set_aside: tuple[SetAside, ...] = ()
+    drift: int | None = None  # differences that deltas should have told before this whole read
 
 
 def _run_row(row: Any, set_aside: Sequence[SetAside] = ()) -> RunRow:
@@ -150,6 +151,7 @@ def _run_row(row: Any, set_aside: Sequence[SetAside] = ()) -> RunRow:
         row.kind,
         row.kind_why,
         tuple(set_aside),
+        row.drift,
     )
 
 

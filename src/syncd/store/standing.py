@@ -57,6 +57,7 @@ class SourceSeen:
     scheduled: int
     counted_from: datetime | None
     last_whole_at: datetime | None = None
+    drift: int | None = None  # what that found and deltas had not told; None: it was not measured yet
 
     @property
     def last_run(self) -> RunSeen | None:
@@ -142,7 +143,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     states = {
         (row.workspace, row.source): row
         for row in conn.execute(
-            select(s.workspace, s.source, s.last_complete_at, s.last_delta_at, s.last_users).where(
+            select(s.workspace, s.source, s.last_complete_at, s.last_delta_at, s.last_users, s.drift).where(
                 s.workspace.in_(names)
             )
         )
@@ -171,6 +172,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
             scheduled,
             None if first is None else max(first, now - DAY),
             state.last_complete_at if state else None,
+            state.drift if state else None,
         )
 
     return Standing(

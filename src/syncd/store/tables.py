@@ -325,6 +325,7 @@ source_states = Table(
     Column("last_groups", Integer),
     Column("checkpoint", Text),  # from where the next delta goes on
     Column("last_delta_at", Instant),  # of a complete one
+    Column("drift", Integer),  # what the last whole read that could tell found, and deltas had not told
     PrimaryKeyConstraint("workspace", "source"),
 )
 
@@ -352,6 +353,7 @@ runs = Table(
     Column("message", Text),
     Column("kind", Text),  # full | delta; NULL: it read nothing, or failed before that was known
     Column("kind_why", Text),  # why everything was read, though a delta was wanted
+    Column("drift", Integer),  # differences that deltas should have told before this whole read; NULL: not measured
     Column("checkpoint", Text),  # what the source's becomes with the last batch
     PrimaryKeyConstraint("workspace", "id"),
     Index("runs_started", "workspace", "started_at"),

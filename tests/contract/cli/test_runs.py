@@ -14,7 +14,7 @@ from syncd import sample
 
 KEYS = [
     *("run", "source", "dry_run", "status", "complete", "incomplete_because", "digest", "counts", "held", "set_aside"),
-    *("seats", "cost", "kind", "kind_why", "looked_up", "changes"),
+    *("seats", "cost", "kind", "kind_why", "drift", "looked_up", "changes"),
 ]
 COUNTS = [
     *("read", "create", "adopt", "update", "suspend", "unsuspend", "deactivate", "reactivate", "delete", "restore"),

@@ -227,3 +227,28 @@ def test_runs_that_found_nothing_are_not_kept_for_long(stage: Stage) -> None:
     with stage.database.reading() as conn:
         figures = retention.figures(conn, retention.Retention(), stage.now)
     assert figures.get("polls") == 3
+
+
+def test_what_deltas_did_not_tell_is_counted_by_the_whole_read_that_repairs_it(stage: Stage) -> None:
+    directory = company(stage)
+    assert stage.run(directory).drift == 0
+    directory.silent_of = {"k1", "k2", "t"}
+    directory.people["k1"].title = "Lead"
+    del directory.people["k2"]
+    directory.teams["t"].members.discard(person_dn("p3"))
+    directory.people["k4"].title = "Lead"
+    told = stage.run(directory, delta=True)
+    assert ([each.subject for each in told.changes], told.drift) == (["p4"], None)
+    assert stage.plan(directory).drift is None
+    found = stage.run(directory)
+    assert (found.drift, sorted({each.subject for each in found.changes})) == (3, ["p1", "p2", "p3"])
+    with stage.database.reading() as conn:
+        assert run_records.show_run(conn, "default", found.run).drift == 3
+    (state,) = stage.rows(t.source_states, source="corp")
+    assert state.drift == 3
+    assert any(note.startswith("3 differences had not been told by deltas") for note in found.notes)
+    assert stage.run(directory).drift == 0
+    directory.forgotten = True
+    assert stage.run(directory).drift is None
+    (state,) = stage.rows(t.source_states, source="corp")
+    assert state.drift == 0

@@ -41,7 +41,7 @@ def test_json_is_one_object_with_every_key_and_count() -> None:
     found = json.loads(b"".join(render.to_json(REPORT)))
     assert list(found) == [
         *("run", "source", "dry_run", "status", "complete", "incomplete_because", "digest", "counts", "held"),
-        *("set_aside", "seats", "cost", "kind", "kind_why", "looked_up", "changes"),
+        *("set_aside", "seats", "cost", "kind", "kind_why", "drift", "looked_up", "changes"),
     ]
     assert list(found["counts"]) == list(COUNTED) and found["counts"]["wait"] == 0
     assert found["held"] == [

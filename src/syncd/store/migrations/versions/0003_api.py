@@ -280,6 +280,8 @@ def _deltas() -> None:
     op.add_column("unresolved_members", sa.Column("ref_hash", sa.Text(), nullable=True))
     op.create_index("unresolved_ref", "unresolved_members", ["workspace", "origin", "ref_hash"])
     op.add_column("source_states", sa.Column("last_delta_at", types.Instant(), nullable=True))
+    for table in ("source_states", "runs"):
+        op.add_column(table, sa.Column("drift", sa.Integer(), nullable=True))
     for column in ("kind", "kind_why", "checkpoint"):
         op.add_column("runs", sa.Column(column, sa.Text(), nullable=True))
     op.create_table(
