@@ -295,8 +295,10 @@ class Requests(RuleBasedStateMachine):
             id = made or op.id
             assert comparable(answer.json()) == shown(after, id) and answer.json()["meta"] == self.metas[id]
 
-    @rule(data=st.data(), most=st.sampled_from([None, None, 1, 2]))
-    def bulk(self, data: st.DataObject, most: int | None) -> None:
+    @rule(
+        data=st.data(), most=st.sampled_from([None, None, 1, 2]), rehearsed=st.sampled_from([False, False, False, True])
+    )
+    def bulk(self, data: st.DataObject, most: int | None, rehearsed: bool) -> None:
         model, sent, expected, errors = self.model, [], [], 0
         steps = []
         for number in range(data.draw(st.integers(1, 5))):
@@ -312,6 +314,10 @@ class Requests(RuleBasedStateMachine):
                 steps.append(model)
                 errors += status >= 400
         request = {"schemas": [BULK_URN], "Operations": sent, **({"failOnErrors": most} if most else {})}
+        if rehearsed:
+            foreseen = self.ask("POST", "Bulk", request, headers={"X-Dry-Run": "true"})
+            assert [int(each["status"]) for each in foreseen.json()["Operations"]] == expected, (request, foreseen.text)
+            self.agree(self.model)
         answer = self.ask("POST", "Bulk", request)
         assert answer.status_code == 200, answer.text
         results = answer.json()["Operations"]

@@ -2,12 +2,14 @@
 
 Operations that refer to each other in a circle are made in one transaction, all or none. One whose reference failed is 409,
 one that refers to nothing is 400. What fails changes nothing and, without `failOnErrors`, stops nothing else; once the
-database is away, the rest is answered without being tried. Results stand in the order of the request.
+database is away, the rest is answered without being tried. Results stand in the order of the request. A dry run does all of
+it in one transaction that is rolled back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -60,13 +62,10 @@ class Bulk:
     async def handle(self, call: Call) -> Response:
         request = parse_bulk(await call.body(MAX_BULK_BYTES, "maxPayloadSize"))
         call.request.scope[OPERATIONS] = len(request.operations)
-        if call.dry_run and any(each.refers for each in request.operations):
-            raise InvalidValue(
-                "in a dry run nothing is made, so that nothing can refer to it: leave out bulkId references"
-            )
-        job = Job(self.writes, request, call.actor)
-        results = await job.run()
-        if job.tolerated:
+        job = Job(self.writes, request, call.actor, dry_run=call.dry_run)
+        async with call.context.database.staged() if call.dry_run else nullcontext():
+            results = await job.run()
+        if job.tolerated and not call.dry_run:
             call.request.scope[TOLERANCES] = job.tolerated | call.request.scope.get(TOLERANCES, frozenset())
         return self.response(results)
 
@@ -84,6 +83,7 @@ class Job:
     request: BulkRequest
     actor: Actor
     record: Record | None = None
+    dry_run: bool = False
     tolerated: frozenset[str] = frozenset()
     _ids: dict[str, str] = field(default_factory=dict)  # bulkId -> id, of what is there
     _results: dict[int, Result] = field(default_factory=dict)
@@ -157,7 +157,8 @@ class Job:
         if isinstance(exc, DatabaseUnavailable):
             self._away = exc
         if isinstance(exc, SyncdError):
-            tell_if_held(exc, self.actor)
+            if not self.dry_run:
+                tell_if_held(exc, self.actor)
         else:
             log.error("bulk_operation_failed", index=operation.index, method=operation.method, exc_info=exc)
             exc = SyncdError("something unexpected happened; the log has it under the id of this request")

@@ -11,9 +11,10 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,8 @@ _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs it
 _LOCK_S = 20  # for what another transaction holds
 _STATEMENT_S = 30  # the web's
 _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+Turn = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+_stage: ContextVar[Turn | None] = ContextVar("stage", default=None)
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
 
 
@@ -158,6 +161,9 @@ class Database:
     # -- asynchronous: the web ---------------------------------------------------------------------------------------
 
     async def read(self, work: Callable[[Connection], T]) -> T:
+        if (turn := _stage.get()) is not None:
+            seen: T = await turn(work)
+            return seen
         if self.dialect == "sqlite":
             return self._read_held(work)
         with self._available(OSError):
@@ -179,6 +185,9 @@ class Database:
                 raise
 
     async def write(self, work: Callable[[Connection], T]) -> T:
+        if (turn := _stage.get()) is not None:
+            done: T = await turn(work)
+            return done
         if not _rehearsing.get():
             return await self._write(work)
 
@@ -190,6 +199,77 @@ class Database:
         except _Undone as rehearsed:
             result: T = rehearsed.result
             return result
+
+    @asynccontextmanager
+    async def staged(self) -> AsyncIterator[None]:
+        """A rehearsal of several writes: each sees what those before it wrote, and at the end all of it is rolled back.
+
+        It is one transaction from the first to the last, so on SQLite other writers wait for it.
+        """
+        stage = self._stage_of_sqlite() if self.dialect == "sqlite" else self._stage_of_postgresql()
+        async with stage as turn:
+            before = _stage.set(turn)
+            try:
+                yield
+            finally:
+                _stage.reset(before)
+
+    @asynccontextmanager
+    async def _stage_of_sqlite(self) -> AsyncIterator[Turn]:
+        """In a thread of its own, beside the loop and the writer."""
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="stage")
+
+        def begun() -> Connection:
+            with self._available():
+                conn = self.engine.connect()
+                conn.info["write_by"] = time.monotonic() + _WEB_WRITE_S
+                try:
+                    conn.begin()
+                except BaseException:
+                    conn.close()
+                    raise
+                finally:
+                    conn.info.pop("write_by", None)
+                return conn
+
+        async def turn(work: Callable[[Connection], Any]) -> Any:
+            def beside() -> Any:
+                with self._available(), conn.begin_nested():
+                    return work(conn)
+
+            return await loop.run_in_executor(thread, copy_context().run, beside)
+
+        try:
+            conn = await loop.run_in_executor(thread, copy_context().run, begun)
+            try:
+                yield turn
+            finally:
+                await loop.run_in_executor(thread, conn.close)  # which rolls back
+        finally:
+            thread.shutdown(wait=False)
+
+    @asynccontextmanager
+    async def _stage_of_postgresql(self) -> AsyncIterator[Turn]:
+        with self._available(OSError):
+            async with self._pool().connect() as conn:
+                await conn.begin()
+
+                async def turn(work: Callable[[Connection], Any]) -> Any:
+                    with self._available(OSError):
+                        try:
+                            async with conn.begin_nested():
+                                return await conn.run_sync(work)
+                        except DBAPIError as exc:
+                            if _retried(exc):
+                                raise DatabaseUnavailable(
+                                    "others write the same rows: try the dry run again", 1
+                                ) from exc
+                            raise
+
+                try:
+                    yield turn
+                finally:
+                    await conn.rollback()
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         if self.dialect == "sqlite":

@@ -9,7 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from syncd.errors import DatabaseUnavailable
+from syncd.scim.bulk import Job
 from syncd.scim.discovery import MAX_BULK_BYTES
+from syncd.store import tables as t
 
 from .conftest import BASE, GROUP_URN, PATCH_URN, USER_URN, Service
 
@@ -298,11 +300,62 @@ def test_a_stale_version_and_a_guard_stop_only_their_own_operation(service: Serv
     assert statuses(results) == sorted(statuses(results)), "everything after the limit is held"
 
 
-def test_a_dry_run_does_nothing_and_refuses_references(service: Service) -> None:
+def test_a_dry_run_says_what_all_of_it_would_come_to_and_does_nothing(service: Service) -> None:
     dry = {"X-Dry-Run": "true"}
-    assert statuses(bulk(service, person("a"), person("b"), headers=dry)) == ["201", "201"]
-    assert service.names() == []
-    assert send(service, person("a"), team("g", "bulkId:a"), headers=dry).status_code == 400
+    bob = service.user("bob")["id"]
+
+    def rows() -> Any:
+        with service.database.reading() as conn:
+            return {table.name: sorted(map(repr, conn.execute(table.select()))) for table in t.metadata.sorted_tables}
+
+    asked: list[Op] = [
+        team("g", "bulkId:h", "bulkId:a"),
+        team("h", "bulkId:g"),
+        person("a"),
+        {
+            "method": "POST",
+            "path": "/Users",
+            "bulkId": "again",
+            "data": person("A")["data"],
+        },  # her name is taken by then
+        {"method": "DELETE", "path": f"/Users/{bob}", "version": 'W/"1"'},
+        patch(f"/Users/{bob}", {"op": "Replace", "path": "title", "value": "x"}),
+        team("k", "none"),
+        patch("/Groups/bulkId:g", {"op": "remove", "path": "members"}),
+    ]
+    before = rows()
+    with capture_logs() as lines:
+        foreseen = bulk(service, *asked, headers=dry)
+    assert rows() == before and not any(line.get("tolerances") for line in lines)
+    done = bulk(service, *asked)
+    assert statuses(done) == ["201", "201", "201", "409", "204", "404", "400", "204"]
+    for one, other in zip(foreseen, done, strict=True):  # versions and what is wrong too
+        assert {**one, "location": None} == {**other, "location": None}
+
+
+def test_a_dry_run_of_leavers_says_who_would_be_held_and_tells_nobody(service: Service) -> None:
+    people = [service.user(f"p{number}")["id"] for number in range(8)]
+    service.later(days=2)
+    off = [patch(f"/Users/{id}", {"op": "replace", "path": "active", "value": False}) for id in people]
+    with capture_logs() as lines:
+        foreseen = bulk(service, *off, headers={"X-Dry-Run": "true"})
+    assert statuses(foreseen) == ["200"] * 5 + ["429"] * 3
+    assert not [line for line in lines if line["event"] == "guard_held"]
+    assert statuses(bulk(service, *off)) == ["200"] * 5 + ["429"] * 3
+
+
+def test_others_write_while_and_after_a_dry_run_is_broken_off(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "_keep", broken)
+        with capture_logs():
+            assert send(service, person("a"), headers={"X-Dry-Run": "true"}).status_code == 500
+    assert statuses(bulk(service, person("a"), headers={"X-Dry-Run": "true"})) == ["201"]
+    assert service.names() == [] and service.user("a")["userName"] == "a"
 
 
 def test_once_the_database_is_away_the_rest_is_not_tried(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
