@@ -17,8 +17,8 @@ import pytest
 
 from servers.active_directory import BASE, READER, Samba
 from servers.corp import Corp, changes
-from servers.faulty import REFERENCE, Message, proxy
-from servers.slapd import READER_PASSWORD, authority
+from servers.faulty import DONE, REFERENCE, Message, proxy
+from servers.slapd import READER_PASSWORD, authority, free_port
 from syncd.core.secret import Secret
 from syncd.core.snapshot import Certificate, Entry
 from syncd.errors import BindRefused, SourceUnreachable
@@ -268,6 +268,54 @@ def test_ldaps_and_starttls_with_verified_certificates(domain: Samba, tmp_path: 
 def test_a_password_in_clear_is_refused_by_the_domain_itself(domain: Samba) -> None:
     with pytest.raises((BindRefused, SourceUnreachable), match="strongerAuthRequired"):
         read(config(domain, urls=(domain.url,)))
+
+
+# -- whole, or not: what test_ldap_read.py holds of OpenLDAP and 389ds --------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_size", [1, 6, 7, 8])
+def test_every_page_size_reads_the_same(domain: Samba, page_size: int) -> None:
+    entries, certificate = read(config(domain, page_size=page_size))
+    assert certificate.complete and (certificate.users_read, certificate.groups_read) == (7, 7)
+    assert len({one.key for one in entries}) == 14
+    assert [one.kind for one in entries] == ["user"] * 7 + ["group"] * 7
+
+
+def test_overlapping_bases_and_a_server_that_is_away(domain: Samba) -> None:
+    users = SearchConfig((PEOPLE, f"CN=Alice Archer,{PEOPLE}"), USERS_FILTER)
+    away = f"ldaps://127.0.0.1:{free_port()}"
+    entries, certificate = read(config(domain, users=users, urls=(away, domain.ldaps_url)))
+    assert certificate.complete and certificate.users_read == 7 and len(entries) == 14
+
+
+def test_what_cannot_be_seen_is_no_empty_domain(domain: Samba) -> None:
+    wrong = SearchConfig((PEOPLE, f"OU=Peple,{BASE}"), USERS_FILTER)
+    _, certificate = read(config(domain, users=wrong))
+    (because,) = certificate.because
+    assert because.startswith(f"users: the base OU=Peple,{BASE} does not exist or is hidden: noSuchObject (32)")
+    gone = f"CN=Nobody,{PEOPLE}"
+    (because,) = read(config(domain, canaries=(READER, gone)))[1].because
+    assert because.startswith(f"canary {gone} is not visible")
+    problems = "\n".join(LdapSource(config(domain, users=wrong, canaries=(gone,))).probe().problems)
+    assert f"did you mean {PEOPLE}?" in problems and f"canary {gone} is not visible" in problems
+
+
+def test_a_wrong_password_is_told_and_not_shown(domain: Samba) -> None:
+    with pytest.raises(BindRefused, match=": the password is wrong") as error:
+        read(config(domain, bind_password=Secret("a-guess")))
+    assert "a-guess" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(3, "timeLimitExceeded"), (4, "sizeLimitExceeded"), (11, "adminLimitExceeded")]
+)
+def test_a_limit_of_the_server_makes_no_leavers(changed_domain: Samba, code: int, name: str) -> None:
+    def spoil(message: Message) -> bytes:
+        return message.done(code) if message.tag == DONE and message.entries_before > 5 else message.raw
+
+    with proxy(changed_domain.port, spoil) as between:
+        _, certificate = read(config(changed_domain, urls=(between.url,), ca_file=None, page_size=3))
+    assert not certificate.complete and certificate.because[0].startswith(f"users: {name} ({code}) after")
 
 
 def test_what_another_domain_holds_is_said_and_not_followed(changed_domain: Samba) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from servers.active_directory import BASE, READER, Samba
 from servers.corp import Corp
+from servers.faulty import Message, proxy
 from servers.test_active_directory import ATTRIBUTES, GROUPS, NOW, PEOPLE, USERS_FILTER
 from syncd.cli.checking import check
 from syncd.core.plan import Report
@@ -178,6 +179,27 @@ def why_whole(corp: Corp) -> str:
 def test_numbers_of_another_copy_mean_nothing(corp: Corp, state: dict[str, object], why: str) -> None:
     checkpoint(corp, **state)
     assert why in why_whole(corp)
+
+
+def test_the_controller_that_gave_the_numbers_is_asked(changed_domain: Samba, corp: Corp) -> None:
+    """It is found among the others of the source; without it everything is read of another one."""
+
+    def of_another(message: Message) -> bytes:
+        return message.raw.replace(b"CN=DC1,CN=Servers", b"CN=DC2,CN=Servers")
+
+    with proxy(changed_domain.port, of_another) as second:
+        corp.source["ca_file"] = None
+        corp.url = [second.url, changed_domain.url]
+        changed_domain.modify(change("Alice Archer", "replace: sn", "sn: Ames"))
+        report = corp.run(delta=True)
+        assert (report.kind, [each.subject for each in report.changes]) == ("delta", ["alice"])
+        assert second.connections == 1
+        corp.url, corp.source["retries"] = second.url, 0
+        report = corp.run(delta=True)
+        assert (report.kind, report.complete) == ("full", True)
+        assert report.kind_why and report.kind_why.startswith(
+            "DC2 answers, which numbers changes in its own way, not DC1"
+        )
 
 
 def test_a_unit_that_was_changed_takes_all_below_it_along(changed_domain: Samba, corp: Corp) -> None:

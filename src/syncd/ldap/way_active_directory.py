@@ -50,9 +50,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """`CN=NTDS Settings,CN=DC1,CN=Servers,...` -> DC1."""
-        parts = self.controller.split(",")
-        return parts[1].partition("=")[2] if len(parts) > 1 else self.controller
+        return _short(self.controller)
 
 
 @dataclass(slots=True)
@@ -119,6 +117,12 @@ class DirSync:
         return _unreadable(with_)
 
 
+def _short(controller: str) -> str:
+    """`CN=NTDS Settings,CN=DC1,CN=Servers,...` -> DC1."""
+    parts = controller.split(",")
+    return parts[1].partition("=")[2] if len(parts) > 1 else controller
+
+
 # -- where the controller stands -----------------------------------------------------------------------------------------
 
 
@@ -142,9 +146,12 @@ def _require_place(with_: Conversation) -> Place:
     return place
 
 
-def _place(session: Session) -> Place | None:
+def _place(session: Session, before: Place | None = None) -> Place | None:
+    """None if the controller does not say. Raises Behind if it is another one than `before`."""
     root = _one(session.search("", "base", _ANY, ("highestCommittedUSN", "dsServiceName")))
     controller = _text(root, "dsServiceName")
+    if before and controller and controller != before.controller:
+        raise Behind(f"{_short(controller)} answers, which numbers changes in its own way, not {before.name}")
     settings = _one(session.search(controller, "base", _ANY, ("invocationId",))) if controller else {}
     try:
         usn, invocation = only_one("highestCommittedUSN", root), only_one("invocationId", settings)
@@ -158,11 +165,9 @@ def _place(session: Session) -> Place | None:
 def _since(with_: Conversation, state: State) -> tuple[Place, Place]:
     """Where the numbers stood and where they stand now. Another controller is left for the one that gave them."""
     before = Place(state["controller"], state["invocation"], int(state["usn"]))
-    now = _place(with_.session)
+    now = _place(with_.session, before)
     if now is None:
         raise FullReadNeeded("the controller does not say any more where it stands")
-    if now.controller != before.controller:
-        raise Behind(f"{now.name} answers, which numbers changes in its own way, not {before.name}")
     if now.invocation != before.invocation:
         raise FullReadNeeded(
             f"the database of {now.name} was restored: its invocationId is {now.invocation}, before {before.invocation}"
