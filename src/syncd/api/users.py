@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from syncd.api.model import Instant, Model, Page, Paging, Reason, Text
 from syncd.api.operation import Answer, Call, Operation
@@ -23,7 +23,7 @@ from syncd.core.change import UserEdit
 from syncd.core.filter import parse_filter
 from syncd.core.mail import address_of, is_address
 from syncd.core.resource import canonical, redeclared, unflatten
-from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type
+from syncd.core.schema import USER, Attribute, Mutability, ResourceType, Type, of_kind
 from syncd.core.signins import SignIns
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidSyntax, InvalidValue, NotFound
@@ -165,6 +165,10 @@ class ListUsers(Paging):
     filter: Text | None = Field(
         default=None, description='SCIM filter, such as `title co "lead"` (RFC 7644 section 3.4.2.2).'
     )
+    kind: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,50}$")] | None = Field(
+        default=None,
+        description="Only people of this kind, such as `internal` or `portal`; whoever has none is internal.",
+    )
     status: Status | None = Field(default=None, description="Only these; without it, everybody who is not deleted.")
     role: Text | None = Field(default=None, description="Only who has it, however she came by it.")
     scope: Text | None = Field(default=None, description="Only who has this data scope, `kind=value`.")
@@ -204,7 +208,11 @@ def list_(call: Call, conn: Connection) -> UserPage:
     query = call.asked(ListUsers)
     wanted = asked(call, query, "users")
     type = call.workspace.types.user
-    condition = parse_filter(query.filter, type) if query.filter else None
+    asked_for = [f"({query.filter})"] if query.filter else []
+    if query.filter:
+        parse_filter(query.filter, type)  # by itself, so that brackets in it cannot reach beyond it
+    asked_for += [of_kind(query.kind)] if query.kind else []
+    condition = parse_filter(" and ".join(asked_for), type) if asked_for else None
     states = (query.status,) if query.status else ()
     window = Window(wanted.limit, keyset=True, after=wanted.after)
     idle_since = None if query.idle_days is None else call.now - timedelta(days=query.idle_days)

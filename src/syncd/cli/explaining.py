@@ -133,6 +133,8 @@ def _from(address: str | None) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_text(each) for each in value)
     return str(value.get("value", value)) if isinstance(value, dict) else str(value)

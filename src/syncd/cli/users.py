@@ -6,6 +6,7 @@ states `disabled` for the source `local`; a deletion can be restored for some da
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ from syncd.core.filter import parse_filter
 from syncd.core.offboarding import enabled_again
 from syncd.core.password import barred, faults, names_of
 from syncd.core.resource import canonical_value
-from syncd.core.schema import Resolved, ResourceType
+from syncd.core.schema import Resolved, ResourceType, of_kind
 from syncd.core.secret import Secret
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, InvalidValue, Refused, UsageError
@@ -57,13 +58,14 @@ user = typer.Typer(help="People: create, show, suspend, deactivate, delete and t
 
 
 def register(cli: typer.Typer) -> None:
-    from syncd.cli import by_hand, importing, offboarding  # noqa: PLC0415 - they use what is defined here
+    from syncd.cli import by_hand, importing, offboarding, profile  # noqa: PLC0415 - they use what is defined here
 
     if not any(each.callback is offboarding.offboard for each in user.registered_commands):
         for command in (offboarding.offboard, offboarding.handover, offboarding.leaving, importing.export):
             user.command()(command)
         user.command("grant")(by_hand.give)
         user.command("revoke")(by_hand.take)
+        user.command("set")(profile.set_)
     cli.add_typer(user, name="user")
     cli.command()(explain)
 
@@ -98,14 +100,20 @@ def list_(
     group: Annotated[str | None, typer.Option(metavar="GROUP", help="Who is in it, also through others.")] = None,
     source: Annotated[str | None, typer.Option(metavar="SOURCE", help="Whom it states.")] = None,
     idle: Annotated[str | None, typer.Option(help="Who has not signed in for so long, such as 90d.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Such as internal or portal; whoever has none is internal.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
 ) -> None:
     """Users by name; all that is asked for must hold."""
     if status is not None and status not in STATES:
         raise UsageError(no_such("status", status, STATES, f"one of {', '.join(STATES)}"))
+    if kind is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", kind):
+        raise UsageError(f"--kind {kind!r} is not one word, such as internal or portal")
     current = session(ctx)
     condition = parse_filter(where, current.workspace.types.user) if where else None
+    if kind is not None:
+        both = " and ".join([*([f"({where})"] if where else []), of_kind(kind)])
+        condition = parse_filter(both, current.workspace.types.user)
     with current.database.reading() as conn:
         picked = Picked(
             role,

@@ -409,6 +409,12 @@ _ENTERPRISE_SCHEMA = Schema(
 
 _KIND = _string("kind", "internal, portal or another kind of person, for rules and seats to tell apart.")
 
+_SECOND_FACTOR = Attribute(
+    "secondFactor",
+    Type.BOOLEAN,
+    description="Whether the person has set up a second factor, as a source or the application says.",
+)
+
 
 def _derived(name: str, description: str, **characteristics: Any) -> Attribute:
     return _string(name, description, mutability=_READ_ONLY, returned=Returned.REQUEST, **characteristics)
@@ -420,6 +426,7 @@ _SYNCD_SCHEMA = Schema(
     "What syncd knows of a user beside the standard",
     (
         _KIND,
+        _SECOND_FACTOR,
         # On request: they move without the client's doing, and a client that compares what it sent would take them for drift.
         _derived("status", "active, pending, locked, suspended, inactive or deleted."),
         _derived("seats", "Pools the user holds a seat in.", multi_valued=True),
@@ -458,6 +465,16 @@ USER = ResourceType(
 )
 GROUP = ResourceType("Group", "/Groups", "Group", _GROUP_SCHEMA)
 
+KIND = f"{SYNCD_USER}:kind"
+INTERNAL = "internal"
+
+
+def of_kind(kind: str) -> str:
+    """The filter for people of this kind; whoever nobody calls otherwise is internal."""
+    named = f'{KIND} eq "{kind}"'
+    return f"({named} or not ({KIND} pr))" if kind.lower() == INTERNAL else named
+
+
 # What a rule's condition may read beside the user's own attributes: where a group comes from, and the sources linked.
 _RULE_GROUPS = replace(
     _USER_GROUPS,
@@ -481,5 +498,8 @@ RULE_USER = ResourceType(
     "/Users",
     "A user as rule conditions see it",
     _RULE_SCHEMA,
-    ((_ENTERPRISE_SCHEMA, False), (Schema(SYNCD_USER, "SyncdUser", "What is stated of a user", (_KIND,)), False)),
+    (
+        (_ENTERPRISE_SCHEMA, False),
+        (Schema(SYNCD_USER, "SyncdUser", "What is stated of a user", (_KIND, _SECOND_FACTOR)), False),
+    ),
 )

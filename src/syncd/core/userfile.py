@@ -40,6 +40,7 @@ _WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("language",), "preferredLanguage"),
     **dict.fromkeys(("country",), "addresses.work.country"),
     **dict.fromkeys(("kind", "userkind"), f"{SYNCD_USER}:kind"),
+    **dict.fromkeys(("secondfactor", "mfa", "2fa"), f"{SYNCD_USER}:secondFactor"),
     **dict.fromkeys(("role",), "roles"),
     **dict.fromkeys(("seat", "licence", "license", "licences", "licenses"), "seats"),
     **dict.fromkeys(("group",), "groups"),
@@ -198,6 +199,30 @@ def _delimiter(text: str, type: ResourceType) -> str:
 
 
 # -- the columns -------------------------------------------------------------------------------------------------------------
+
+
+def asked(said: Mapping[str, str], name: str, type: ResourceType) -> People:
+    """One person as if she were the only line of a file with these columns; their numbers are those of the pairs."""
+    out = StringIO()
+    csv.writer(out).writerows((said.keys(), said.values()))
+    people = People()
+    head, line = list(csv.reader(StringIO(out.getvalue(), newline="")))
+    columns = _columns(1, [*head, "userName"], type, people.faults)
+    row = _row(2, [*line, name], columns, len(columns), people.faults)
+    people.rows += [] if row is None else [row]
+    return people
+
+
+def columns(names: Iterable[str], type: ResourceType, faults: list[Fault]) -> list[Column]:
+    """What these names mean; what none means is a fault."""
+    found = []
+    for name in names:
+        target = _target(name, type)
+        if target is None or target[1] is None:
+            faults.append(Fault(Place(1, 0, name), f"is no attribute that there is{_meant(name, type)}"))
+        else:
+            found.append(Column(Place(1, 0, name), *target))
+    return found
 
 
 def _columns(line: int, cells: Sequence[str], type: ResourceType, faults: list[Fault]) -> list[Column | None]:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from syncd.core.resource import canonical_value
-from syncd.core.schema import Resolved, ResourceType, Type
+from syncd.core.schema import SYNCD_USER, Resolved, ResourceType, Type
 from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
@@ -138,7 +138,8 @@ def _whole(template: Any) -> tuple[str, ...]:
 
 
 def _target(path: str, read: Reader, resource_type: ResourceType, whole: tuple[str, ...] = ()) -> Target:
-    resolved = resource_type.resolve(path) or resource_type.resolve(_ENTERPRISE + path)
+    homes = ("", _ENTERPRISE, f"{SYNCD_USER}:")
+    resolved = next((found for home in homes if (found := resource_type.resolve(home + path))), None)
     if resolved is not None and not (resolved.parent is not None and resolved.parent.multi_valued):
         return Target(resolved.path, resolved, read, whole=whole)
     head, _, kind = path.partition(".")
@@ -208,10 +209,17 @@ def _values(targets: Sequence[Target], attributes: Attributes) -> dict[str, Any]
                         element["primary"] = True
                 elements.append(element)
         else:
-            values.setdefault(target.path, found[0])
+            values.setdefault(target.path, _typed(target.resolved, found[0]))
     for path, value in (*values.items(), *lists.items()):
         values[path] = canonical_value(resolved[path], value)
     return {path: value for path, value in sorted(values.items()) if value is not None}
+
+
+def _typed(resolved: Resolved, text: str) -> Any:
+    """A boolean of a directory (RFC 4517 section 3.3.3), for an attribute that is one."""
+    if resolved.attribute.type is Type.BOOLEAN and text.upper() in ("TRUE", "FALSE"):
+        return text.upper() == "TRUE"
+    return text
 
 
 def primary_group(entry: Entry) -> bytes | None:

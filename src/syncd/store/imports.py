@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from syncd.core import userfile
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import UserEdit
 from syncd.core.granting import checked
@@ -127,6 +128,45 @@ class Import:
         if path == "emails" and not listed:
             found[0]["primary"] = True
         return canonical_value(resolved, found)
+
+    def one(self, user: User, cleared: Sequence[userfile.Column], renamed: str | None = None) -> UserEdit | None:
+        """This user as the only row says, without what is cleared; None if nothing changes. `renamed`: another userName."""
+        row = self.people.rows[0]
+        self._known = {fold(user.name): user.id}
+        values = {**row.values, **({MANAGER: manager} if (manager := self._manager(row)) else {})}
+        owner = _owners(self.conn, self.workspace.name, [row]).get(facts.email_key(row.address or ""))
+        if owner is not None and fold(owner) != fold(user.name):
+            self._fault(row, "emails", f"{row.address} is the address of {owner}")
+        edit = self._changed(row, user, values, self._grants(row), self._joins(row))
+        own = edit.link if edit is not None and edit.link is not None else user.link(ADMIN_SOURCE)
+        stated = dict(own.values) if own is not None else {}
+        before = dict(stated)
+        for column in cleared:
+            self._clear(column, user, stated)
+        if renamed is not None:
+            stated["userName"] = renamed
+        if stated == before:
+            return edit
+        edit = edit or UserEdit(user.id, ADMIN_SOURCE, why=self.why)
+        return replace(edit, link=replace(own or Link(ADMIN_SOURCE, user.id), values=stated))
+
+    def _clear(self, column: userfile.Column, user: User, stated: dict[str, Any]) -> None:
+        said = stated.get(column.path)
+        if column.path == "userName":
+            self.people.faults.append(Fault(column.place, "a user has a name"))
+            return
+        kept = said
+        if isinstance(said, list | tuple):
+            kept = [each for each in said if fold(str(each.get("type", ""))) != fold(column.kind)]
+        elif said is not None:
+            kept = None
+        if kept == said:
+            there = user.values.get(column.path) is not None
+            what = "another source states it: take it away there" if there else "there is none"
+            self.people.faults.append(Fault(column.place, what))
+        stated.pop(column.path, None)
+        if kept:
+            stated[column.path] = kept
 
     # -- what a line names -------------------------------------------------------------------------------------------------
 

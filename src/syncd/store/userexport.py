@@ -20,7 +20,15 @@ from syncd.store.pages import Order, Position, Window
 PAGE: Final = 500
 _SIMPLE: Final = (
     *("displayName", "name.givenName", "name.familyName", "title"),
-    *(f"{ENTERPRISE_USER}:department", f"{SYNCD_USER}:kind", "userType", "locale", "timezone", "preferredLanguage"),
+    *(
+        f"{ENTERPRISE_USER}:department",
+        f"{SYNCD_USER}:kind",
+        f"{SYNCD_USER}:secondFactor",
+        "userType",
+        "locale",
+        "timezone",
+        "preferredLanguage",
+    ),
 )
 _LISTED: Final = (("emails", "work"), ("phoneNumbers", "work"), ("phoneNumbers", "mobile"), ("photos", "photo"))
 _GIVEN: Final = (("roles", "role"), ("seats", "seat"), ("scopes", "scope"))
@@ -54,7 +62,8 @@ def piece(
 def _cells(user: User, managers: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
     yield user.name
     for path in _SIMPLE:
-        yield str(user.values.get(path, ""))
+        value = user.values.get(path, "")
+        yield str(value).lower() if isinstance(value, bool) else str(value)
     for path, kind in _LISTED:
         yield _element(user.values.get(path) or (), kind)
     yield managers.get(str(user.values.get(MANAGER, "")), "")

@@ -1,0 +1,30 @@
+"""Attributes of a directory become values of the type that the target has."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncd.core.schema import SYNCD_USER
+from syncd.core.snapshot import Entry
+from syncd.errors import InvalidValue
+from syncd.reconcile.mapping import compile_mapping
+
+
+def mapped(**attributes: bytes) -> dict[str, object]:
+    mapping = compile_mapping({"userName": "uid", "secondFactor": "mfa", "kind": "employeeType"})
+    entry = Entry("user", "k", "uid=ann", {"uid": (b"ann",), **{name: (value,) for name, value in attributes.items()}})
+    return dict(mapping.user(entry).values)
+
+
+@pytest.mark.parametrize(("said", "means"), [(b"TRUE", True), (b"FALSE", False), (b"true", True)])
+def test_a_boolean_of_a_directory(said: bytes, means: bool) -> None:
+    assert mapped(mfa=said)[f"{SYNCD_USER}:secondFactor"] is means
+
+
+def test_what_is_no_boolean_is_set_aside() -> None:
+    with pytest.raises(InvalidValue, match="secondFactor must be true or false"):
+        mapped(mfa=b"enrolled")
+
+
+def test_syncds_own_attributes_are_named_shortly() -> None:
+    assert mapped(employeetype=b"portal")[f"{SYNCD_USER}:kind"] == "portal"
