@@ -260,6 +260,9 @@ def _stopped(env: Mapping[str, str]) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+_IDS_AT_ONCE = 64  # for which randomness is asked of the system together
+
+
 class TimeOrderedIds:
     """Ids as UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits. Each call gives a greater one
     than the call before, also within one millisecond and when the clock is set back. Safe to share between threads."""
@@ -267,10 +270,13 @@ class TimeOrderedIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._random = b""
 
     def __call__(self) -> str:
-        chance = int.from_bytes(os.urandom(14), "big")
         with self._lock:
+            if not self._random:
+                self._random = os.urandom(14 * _IDS_AT_ONCE)
+            chance, self._random = int.from_bytes(self._random[:14], "big"), self._random[14:]
             fresh = (time.time_ns() // 1_000_000 << 74) | (chance & ((1 << 74) - 1))
             # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
             self._last = fresh if fresh > self._last else self._last + 1 + (chance >> 80)

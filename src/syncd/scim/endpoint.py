@@ -149,8 +149,11 @@ class Call:
         if lacking := outside(limits | {"id"}, paths):
             raise Forbidden(f"this token lacks the permission {resource}:read:{lacking[0]}, so it cannot ask for it")
 
-    async def write(self, work: Callable[[Connection], tuple[Outcome, Stored | None]], status: int) -> Stored | None:
-        """`work` in a transaction; `status` is what success is answered with. Raises what refused it, which is recorded."""
+    async def write(
+        self, work: Callable[[Connection], tuple[Outcome, Stored | None]], status: int, quick: bool = False
+    ) -> Stored | None:
+        """`work` in a transaction; `status` is what success is answered with. Raises what refused it, which is recorded.
+        `quick`: it is about one user, and little was sent."""
 
         def noted(conn: Connection) -> tuple[Outcome, Stored | None]:
             outcome, stored = work(conn)
@@ -159,7 +162,7 @@ class Call:
                 self.note(conn, status, id, version)
             return outcome, stored
 
-        outcome, stored = await self.context.database.write(noted)
+        outcome, stored = await self.context.database.write(noted, quick)
         outcome.check()
         return stored
 

@@ -8,7 +8,7 @@ is really deleted unless another source still vouches for her.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -30,6 +30,9 @@ from syncd.store.commit import Outcome, commit
 from syncd.store.opening import Opened
 from syncd.store.read import Connection, Stored
 from syncd.store.tables import micros
+
+SHORT: Final = 16 * 1024  # bytes of a body that is quickly worked on
+FEW: Final = 10  # operations, each of which may look at all values of an attribute
 
 
 async def get(call: Call) -> Response:
@@ -56,7 +59,7 @@ async def create(call: Call) -> Response:
         edit = creation(conn, call, said, opened=opened)
         return _kept(conn, call, _write(conn, call, edit, opened, derived=shown.derived), sent)
 
-    return await _answered(call, work, shown, 201)
+    return await _answered(call, work, shown, 201, quick=len(body) < SHORT)
 
 
 async def replace_(call: Call) -> Response:
@@ -68,12 +71,13 @@ async def replace_(call: Call) -> Response:
         stored, opened = _found(conn, call, id, shown.derived)
         return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
-    return await _answered(call, work, shown, 200)
+    return await _answered(call, work, shown, 200, quick=len(body) < SHORT)
 
 
 async def patch(call: Call) -> Response:
     id = call.id
-    operations, sent = await passwords.of_operations(call, call.operations(await call.body()), id)
+    body = await call.body()
+    operations, sent = await passwords.of_operations(call, call.operations(body), id)
     shown = selected(call.query())
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
@@ -85,7 +89,7 @@ async def patch(call: Call) -> Response:
         said = difference(document, after, formed, type)
         return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
-    return await _answered(call, work, shown, 200)
+    return await _answered(call, work, shown, 200, quick=len(body) < SHORT and len(operations) <= FEW)
 
 
 async def delete(call: Call) -> Response:
@@ -95,7 +99,7 @@ async def delete(call: Call) -> Response:
         stored, opened = _found(conn, call, id)
         return _write(conn, call, _deletion(call, _user(opened, id)), opened, stored, gone=True)
 
-    await call.write(work, 204)
+    await call.write(work, 204, quick=True)
     return Response(status_code=204)
 
 
@@ -225,8 +229,8 @@ def _write(
     return outcome, _shown(conn, call, after, document, opened, derived)
 
 
-async def _answered(call: Call, work: Any, shown: Shown, status: int) -> Response:
-    stored = await call.write(work, status)
+async def _answered(call: Call, work: Any, shown: Shown, status: int, quick: bool) -> Response:
+    stored = await call.write(work, status, quick)
     assert stored is not None
     body = render.user(stored, call.context.base_url, call.types.user, shown)
     return answer(body, stored, _location(call, stored), status)

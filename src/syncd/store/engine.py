@@ -1,7 +1,7 @@
 """One Database, two engines, and who may use it how.
 
-SQLite (WAL): point reads run in the caller on one held autocommit connection; every write runs on the process's one writer
-thread with BEGIN IMMEDIATE, those that wait at once together (store/writer.py). PostgreSQL: the web reads and writes through
+SQLite (WAL): point reads run in the caller on one held autocommit connection; every write has its turn at the process's one
+writer with BEGIN IMMEDIATE, those that wait at once together (store/writer.py). PostgreSQL: the web reads and writes through
 asyncpg (`run_sync`), the command line and the worker through psycopg. The door is the same synchronous function everywhere.
 """
 
@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +43,7 @@ _LONG_S = 0.1
 _READ_CACHE_KIB = (
     64 * 1024
 )  # of the web's held connection: SQLite's own 2 MiB holds no level of an index over 100,000 users
+_WAL_PAGES = 4000  # of 4 KiB, after which who writes in the event loop moves them into the file itself, once for long
 _BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
 _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
@@ -81,6 +82,7 @@ class Database:
         self.display = parsed.render_as_string(hide_password=True)
         self._async: AsyncEngine | None = None
         self._held: Connection | None = None
+        self._held_writing: Connection | None = None
         self._writer: Writer | None = None
         self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
@@ -184,18 +186,53 @@ class Database:
                 self._held = None
                 raise
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    @contextmanager
+    def _writing_here(self) -> Iterator[Connection | None]:
+        """As `writing`, on a held connection and without waiting: None if another has SQLite's lock."""
+        with self._available():
+            if self._held_writing is None:
+                self._held_writing = self.engine.connect()
+                for pragma in (f"wal_autocheckpoint={_WAL_PAGES}", "busy_timeout=0"):
+                    self._held_writing.exec_driver_sql(f"PRAGMA {pragma}")
+                self._held_writing.rollback()
+            conn = self._held_writing
+            try:
+                driver: Any = conn.connection.dbapi_connection
+                try:
+                    driver.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as exc:
+                    if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                        yield None
+                        return
+                    conn.info["begun"] = True
+                    conn.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what SQLite says is raised as ever
+                conn.info["begun"] = True
+                with conn.begin():
+                    yield conn
+            except DBAPIError:  # the file may have been repaired or replaced
+                self._held_writing = None
+                conn.invalidate()
+                conn.close()
+                raise
+
+    def _checkpoint(self) -> None:
+        """What the log has goes into the file, as far as nobody reads it there; beside whoever reads and writes."""
+        with suppress(DBAPIError), self.engine.connect() as conn:
+            conn.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+    async def write(self, work: Callable[[Connection], T], quick: bool = False) -> T:
+        """`work` in a write transaction. `quick`: it takes a millisecond or two."""
         if (turn := _stage.get()) is not None:
             done: T = await turn(work)
             return done
         if not _rehearsing.get():
-            return await self._write(work)
+            return await self._write(work, quick)
 
         def undone(conn: Connection) -> T:
             raise _Undone(work(conn))
 
         try:
-            return await self._write(undone)
+            return await self._write(undone, quick)
         except _Undone as rehearsed:
             result: T = rehearsed.result
             return result
@@ -271,11 +308,13 @@ class Database:
                 finally:
                     await conn.rollback()
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T], quick: bool) -> T:
         if self.dialect == "sqlite":
             if self._writer is None:
-                self._writer = Writer(self.writing, self._available, self._waited)
-            return await self._writer.do(work, _WEB_WRITE_S)
+                self._writer = Writer(
+                    *(self.writing, self._available, self._waited), self._writing_here, self._checkpoint
+                )
+            return await self._writer.do(work, _WEB_WRITE_S, quick)
         for attempt in range(5):
             try:
                 with self._available(OSError):
@@ -313,8 +352,9 @@ class Database:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        if self._held is not None:
-            self._held.close()
+        for held in (self._held, self._held_writing):
+            if held is not None:
+                held.close()
         self.engine.dispose()
 
     @contextmanager
@@ -377,7 +417,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def on_begin(conn: Connection) -> None:
         conn.info.pop(MOVED, None)
-        if conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        if conn.info.pop("begun", False) or conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return
         if "write_by" not in conn.info:
             conn.exec_driver_sql("BEGIN")

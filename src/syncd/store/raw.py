@@ -98,7 +98,18 @@ def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]])
 
     There they are parts of one statement, which see nothing of each other: no two may be about the same row.
     """
-    if conn.dialect.driver != "asyncpg" or len(parts) < 2:
+    driver = conn.dialect.driver
+    if driver == "pysqlite":
+        dialect, execute = conn.dialect, _driver(conn).execute
+        text = ""
+        try:
+            for statement, bound in parts:
+                text, places = _compiled(statement, dialect)
+                execute(text, _values(places, bound))
+        except dialect.loaded_dbapi.Error as exc:
+            raise _as_sqlalchemy(conn, text, exc) from exc
+        return
+    if driver != "asyncpg" or len(parts) < 2:
         for statement, bound in parts:
             change(conn, statement, [bound])
         return
@@ -137,22 +148,30 @@ def _in_transaction(conn: Connection, driver: str, text: str, values: list[Any],
         (cursor.executemany if many else cursor.execute)(text, values)
         return cursor.fetchall() if cursor.description else []
     except conn.dialect.loaded_dbapi.Error as exc:
-        gone = conn.dialect.is_disconnect(exc, conn.connection.dbapi_connection, None)
-        if gone or type(exc).__name__ == _STALE_PLAN:
-            conn.invalidate(exc)
-        raise DBAPIError.instance(
-            text,
-            None,
-            exc,
-            conn.dialect.loaded_dbapi.Error,
-            hide_parameters=True,
-            connection_invalidated=conn.invalidated,
-            dialect=conn.dialect,
-        ) from exc
+        raise _as_sqlalchemy(conn, text, exc) from exc
+
+
+def _as_sqlalchemy(conn: Connection, text: str, exc: Any) -> BaseException:
+    """What it raises for what the driver raised. The connection is given up if it is of no more use."""
+    gone = conn.dialect.is_disconnect(exc, conn.connection.dbapi_connection, None)
+    if gone or type(exc).__name__ == _STALE_PLAN:
+        conn.invalidate(exc)
+    raised: BaseException = DBAPIError.instance(
+        text,
+        None,
+        exc,
+        conn.dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=conn.invalidated,
+        dialect=conn.dialect,
+    )
+    return raised
 
 
 def _driver(conn: Connection) -> Any:
-    return conn.connection.driver_connection
+    connection = conn.connection
+    # Of sqlite3 both are the same, and this one needs no search.
+    return connection.dbapi_connection if conn.dialect.driver == "pysqlite" else connection.driver_connection
 
 
 def _only_read(conn: Connection) -> bool:

@@ -40,7 +40,7 @@ class Rows:
         self._deletes[table, tuple(key)].append(key)
 
     def write(self, conn: Connection) -> None:
-        if self._apart():
+        if (conn.dialect.name == "sqlite" and self._few()) or self._apart():
             raw.changes(conn, [*self._statements()])
             return
         for (table, columns), rows in self._deletes.items():
@@ -50,13 +50,16 @@ class Rows:
         for (table, columns), rows in self._inserts.items():
             raw.change(conn, _insert(table, columns), rows)
 
+    def _few(self) -> bool:
+        kept = (self._deletes, self._updates, self._inserts)
+        return sum(len(rows) for each in kept for rows in each.values()) <= FEW
+
     def _apart(self) -> bool:
         """Few rows, no two of them the same."""
         deleted, updated = ({table for table, _ in kept} for kept in (self._deletes, self._updates))
         inserted = {table for table, _ in self._inserts}
-        kept = (self._deletes, self._updates, self._inserts)
         return (
-            sum(len(rows) for each in kept for rows in each.values()) <= FEW
+            self._few()
             and sum(len(rows) for rows in self._updates.values()) == len(updated)
             and not (deleted & (updated | inserted) or updated & inserted)
         )

@@ -3,6 +3,9 @@
 Each is decided and written in a savepoint of its own, in the order they came: what one raises undoes what that one did and
 nothing else, and each sees what those before it wrote. Nobody is answered before the COMMIT that makes it last; if that
 fails, all of them hear of it. So the lock is taken, and the log written to, once for all who wait.
+
+What is `quick` is done in the event loop itself if nobody has the lock: two threads of one interpreter only take its lock from
+each other. A thread does what is long, whatever waits at the same time, and whatever has to wait for another process.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -25,6 +28,8 @@ T = TypeVar("T")
 MOST: Final = 64  # requests in one transaction
 LONG_S: Final = 0.05  # a transaction takes in no more after this time, since other processes wait for the lock too
 GIVE_WAY_S: Final = 0.003  # to them, when more wait here than one transaction takes
+HERE_S: Final = 0.01  # the same for one in the event loop, since whoever reads waits for it
+TO_CHECKPOINT: Final = 100  # requests done in the event loop, after which the thread moves the log into the file
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +41,7 @@ class _Asked:
     future: asyncio.Future[Any]
     by: float
     since: float
+    quick: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -46,33 +52,40 @@ class _Broken(Exception):
 
 class Writer:
     """`writing`: a transaction that waits so many seconds for the lock; `translated`: within it errors are raised as the
-    caller is to see them; `on_wait`: told, before each has its turn, how long it waited (seconds)."""
+    caller is to see them; `on_wait`: told, before each has its turn, how long it waited (seconds); `writing_here`: a
+    transaction that waits for nothing, None if another has the lock; `checkpoint`: moves the log into the file."""
 
     def __init__(
         self,
         writing: Callable[[float], AbstractContextManager[Connection]],
         translated: Callable[[], AbstractContextManager[None]],
         on_wait: Callable[[float], object],
+        writing_here: Callable[[], AbstractContextManager[Connection | None]] = nullcontext,
+        checkpoint: Callable[[], object] = lambda: None,
     ) -> None:
         self._writing, self._translated, self._on_wait = writing, translated, on_wait
+        self._writing_here, self._checkpoint, self._done_here = writing_here, checkpoint, 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._asked: deque[_Asked] = deque()
         self._lock = threading.Lock()
         self._running = False
         self.waiting = 0  # for their turn or their COMMIT
 
-    async def do(self, work: Callable[[Connection], T], wait_s: float) -> T:
-        """`work` in a transaction, committed when this returns. Raises what `work` raised; then nothing of it lasts."""
+    async def do(self, work: Callable[[Connection], T], wait_s: float, quick: bool = False) -> T:
+        """`work` in a transaction, committed when this returns. Raises what `work` raised; then nothing of it lasts.
+        `quick`: it takes a millisecond or two, so that the event loop may do it."""
+        loop = asyncio.get_running_loop()
         asked = _Asked(
-            *(work, copy_context(), asyncio.get_running_loop().create_future()),
-            *(time.monotonic() + wait_s, time.perf_counter()),
+            *(work, copy_context(), loop.create_future()), *(time.monotonic() + wait_s, time.perf_counter(), quick)
         )
         self.waiting += 1
         try:
             with self._lock:
                 self._asked.append(asked)
                 start, self._running = not self._running, True
-            if start:
+            if start and quick:
+                loop.call_soon(self._run_here)
+            elif start:
                 self._thread.submit(self._run)
             done: T = await asked.future
             return done
@@ -82,15 +95,34 @@ class Writer:
     def close(self) -> None:
         self._thread.shutdown()
 
+    # -- in the event loop ---------------------------------------------------------------------------------------------
+
+    def _run_here(self) -> None:
+        """All that wait by now, in one transaction; the loop comes back for more after what else is to be done."""
+        batch = self._next()
+        if not batch:
+            return
+        rest = self._do(batch, here=True) if all(each.quick for each in batch) else None
+        if rest is None:
+            self._put_back(batch)
+            self._thread.submit(self._run)
+            return
+        _tell([each for each in batch if each not in rest] if rest else batch, asyncio.get_running_loop())
+        self._put_back(rest)
+        asyncio.get_running_loop().call_soon(self._run_here)
+        self._done_here += len(batch) - len(rest)
+        if self._done_here >= TO_CHECKPOINT:
+            self._done_here = 0
+            self._thread.submit(self._checkpoint)
+
     # -- in the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while batch := self._next():
-            rest = self._do(batch)
+            rest = self._do(batch) or []
             _tell([each for each in batch if each not in rest])
             if rest or len(batch) == MOST:
-                with self._lock:
-                    self._asked.extendleft(reversed(rest))
+                self._put_back(rest)
                 time.sleep(GIVE_WAY_S)
 
     def _next(self) -> list[_Asked]:
@@ -99,14 +131,22 @@ class Writer:
             self._running = bool(batch)
             return batch
 
-    def _do(self, batch: Sequence[_Asked]) -> list[_Asked]:
-        """Returns those that had no turn any more."""
+    def _put_back(self, asked: Sequence[_Asked]) -> None:
+        if asked:
+            with self._lock:
+                self._asked.extendleft(reversed(asked))
+
+    def _do(self, batch: Sequence[_Asked], here: bool = False) -> list[_Asked] | None:
+        """Returns those that had no turn any more; None: nobody had one, since another has the lock (only `here`)."""
         done: list[_Asked] = []
+        long_s = HERE_S if here else LONG_S
         try:
-            with self._writing(batch[0].by - time.monotonic()) as conn:
+            with self._writing_here() if here else self._writing(batch[0].by - time.monotonic()) as conn:
+                if conn is None:
+                    return None
                 started = time.monotonic()
                 for each in batch:
-                    if done and time.monotonic() - started > LONG_S:
+                    if done and time.monotonic() - started > long_s:
                         break
                     done.append(each)
                     if not each.future.cancelled():
@@ -120,11 +160,11 @@ class Writer:
             done = done or [batch[0]]
             for each in done:
                 each.error = each.error or exc
-        return [each for each in batch if each not in done]
+        return [each for each in batch if each not in done] if len(done) < len(batch) else []
 
     def _turn(self, conn: Connection, each: _Asked) -> None:
         self._on_wait(time.perf_counter() - each.since)
-        driver: Any = conn.connection.driver_connection
+        driver: Any = conn.connection.dbapi_connection
         driver.execute("SAVEPOINT turn")
         try:
             with self._translated():
@@ -137,11 +177,15 @@ class Writer:
         driver.execute("RELEASE turn")
 
 
-def _tell(done: Sequence[_Asked]) -> None:
+def _tell(done: Sequence[_Asked], here: asyncio.AbstractEventLoop | None = None) -> None:
+    """`here`: the loop that this is called in."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Asked]] = defaultdict(list)
     for each in done:
         by_loop[each.future.get_loop()].append(each)
     for loop, own in by_loop.items():
+        if loop is here:
+            _settle(own)
+            continue
         with contextlib.suppress(RuntimeError):  # it was closed meanwhile: nobody waits
             loop.call_soon_threadsafe(_settle, own)
 

@@ -184,7 +184,7 @@ def test_killed_anywhere_it_is_done_once(service: Service, after: int, monkeypat
     bulk = send(service, person("u"), person("bad", "u"), team("a", "bulkId:b"), team("b", "bulkId:a", "bulkId:u"))
     write, n = service.database.write, 0
 
-    async def dying(work: Any) -> Any:
+    async def dying(work: Any, quick: bool = False) -> Any:
         nonlocal n
         n += 1
         if n >= after:
@@ -212,7 +212,7 @@ def test_while_the_database_is_away_it_waits(service: Service, monkeypatch: pyte
     txn = send(service, person("a"), person("b"))
     write, n = service.database.write, 0
 
-    async def failing(work: Any) -> Any:
+    async def failing(work: Any, quick: bool = False) -> Any:
         nonlocal n
         n += 1
         if n > 3:

@@ -362,7 +362,7 @@ def test_once_the_database_is_away_the_rest_is_not_tried(service: Service, monke
     tried = 0
     write = service.database.write
 
-    async def failing(work: Any) -> Any:
+    async def failing(work: Any, quick: bool = False) -> Any:
         nonlocal tried
         tried += 1
         if tried > 2:
@@ -379,7 +379,7 @@ def test_a_defect_of_ours_in_one_operation_costs_that_one_only(
 ) -> None:
     write, tried = service.database.write, 0
 
-    async def failing(work: Any) -> Any:
+    async def failing(work: Any, quick: bool = False) -> Any:
         nonlocal tried
         tried += 1
         if tried == 1:

@@ -286,7 +286,7 @@ def test_discovery_refuses_filters_and_says_what_is_true(service: Service) -> No
 def test_an_unavailable_database_is_503_and_the_unexpected_500(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(self: Database, work: Any) -> Any:
+    async def failing(self: Database, work: Any, quick: bool = False) -> Any:
         raise failure
 
     monkeypatch.setattr(Database, "write", failing)

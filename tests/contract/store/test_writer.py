@@ -211,3 +211,95 @@ def test_whoever_gave_up_waiting_is_passed_over(bench: Bench) -> None:
 
     run(asking())
     assert bench.names() == {"stays"}
+
+
+# -- in the event loop ---------------------------------------------------------------------------------------------------
+
+
+def quickly(bench: Bench, *works: Callable[[Connection], Any]) -> list[Any]:
+    """What became of these, which all come at once and are quick."""
+
+    async def asking() -> list[Any]:
+        asked = (bench.database.write(work, quick=True) for work in works)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found: list[Any] = run(asking())
+    return found
+
+
+def where(name: str) -> Callable[[Connection], bool]:
+    """Adds the name; True: in the event loop's own thread."""
+
+    def work(conn: Connection) -> bool:
+        adding(name)(conn)
+        return threading.current_thread() is threading.main_thread()
+
+    return work
+
+
+def test_what_is_quick_is_done_in_the_event_loop_and_stands_or_falls_by_itself(bench: Bench) -> None:
+    found = quickly(bench, where("a"), failing("b"), where("a"), where("c"))
+    assert [found[0], found[3]] == [True, True]
+    assert isinstance(found[1], ValueError)
+    assert type(found[2]).__name__ == "IntegrityError"
+    assert bench.names() == {"a", "c"}
+    assert quickly(bench, where("d")) == [True]  # and again, when all waiting ones are done
+
+
+def test_what_is_quick_waits_in_the_thread_while_another_has_the_lock(bench: Bench) -> None:
+    with bench.database.writing() as conn:
+        adding("other")(conn)
+
+        async def asking() -> bool:
+            asked = asyncio.create_task(bench.database.write(where("mine"), quick=True))
+            await asyncio.sleep(0.05)
+            assert not asked.done()
+            await asyncio.to_thread(conn.commit)
+            return await asked
+
+        assert run(asking()) is False
+    assert bench.names() == {"other", "mine"}
+    assert quickly(bench, where("later")) == [True]
+
+
+def test_what_takes_long_is_done_in_the_thread_and_nobody_overtakes_it(bench: Bench) -> None:
+    async def asking() -> list[bool]:
+        asked = [bench.database.write(where(name), quick=name != "long") for name in ("a", "long", "b")]
+        return list(await asyncio.gather(*asked))
+
+    assert run(asking()) == [False, False, False]
+    assert bench.names() == {"a", "long", "b"}
+
+
+def test_a_rehearsal_in_the_event_loop_is_undone_alone(bench: Bench) -> None:
+    async def asking() -> list[Any]:
+        async def rehearsed() -> Any:
+            with rehearsal():
+                return await bench.database.write(adding("b"), quick=True)
+
+        first = bench.database.write(adding("a"), quick=True)
+        return await asyncio.gather(first, rehearsed(), bench.database.write(adding("c"), quick=True))
+
+    assert run(asking()) == ["a", "b", "c"]
+    assert bench.names() == {"a", "c"}
+
+
+def test_when_sqlite_rolls_back_in_the_event_loop_the_others_are_done_again(bench: Bench) -> None:
+    def broken(conn: Connection) -> None:
+        driver: Any = conn.connection.driver_connection
+        driver.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
+        raise OSError("disk")
+
+    found = quickly(bench, adding("a"), broken, adding("b"))
+    assert found[0] == "a" and isinstance(found[1], OSError) and found[2] == "b"
+    assert bench.names() == {"a", "b"}
+
+
+def test_the_log_is_moved_into_the_file_beside_who_writes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "TO_CHECKPOINT", 2)
+    for name in ("alice", "bob", "carol"):
+        assert quickly(bench, where(name)) == [True]
+    made = bench.database._writer
+    assert made is not None
+    made.close()  # the thread has done what it was given
+    assert b"alice" in bench.database.path.read_bytes()
