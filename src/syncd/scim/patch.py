@@ -205,7 +205,7 @@ class Patch:
         given = canonical_value(attribute, value, self.unknown)
         if given is None and not isinstance(value, Mapping):
             return before if kind == "add" else None
-        after = {**(before or {}), **(given or {})}
+        after = {**(before or {}), **_parts(attribute.attribute, kind, before or {}, given or {})}
         if kind == "replace" and isinstance(value, Mapping):
             for key, part in value.items():
                 sub = attribute.attribute.sub(key)
@@ -219,7 +219,7 @@ class Patch:
         name = path.sub.attribute.name
         given = None if kind == "remove" else canonical_value(path.sub, value, self.unknown)
         if given is not None:
-            return {**before, name: given}
+            return {**before, **_parts(path.sub.attribute, kind, before, {name: given})}
         if kind == "add":
             return dict(before)
         return {key: part for key, part in before.items() if key != name}
@@ -271,10 +271,20 @@ class Patch:
             if kind == "add"
             else {name: before[name] for name in paths.equal_terms(path.where, path.attribute) or {} if name in before}
         )
-        return {**kept, **given[0]}
+        return {**kept, **_parts(path.attribute.attribute, kind, kept, given[0])}
 
 
 # ---------------------------------------------------------------- lists
+
+
+def _parts(attribute: Attribute, kind: str, before: Mapping[str, Any], given: Mapping[str, Any]) -> Document:
+    """What `given` makes of the parts of a complex value. `attribute`: the complex one, or the part itself."""
+    found = dict(given)
+    for name, part in given.items() if kind == "add" else ():
+        sub = attribute.sub(name) or attribute
+        if isinstance(part, list) and sub.multi_valued and isinstance(before.get(name), list):
+            found[name] = _appended(sub, before[name], part)
+    return found
 
 
 def _appended(attribute: Attribute, before: list[Any], given: list[Any]) -> list[Any]:

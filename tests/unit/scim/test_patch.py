@@ -399,3 +399,27 @@ def test_refusals_that_only_other_schemas_meet(section, before, operation, error
     with pytest.raises(error) as caught:
         patched(op(operation.op, path, operation.value), document=badge(**before), resource_type=BADGED)
     assert type(caught.value) is error, section
+
+
+def test_add_appends_to_a_list_within_a_complex_value_and_replace_sets_it():
+    """RFC 9967's `eventUris` is such a list: a multi-valued simple part."""
+    desk = Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("room"), Attribute("keys", multi_valued=True)))
+    sets = (Attribute("value"), Attribute("keys", multi_valued=True))
+    many = Attribute("desks", Type.COMPLEX, multi_valued=True, sub_attributes=sets)
+    kind = ResourceType("Thing", "/Things", "", Schema("urn:x:Thing", "Thing", "", (desk, many)))
+    start = {"schemas": ["urn:x:Thing"], "desk": {"room": "1", "keys": ["a"]}, "desks": [{"value": "x", "keys": ["a"]}]}
+
+    def desk_after(*operations):
+        return patched(*operations, document=start, resource_type=kind)["desk"]
+
+    both = {"room": "1", "keys": ["a", "b"]}
+    assert desk_after(op("add", "desk.keys", ["A", "b"])) == both
+    assert (
+        desk_after(op("add", "desk", {"keys": ["b"]})) == both == desk_after(op("add", None, {"desk": {"keys": ["b"]}}))
+    )
+    assert desk_after(op("replace", "desk.keys", ["b"])) == {"room": "1", "keys": ["b"]}
+    assert desk_after(op("replace", "desk", {"keys": ["b"]})) == {"room": "1", "keys": ["b"]}
+    selected = [op("add", 'desks[value eq "x"].keys', ["b"]), op("add", 'desks[value eq "x"]', {"keys": ["b"]})]
+    for each in selected:
+        found = patched(each, document=start, resource_type=kind)["desks"]
+        assert found == [{"value": "x", "keys": ["a", "b"]}]
