@@ -394,7 +394,7 @@ def _correlation(source: written.Source, types: Types) -> Correlation:
 
 
 def _shows(show: written.Show) -> Shows:
-    return Shows(show.roles_and_entitlements, show.member_display, show.patched_group)
+    return Shows(show.roles_and_entitlements, show.member_display, show.patched_group, show.security_events)
 
 
 def _access(source: written.ScimSource) -> Access:

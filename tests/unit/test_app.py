@@ -25,7 +25,10 @@ seats:
 roles: {clerk: {permissions: [invoices.view]}}
 protected: ['userName eq "root"']
 sources:
-  okta: {kind: scim, may_grant: [admin], show: {roles_and_entitlements: true, member_display: false, patched_group: true}}
+  okta:
+    kind: scim
+    may_grant: [admin]
+    show: {roles_and_entitlements: true, member_display: false, patched_group: true, security_events: true}
   corp:
     kind: ldap
     url: ldap://127.0.0.1:1389
@@ -58,7 +61,7 @@ def test_a_workspace_is_built_of_core_values(tmp_path: Path) -> None:
     assert {"owner", "admin", "member", "viewer", "clerk"} == set(default.roles)
     assert default.roles["clerk"].where == f"{tmp_path / 'syncd.yaml'}:6"
     assert (default.source("okta").shows, default.source("scim").shows) == (
-        Shows(True, False, True),
+        Shows(True, False, True, True),
         Shows(False, True, False),
     )
     assert default.protected[0][1]({"username": "root"}) and not default.protected[0][1]({"username": "ann"})

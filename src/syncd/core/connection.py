@@ -44,6 +44,7 @@ class Shows:
     roles_and_entitlements: bool = False  # named by discovery without being asked for
     member_display: bool = True  # a member's name, without being asked for
     patched_group: bool = False  # a PATCH of a group is answered with the whole group
+    security_events: bool = False  # named by /ServiceProviderConfig without being asked for
 
 
 @dataclass(frozen=True, slots=True)

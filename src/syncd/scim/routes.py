@@ -98,6 +98,8 @@ async def _config(call: Call) -> Response:
     asked = frozenset(name.lower() for name in call.query().attributes)
     if call.shows.roles_and_entitlements:
         asked |= {"rolesandentitlements"}
+    if call.shows.security_events:
+        asked |= {"securityevents"}
     config = discovery.service_provider_config(call.context.base_url, asked, passwords.are_kept(call))
     return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
 

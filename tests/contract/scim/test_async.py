@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from syncd.core.connection import Shows
+from syncd.core.workspace import SourcePolicy
 from syncd.errors import DatabaseUnavailable
 from syncd.scim.later import ATTEMPTS, Later, preferred
 from syncd.store import leases, requests
@@ -311,7 +314,12 @@ def test_discovery_says_so(service: Service) -> None:
     """To who asks: strict clients break off at what they do not know."""
     config = service.ask("GET", "ServiceProviderConfig", attributes="securityEvents").json()
     assert config.pop("securityEvents") == {"asyncRequest": "request", "eventUris": [COMPLETED]}
-    assert config == service.ask("GET", "ServiceProviderConfig").json()
+    plain = service.ask("GET", "ServiceProviderConfig").json()
+    assert config == plain
+    shown = SourcePolicy("okta", shows=Shows(security_events=True))
+    service.workspaces["default"] = replace(service.workspaces["default"], sources={"okta": shown})
+    config = service.ask("GET", "ServiceProviderConfig").json()
+    assert config.pop("securityEvents")["asyncRequest"] == "request" and config == plain
 
 
 @pytest.mark.parametrize(
