@@ -2,16 +2,18 @@
 
 Entries go through as they come; nothing of a poll is kept. Pages are never asked for with it. OpenLDAP makes the first
 cookie without a refresh: its cookies say how far a server has come, and are the same for every search.
+Whoever is below a unit that is renamed or moved gets another DN without a word (OpenLDAP writes the unit only), so the units
+are asked about first, and one that changed, came or went means a whole read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import assert_never
+from collections.abc import Generator, Iterator
+from typing import Any, assert_never
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside, Still
-from syncd.errors import FullReadNeeded, IncompleteRead
-from syncd.ldap import outcome, syncrepl
+from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
+from syncd.ldap import keys, narrow, outcome, syncrepl
 from syncd.ldap.client import NotNow, RawEntry
 from syncd.ldap.conversation import Conversation, Search, require_whole_tree
 from syncd.ldap.syncrepl import Elsewhere, Keys, Named, NewCookie, Over, PhaseOver
@@ -19,6 +21,12 @@ from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State
 
 _NOBODY = "(!(objectClass=*))"
 _UNWILLING = 53
+_UNITS = narrow.any_of(
+    [
+        f"(objectClass={name})"
+        for name in ("organizationalUnit", "organization", "domain", "dcObject", "country", "locality", "container")
+    ]
+)
 
 
 class Syncrepl:
@@ -32,17 +40,22 @@ class Syncrepl:
             raise NotThisKind(f"{server.vendor} is not OpenLDAP")
         if not server.offers(syncrepl.SYNC_REQUEST):
             raise NotOffered("the server does not offer it: load the overlay syncprov")
-        return {"cookies": [_cookie_of_now(with_, search).decode("latin-1") for search in with_.searches()]}
+        cookies = [_cookie_of_now(with_, search).decode("latin-1") for search in with_.searches()]
+        of_base = {search.base: each for search, each in zip(with_.searches(), cookies, strict=True)}
+        tops = dict.fromkeys(search.base for search in with_.searches() if search.scope == "subtree")
+        units = [{"base": base, "cookie": of_base[base], "keys": sorted(_units(with_, base))} for base in tops]
+        return {"cookies": cookies, "units": units}
 
     def changes(self, with_: Conversation, state: State) -> Generator[Reported, None, State]:
         searches = list(with_.searches())
         cookies: list[str] = list(state["cookies"])
         if len(cookies) != len(searches):
             raise FullReadNeeded("the checkpoint is of other searches")
+        units = [{**each, "cookie": _same_units(with_, each)} for each in state["units"]]
         for number, search in enumerate(searches):
             cookie = yield from _poll(with_, search, cookies[number].encode("latin-1"))
             cookies[number] = cookie.decode("latin-1")
-        return {"cookies": cookies}
+        return {"cookies": cookies, "units": units}
 
     def doubt(self, with_: Conversation) -> str | None:
         return None
@@ -60,6 +73,47 @@ def _cookie_of_now(with_: Conversation, search: Search) -> bytes:
     if not over.cookie:
         raise NotOffered(f"{search.base}: the server gave no cookie")
     return over.cookie
+
+
+def _units(with_: Conversation, base: str) -> Iterator[str]:
+    """Keys of the entries below which others are."""
+    for page in with_.pages(base, "subtree", _UNITS, ("entryUUID",)):
+        for entry in page.entries:
+            try:
+                yield keys.key_of("entryUUID", keys.fold_names(entry.attributes))
+            except InvalidValue:
+                raise NotOffered(f"{base}: a unit shows no entryUUID") from None
+
+
+def _same_units(with_: Conversation, known: dict[str, Any]) -> str:
+    """The next cookie. Raises FullReadNeeded if one of these units is not as it was."""
+    base, left = str(known["base"]), set(known["keys"])
+    cookie = str(known["cookie"]).encode("latin-1")
+    present = False
+    for told in with_.session.sync(base, "subtree", _UNITS, (), cookie, persist=False):
+        match told:
+            case Named(state=syncrepl.PRESENT):
+                left.discard(told.key)
+            case Named(state=syncrepl.ADD | syncrepl.MODIFY):
+                name = told.dn.decode("utf-8", "replace")
+                raise FullReadNeeded(f"{name} is new or changed: what is below it may have moved untold")
+            case Keys(deleted=False):
+                left -= set(told.keys)
+            case Named() | Keys():
+                named = {told.key} if isinstance(told, Named) else set(told.keys)
+                if named & set(known["keys"]):
+                    raise FullReadNeeded(f"a unit below {base} is gone, and what was below it went untold")
+            case PhaseOver():
+                present = present or told.present
+            case Over():
+                _judge(base, told)
+                if (told.present or present) and left:
+                    raise FullReadNeeded(
+                        f"{len(left):,} units below {base} are gone, and what was below them went untold"
+                    )
+        if not isinstance(told, Elsewhere):
+            cookie = _next(base, told.cookie, cookie)
+    return cookie.decode("latin-1")
 
 
 def _poll(with_: Conversation, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
@@ -83,15 +137,19 @@ def _poll(with_: Conversation, search: Search, cookie: bytes) -> Generator[Repor
                 require_whole_tree(told.urls)
                 continue
             case Over():
-                _judge(search, told)
+                _judge(search.base, told, search.part)
                 if told.present or present:
                     yield OnlyThese(search.kind, search.base, search.scope)
             case _:
                 assert_never(told)
-        if told.cookie == b"":
-            raise FullReadNeeded(f"{search.part}: the server does not know the cookie")
-        cookie = told.cookie or cookie
+        cookie = _next(search.part, told.cookie, cookie)
     return cookie
+
+
+def _next(about: str, told: bytes | None, cookie: bytes) -> bytes:
+    if told == b"":
+        raise FullReadNeeded(f"{about}: the server does not know the cookie")
+    return told or cookie
 
 
 def _named(with_: Conversation, search: Search, told: Named) -> Entry | SetAside | Gone | Still | None:
@@ -108,18 +166,18 @@ def _named(with_: Conversation, search: Search, told: Named) -> Entry | SetAside
     return entry
 
 
-def _judge(search: Search, over: Over) -> None:
-    about = f"{search.part}: {over.outcome}"
+def _judge(base: str, over: Over, part: str = "units") -> None:
+    about = f"{part}: {over.outcome}"
     if over.code == 0 and over.present is not None:
         return
     if over.code == 0:
-        raise IncompleteRead(f"{search.part}: the server left out the sync done control, so who is gone is not known")
+        raise IncompleteRead(f"{part}: the server left out the sync done control, so who is gone is not known")
     if over.code in outcome.LATER:
         raise NotNow(about)
     if over.code == _UNWILLING and "newer than provider" in over.message:
         raise Behind(about)
     if over.code == 32:
-        raise IncompleteRead(f"{search.part}: the base {search.base} does not exist or is hidden: {over.outcome}")
+        raise IncompleteRead(f"{part}: the base {base} does not exist or is hidden: {over.outcome}")
     if over.code in (3, 10, 80):
         raise IncompleteRead(about)
     raise FullReadNeeded(about)
