@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from syncd.app import App, Directory
 from syncd.core.access import Role
+from syncd.core.canary import Before, Fewer, Seen, doubts
 from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse_filter
 from syncd.core.rules import Rule
 from syncd.core.workspace import Workspace
 from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
-from syncd.ldap.config import is_loopback
+from syncd.ldap.config import LdapConfig, is_loopback
 from syncd.ldap.ldif_source import LdifSource
+from syncd.store import linked
 from syncd.store.engine import Database
 from syncd.store.migrate import revision
 
@@ -54,6 +56,7 @@ def check(app: App) -> Iterator[Finding]:
         yield Finding("http", f"{settings.http.bind} has no TLS of its own: {proxies} must end it", "warning")
     yield _database(settings.database)
     yield from _mail(app)
+    before = _before(app)
     for name, workspace in app.workspaces.items():
         prefix = "" if name == "default" else f"{name}: "
         for rule in workspace.rules:
@@ -62,7 +65,40 @@ def check(app: App) -> Iterator[Finding]:
             about = f"{prefix}source {source}"
             if not workspace.source(source).authoritative:
                 yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
-            yield from _directory(about, directory, app.clock())
+            known = Known(before.get((name, source), Before()), workspace.source(source).fewer)
+            yield from _directory(about, directory, app.clock(), known)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What complete reads of a source saw, and how many fewer are believed."""
+
+    before: Before = field(default_factory=Before)
+    fewer: Fewer = field(default_factory=Fewer)
+
+    @property
+    def most(self) -> int:
+        """How many entries to count, at least."""
+        return max(1000, self.before.users or 0, self.before.groups or 0)
+
+
+def _before(app: App) -> dict[tuple[str, str], Before]:
+    """Of every directory; nothing of a database that cannot be asked, which is a finding of its own."""
+    try:
+        database = Database(app.settings.database)
+        try:
+            if not revision(database).up_to_date:
+                return {}
+            with database.reading() as conn:
+                return {
+                    (workspace, source): linked.before(conn, workspace, source)
+                    for workspace, directories in app.directories.items()
+                    for source in directories
+                }
+        finally:
+            database.close()
+    except SyncdError:
+        return {}
 
 
 def _mail(app: App) -> Iterator[Finding]:
@@ -149,28 +185,29 @@ def _pinned(term: Bound) -> bool:
 # -- sources ---------------------------------------------------------------------------------------------------------------
 
 
-def _directory(about: str, directory: Directory, now: datetime) -> Iterator[Finding]:
+def _directory(about: str, directory: Directory, now: datetime, known: Known) -> Iterator[Finding]:
     source = directory.source
     try:
         if isinstance(source, LdifSource):
-            yield from _ldif(about, source, now)
+            yield from _ldif(about, source, now, known)
         else:
-            yield from _ldap(about, source, now)
+            yield from _ldap(about, source, now, known)
     except SyncdError as exc:
         yield Finding(about, str(exc), "problem", exc.exit_code)
 
 
-def _ldap(about: str, source: LdapSource, now: datetime) -> Iterator[Finding]:
+def _ldap(about: str, source: LdapSource, now: datetime, known: Known) -> Iterator[Finding]:
     """Every server of the source. One that is out of reach is a warning as long as another one can be read."""
     config = source.config
     seen: list[Probe] = []
     failed: list[SyncdError] = []
-    for _, found in source.probe_each():
+    for _, found in source.probe_each(known.most + 1):
         if isinstance(found, SyncdError):
             failed.append(found)
             continue
         seen.append(found)
         yield from _server(about, found, now)
+        yield from _canaries(about, found, config, known)
     for url in config.urls:
         parts = urlsplit(url)
         if parts.scheme == "ldap" and not config.starttls and not is_loopback(parts.hostname or ""):
@@ -207,6 +244,33 @@ def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
         yield Finding(about, text, "problem", IncompleteRead.exit_code)
 
 
+def _canaries(about: str, found: Probe, config: LdapConfig, known: Known) -> Iterator[Finding]:
+    """What would tell that a read is blind, proved now. Those that fail for themselves are among the problems."""
+    hidden = [name for name in config.canaries if any(f"canary {name} " in each for each in found.problems)]
+    shown = [name for name in config.canaries if name not in hidden]
+    if shown:
+        yield Finding(about, f"{found.url}: canaries are visible: {'; '.join(shown)}")
+    if found.own_entry:
+        yield Finding(about, f"{found.url}: canary: the account that reads sees its own entry")
+    parts = {part: sum(base.entries for base in found.bases if base.part == part) for part in ("users", "groups")}
+    if not any(base.problem for base in found.bases):
+        yield from _counted(about, Seen(parts["users"], parts["groups"], found.own_entry), known)
+
+
+def _counted(about: str, now: Seen, known: Known) -> Iterator[Finding]:
+    """Beside what the last complete reads saw."""
+    before = known.before
+    found = list(doubts(now, before, known.fewer))
+    for each in found:
+        text = f"a read would be incomplete: {each}; if that is right, read with --accept-fewer"
+        yield Finding(about, text, "problem", IncompleteRead.exit_code)
+    if not found and before.users is not None:
+        said = f"{now.users:,} users and {now.groups:,} groups"
+        yield Finding(
+            about, f"canary: {said}, and the last complete read saw {before.users:,} and {before.groups or 0:,}"
+        )
+
+
 def _same_data(about: str, seen: list[Probe]) -> Iterator[Finding]:
     """The servers of one source hold the same directory, or going from one to the other would hold every loss (rule 4)."""
     said = [each for each in seen if each.server_identity]
@@ -229,7 +293,7 @@ def _same_data(about: str, seen: list[Probe]) -> Iterator[Finding]:
                 yield Finding(about, f"{text}: does it lag behind, or see less?", "warning")
 
 
-def _ldif(about: str, source: LdifSource, now: datetime) -> Iterator[Finding]:
+def _ldif(about: str, source: LdifSource, now: datetime, known: Known) -> Iterator[Finding]:
     reading = source.read(now)
     for _ in reading:
         pass
@@ -240,5 +304,6 @@ def _ldif(about: str, source: LdifSource, now: datetime) -> Iterator[Finding]:
         yield Finding(about, f"nothing in the file shows that it is whole; {proof.asserted_by} says so", "warning")
     if proof.set_aside:
         yield Finding(about, f"{proof.set_aside:,} entries would be set aside", "warning")
+    yield from _counted(about, Seen(proof.users_read, proof.groups_read), known)
     for because in proof.because:
         yield Finding(about, f"a read would be incomplete: {because}", "problem", IncompleteRead.exit_code)

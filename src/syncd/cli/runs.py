@@ -79,11 +79,16 @@ def sync(
     ] = None,
     only: Only = None,
     full: Full = False,
+    accept_fewer: Annotated[
+        bool, typer.Option("--accept-fewer", help="It is right that far fewer entries are there than before.")
+    ] = False,
     as_json: AsJson = False,
     rows: Rows = render.ROWS,
 ) -> None:
     """Read a source and apply what it states. What a guard holds waits for `syncd runs approve`."""
-    _run(session(ctx), source, False, plan, only, full, as_json, rows)
+    if accept_fewer and (source == RULES or only is not None):
+        raise UsageError("--accept-fewer is of a whole read of a directory")
+    _run(session(ctx), source, False, plan, only, full, as_json, rows, accept_fewer=accept_fewer)
 
 
 def _run(
@@ -96,11 +101,12 @@ def _run(
     as_json: bool,
     rows: int,
     impact: bool = False,
+    accept_fewer: bool = False,
 ) -> None:
     if only is not None:
         parse_filter(only, current.workspace.types.user)  # refused before anything is read
     try:
-        report = reconcile(current, source, dry_run, digest, only, full, impact)
+        report = reconcile(current, source, dry_run, digest, only, full or accept_fewer, impact, accept_fewer)
     except SourceUnreachable as exc:
         if as_json:
             _stream(render.failed(source, dry_run, str(exc)))
@@ -120,6 +126,7 @@ def reconcile(
     only: str | None = None,
     full: bool = False,
     impact: bool = False,
+    accept_fewer: bool = False,
 ) -> Report:
     """One run of a directory or of the rule set, with its progress on stderr. Of a directory whose schedule has deltas
     what changed is read, unless `full`."""
@@ -152,6 +159,7 @@ def reconcile(
             progress=progress,
             impact=impact,
             delta=directory.schedule.delta is not None and not full,
+            accept_fewer=current.actor.name if accept_fewer else None,
         )
 
 

@@ -35,6 +35,7 @@ class Plan:
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
     kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import"
     kind_why: str | None = None  # why everything was read, though a delta was wanted
+    accepted: str | None = None  # what somebody says is right though a read looks blind
     asked: tuple[Asked, ...] = ()  # new entries that may be people who are known
     drift: int | None = None  # differences that deltas should have told before this whole read; None: not measured
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them

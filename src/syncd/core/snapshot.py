@@ -28,6 +28,7 @@ class Certificate:
     set_aside: int = 0
     flavour: str | None = None  # the kind of directory, where only its own attributes say what an account is
     lockout: timedelta | None = None  # how long its lock-outs last, if it says
+    own_entry: bool | None = None  # whether the account that reads sees its own entry; None: it has none
     asserted_by: str | None = None  # "asserted": someone's own statement that the read is whole (an unmarked LDIF file)
     checkpoint: str | None = (
         None  # from where the next delta goes on; None: as it was (a delta), or no deltas (a whole read)
@@ -63,6 +64,15 @@ class Source(Protocol):
     name: str
 
     def read(self, now: datetime) -> Reading: ...
+
+
+@runtime_checkable
+class Sighted(Protocol):
+    """A source that can be asked whether it shows an entry, of whatever kind."""
+
+    def sees(self, name: str) -> bool:
+        """By DN. Raises IncompleteRead, and whatever `Source.read` raises."""
+        ...
 
 
 class Reading(Protocol):

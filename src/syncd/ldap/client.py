@@ -62,6 +62,10 @@ class Page:
     controls: Mapping[str, bytes] = field(default_factory=dict)  # that came along, by OID
 
     @property
+    def shows_one(self) -> bool:
+        return self.code == 0 and len(self.entries) == 1
+
+    @property
     def outcome(self) -> str:
         text = f"{self.description} ({self.code})"
         return f"{text}: {self.message}" if self.message else text
@@ -175,6 +179,14 @@ class Session:
             raise self._lost(exc) from exc
         finally:
             strategy.streaming = False
+
+    def look_at(self, name: str) -> Page:
+        """The entry of this DN, without its attributes."""
+        return self.search(name, "base", "(objectClass=*)", ())
+
+    def sees(self, name: str) -> bool:
+        """Whether the entry of this DN is shown to us."""
+        return self.look_at(name).shows_one
 
     def bind(self) -> Mapping[str, Any]:
         """The result of the bind. Its control makes OpenLDAP tell an expired password from a wrong one."""

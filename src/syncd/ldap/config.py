@@ -65,6 +65,11 @@ class LdapConfig:
             return f"SASL {self.sasl.upper()}" + (f" {self.sasl_authzid}" if self.sasl_authzid else "")
         return self.bind_dn or "anonymous"
 
+    def own_name(self, bound_as: str | None) -> str | None:
+        """The DN of the account that reads, if it has one. `bound_as`: as the server says it (RFC 4532)."""
+        told = bound_as.removeprefix("dn:") if bound_as and bound_as.startswith("dn:") else None
+        return self.bind_dn or told or None
+
     def problems(self) -> tuple[str, ...]:
         """Everything wrong with these values, one line each; () if nothing is. No network, no file is touched."""
         found = [] if self.urls else ["urls: at least one is needed"]

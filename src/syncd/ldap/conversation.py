@@ -14,7 +14,6 @@ from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.entries import Entries, Part, attributes_asked
 from syncd.ldap.rootdse import Server, meet
 
-_ANY = "(objectClass=*)"
 # Active Directory names these in every search from a domain's top; they hold zones and settings, never people.
 _NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
 
@@ -52,6 +51,7 @@ class Conversation:
         self.because: list[str] = []
         self.ended = False
         self.checkpoint: str | None = None
+        self.own_entry: bool | None = None
         self._again = again
         self._when_ended = when_ended
         self._noted = False
@@ -130,9 +130,13 @@ class Conversation:
 
     def look_for_canaries(self) -> None:
         for canary in self.config.canaries:
-            page = self.session.search(canary, "base", _ANY, ())
-            if page.code != 0 or len(page.entries) != 1:
+            page = self.session.look_at(canary)
+            if not page.shows_one:
                 self.because.append(f"canary {canary} is not visible: {page.outcome}")
+
+    def look_for_itself(self) -> None:
+        own = self.config.own_name(self.session.who_am_i() if self.config.sasl else None)
+        self.own_entry = None if own is None else self.session.sees(own)
 
     def certificate(self) -> Certificate:
         server = self.server
@@ -145,6 +149,7 @@ class Conversation:
             set_aside=self.entries.set_aside,
             flavour=server.flavour if server else None,
             lockout=server.lockout if server else None,
+            own_entry=self.own_entry,
             checkpoint=self.checkpoint,
         )
 

@@ -19,11 +19,6 @@ _ANY = "(objectClass=*)"
 _LOOK_AT = 200  # entries, for a suggestion
 
 
-def visible(session: Session, name: str) -> bool:
-    page = session.search(name, "base", _ANY, ())
-    return page.code == 0 and len(page.entries) == 1
-
-
 def why_no_base(session: Session, server: Server, base: str, page: Page) -> str:
     """For a base that the server does not know, with the nearest thing it does know."""
     said = f"{base}: there is no such entry, or it is hidden from this account: {page.outcome}"
@@ -50,7 +45,7 @@ def why_empty(session: Session, search: SearchConfig, base: str, who: str) -> st
     own = dn_key(base)
     others = [entry for entry in below.entries if dn_key(entry.dn.decode("utf-8", "replace")) != own]
     if not others:
-        seen = "is there, and nothing can be seen below it" if visible(session, base) else "shows nothing"
+        seen = "is there, and nothing can be seen below it" if session.sees(base) else "shows nothing"
         return f"{nothing}: {base} {seen}; either it is empty, or {who} lacks the right to read what is in it"
     classes = Counter(
         value.decode("utf-8", "replace")
@@ -75,7 +70,7 @@ def _parent_seen(session: Session, base: str) -> str | None:
     """The nearest entry above that can be read."""
     name = dn.parent(base)
     while name:
-        if visible(session, name):
+        if session.sees(name):
             return name
         name = dn.parent(name)
     return None

@@ -53,6 +53,7 @@ class Probe:
     certificate_ends: datetime | None = None  # the server's
     deltas: str | None = None  # in which way what changed is read, if that is wanted and can be had
     no_deltas: tuple[str, ...] = ()  # why not in this way or that
+    own_entry: bool | None = None  # whether the account that reads sees itself; None: it has no entry
 
 
 def probe(config: LdapConfig, count_up_to: int = 1000) -> Probe:
@@ -156,7 +157,9 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         problems.append(
             f"no entry shows {', '.join(KEY_ATTRIBUTES)}: grant {bound_as} the right to read the one that the server has"
         )
-    problems += [f"canary {name} is not visible" for name in config.canaries if not diagnose.visible(session, name)]
+    own = config.own_name(bound_as)
+    own_entry = None if own is None else session.sees(own)
+    problems += [f"canary {name} is not visible" for name in config.canaries if not session.sees(name)]
     chosen, refused, doubt = _deltas(config, session, server, key_attribute)
     return Probe(
         url=session.url,
@@ -169,10 +172,11 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         key_attribute=key_attribute,
         bases=tuple(bases),
         problems=tuple(problems),
-        warnings=(*warnings, *([doubt] if doubt else ()), *_doubts(config, session, server, bound_as)),
+        warnings=(*warnings, *([doubt] if doubt else ()), *_doubts(config, session, server, bound_as, own_entry)),
         certificate_ends=session.certificate_ends,
         deltas=chosen,
         no_deltas=tuple(refused),
+        own_entry=own_entry,
     )
 
 
@@ -193,11 +197,13 @@ def _deltas(
     return begun.way.name, refused, begun.way.doubt(talk)
 
 
-def _doubts(config: LdapConfig, session: Session, server: Server, bound_as: str) -> Iterator[str]:
+def _doubts(
+    config: LdapConfig, session: Session, server: Server, bound_as: str, own_entry: bool | None
+) -> Iterator[str]:
     if not config.canaries:
-        yield "canaries: none named, so a read that the server cut short by its access rules looks whole"
-    own = config.bind_dn or (bound_as.removeprefix("dn:") if bound_as.startswith("dn:") else None)
-    if own and not diagnose.visible(session, own):
+        yield "canaries: none named; what access rules hide is noticed by counts, branches and the account's own entry only"
+    own = config.own_name(bound_as)
+    if own and not own_entry:
         yield f"{own} cannot read its own entry, so a narrowed access rule is noticed later"
     if session.policy.warning:
         yield f"{bound_as}: {session.policy.warning}"

@@ -98,6 +98,11 @@ class LdapSource:
         with closing(self._open(LdapLookup)) as looking_up:
             return looking_up.answer(question)
 
+    def sees(self, name: str) -> bool:
+        """Whether an entry is shown, whatever it is. Raises IncompleteRead, SourceUnreachable and ConfigError."""
+        with closing(self._open(LdapReading)) as looking_at:
+            return looking_at.session.sees(name)
+
     def probe(self, count_up_to: int = 1000) -> looking.Probe:
         """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""
         return looking.probe(self.config, count_up_to)
@@ -146,6 +151,7 @@ class LdapReading(Conversation):
             if config.groups is not None:
                 yield from self._part("groups", config.groups)
             self.look_for_canaries()
+            self.look_for_itself()
             self.checkpoint = self._begun.checkpoint(self) if self._begun else None
         except IncompleteRead as exc:
             self.because.append(str(exc))

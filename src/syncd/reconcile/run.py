@@ -64,6 +64,7 @@ def reconcile(
     scheduled_at: datetime | None = None,
     impact: bool = False,
     delta: bool = False,
+    accept_fewer: str | None = None,
 ) -> Report:
     """Bring what `source` states into the store, or say what that would do.
 
@@ -72,7 +73,8 @@ def reconcile(
     first. `delta`: read what changed since the last read, if that can be had and believed, else everything; `only` looks
     some people up. What `progress` raises stops the run between two batches; what was stored is finished by the next one.
     `impact`: what a configuration that is not saved yet would come to in the end (dry run only): limits hold nothing back,
-    whoever is missing has left, and everybody of the source is derived anew.
+    whoever is missing has left, and everybody of the source is derived anew. `accept_fewer`: who says that a read which shows
+    fewer entries than the last ones is right.
     Raises SourceUnreachable, Conflict (another run), HeldByGuard (`plan`).
     """
 
@@ -88,7 +90,7 @@ def reconcile(
             return run.lookup.plan()
         common = (database, workspace, source, mapping, only, run.now, run.id, ids, run.progress, run.notes)
         if not delta or impact:
-            return _everything(run, Reader(*common, impact=impact))
+            return _everything(run, Reader(*common, impact=impact, fewer_by=accept_fewer))
         why, plan = _changes(run, common)
         return plan or replace(Reader(*common).plan(), kind_why=why)
 
@@ -420,6 +422,7 @@ class _Run:
                 kind=plan.kind,
                 kind_why=plan.kind_why,
                 drift=plan.drift,
+                **({"message": plan.accepted} if plan.accepted else {}),
             )
             if not self.dry_run:
                 whole = plan.kind == "full" and certificate.complete and self.only is None
@@ -472,6 +475,7 @@ class _Run:
                 **({"server_identity": certificate.server_identity} if certificate.server_identity else {}),
                 **({"drift": plan.drift} if plan.drift is not None else {}),
                 **({"key_attribute": certificate.key_attribute} if certificate.key_attribute else {}),
+                **({"own_entry": certificate.own_entry} if certificate.own_entry is not None else {}),
             },
         )
 

@@ -279,6 +279,13 @@ class Missing(Block):
     """This long after the deletion: gone for good."""
 
 
+class Fewer(Block):
+    share: Share = 0.5
+    """Of those that the last complete read saw."""
+    floor: Annotated[int, Field(ge=0)] = 50
+    """This many fewer are always believed."""
+
+
 class Schedule(Block):
     full: Times | None = None
     """Whole reads: as cron (minute hour day month weekday, 0 or 7 is Sunday) in `timezone`, or the time between them."""
@@ -373,6 +380,8 @@ class Directory(Connection):
     """Who of the users that exist already a new entry may be. Needs `adopt`."""
     canaries: tuple[DN, ...] = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
+    fewer: Fewer = Fewer.model_construct()
+    """How many entries fewer than the last complete reads one may show and count as complete."""
     schedule: Schedule = Schedule.model_construct()
     """When to read. Not given: only `syncd sync`."""
     missing: Missing = Missing.model_construct()

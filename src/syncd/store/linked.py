@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, func, select
 
+from syncd.core.canary import Before
 from syncd.core.filter import Filter
 from syncd.core.resource import fold
 from syncd.core.state import Link, name_hash
@@ -22,6 +23,7 @@ from syncd.store.pages import dialect
 from syncd.store.search import compile_filter
 
 _k = t.links.c
+_LAST_READS = 5
 _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
 
 
@@ -245,6 +247,17 @@ def all_users(conn: Connection, workspace: str) -> list[str]:
 def source_state(conn: Connection, workspace: str, source: str) -> Any:
     s = t.source_states.c
     return conn.execute(select(t.source_states).where(s.workspace == workspace, s.source == source)).one_or_none()
+
+
+def before(conn: Connection, workspace: str, source: str) -> Before:
+    """What complete whole reads saw, for a read to be compared with."""
+    state, r = source_state(conn, workspace, source), t.runs.c
+    if state is None or state.last_complete_at is None:
+        return Before()
+    whole = (r.workspace == workspace, r.source == source, r.dry_run.is_(False), r.complete.is_(True), r.kind == "full")
+    runs = conn.scalars(select(r.counts).where(*whole).order_by(r.started_at.desc()).limit(_LAST_READS))
+    most = max((counts.get("read", 0) for counts in runs if counts), default=None)
+    return Before(state.last_users, state.last_groups, most, state.own_entry)
 
 
 def _link(row: Any) -> Link:

@@ -302,7 +302,8 @@ def _deltas() -> None:
 
 
 def _adoptions() -> None:
-    """New entries that may be people who are known."""
+    """New entries that may be people who are known; whether who reads sees itself."""
+    op.add_column("source_states", sa.Column("own_entry", sa.Boolean(), nullable=True))
     op.create_table(
         "adoptions",
         sa.Column("workspace", sa.Text(), nullable=False),

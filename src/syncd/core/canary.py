@@ -1,0 +1,71 @@
+"""Signs that a read which ended well is blind all the same: a changed access rule, a wrong base, a replica half filled. Pure.
+
+Compared with what complete reads saw before: how many there were, whether the account that reads sees its own entry, and
+whether a whole branch is gone together with the entry above it. Whoever knows better accepts it (`--accept-fewer`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+BRANCH = 5  # people below one entry, all of them gone at once
+
+
+@dataclass(frozen=True, slots=True)
+class Fewer:
+    """How many entries fewer than before a read may show and be believed: the larger of the two."""
+
+    share: float = 0.5
+    floor: int = 50
+
+    def allowed(self, before: int) -> int:
+        return max(self.floor, int(self.share * before))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What complete reads saw; None: nothing is known."""
+
+    users: int | None = None
+    groups: int | None = None
+    most: int | None = None  # entries of both kinds, the largest of the last reads
+    own_entry: bool | None = None  # the account that reads saw itself
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    users: int
+    groups: int
+    own_entry: bool | None = None
+
+
+def doubts(now: Seen, before: Before, fewer: Fewer) -> Iterator[str]:
+    """Why a read is not believed, of what can be counted."""
+    yield from _fewer("users", now.users, before.users, fewer, "the last complete read saw")
+    yield from _fewer("groups", now.groups, before.groups, fewer, "the last complete read saw")
+    if now.users + now.groups < (before.users or 0) + (before.groups or 0):  # else it only did not grow back
+        yield from _fewer("entries", now.users + now.groups, before.most, fewer, "one of the last complete reads saw")
+    if now.own_entry is False and before.own_entry:
+        yield "the account that reads does not see its own entry any more: its rights were narrowed"
+
+
+def _fewer(what: str, now: int, before: int | None, fewer: Fewer, who: str) -> Iterator[str]:
+    if before is not None and before - now > fewer.allowed(before):
+        yield (
+            f"{now:,} {what}, and {who} {before:,}: {before - now:,} fewer, "
+            f"believed are {fewer.allowed(before):,} (share {fewer.share:.0%}, floor {fewer.floor})"
+        )
+
+
+def branches_gone(people: Iterable[tuple[str, bool]]) -> list[tuple[str, int]]:
+    """Entries right below which everybody is gone, and how many those were.
+
+    `people`: the normalised DN of each who was there before, and whether she is there now.
+    """
+    there: Counter[str] = Counter()
+    gone: Counter[str] = Counter()
+    for name, is_there in people:
+        (there if is_there else gone)[name.partition(",")[2]] += 1
+    return sorted((above, n) for above, n in gone.items() if n >= BRANCH and not there[above])
