@@ -20,7 +20,7 @@ from syncd.scim.messages import Operation
 
 _OF_THE_LINK: Final = frozenset({"externalId", "active", "members"})  # stated, but never values
 _INDEXED: Final = ("userName", "externalId", "displayName")
-_INDEXED_BYTES: Final = 800  # PostgreSQL's index takes 2,704 bytes, and folding may make a text longer
+INDEXED_BYTES: Final = 800  # PostgreSQL's index takes 2,704 bytes, and folding may make a text longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ def _external_id(value: str | None) -> str | None:
 
 
 def _short(path: str, value: str) -> None:
-    if len(value.encode()) > _INDEXED_BYTES:
-        raise InvalidValue(f"{path} is longer than {_INDEXED_BYTES} bytes, which no directory's is")
+    if len(value.encode()) > INDEXED_BYTES:
+        raise InvalidValue(f"{path} is longer than {INDEXED_BYTES} bytes, which no directory's is")
 
 
 # -- members ---------------------------------------------------------------------------------------------------------

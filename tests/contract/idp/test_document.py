@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from syncd.scim import dialects
+from syncd.core import cursor, filter_text
+from syncd.core.connection import Access
+from syncd.scim import dialects, discovery, later, messages, patch, references, statements
+from syncd.store import requests
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "scim.md"
 
@@ -34,3 +37,24 @@ def test_the_table_of_tolerances_is_the_data() -> None:
 def test_every_policy_is_explained() -> None:
     text = "\n".join(section())
     assert [name for name in dialects.NAMES if f"`{name}`" not in text] == []
+
+
+def test_the_limits_that_it_names_are_those_that_there_are() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8").split("\n## Limits\n", 1)[1].split("\n## ", 1)[0]
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    named = {
+        "a body": (discovery.MAX_PAYLOAD_BYTES, discovery.MAX_BULK_BYTES),
+        "operations": (messages.MAX_OPERATIONS, references.MAX_OPERATIONS),
+        "operations of one PATCH on long lists": (patch.MAX_VALUES_SEEN,),
+        "JSON": (messages.MAX_DEPTH,),
+        "userName, externalId, a group's displayName": (statements.INDEXED_BYTES,),
+        "a filter": (filter_text.MAX_LENGTH, filter_text.MAX_COMPARISONS, filter_text.MAX_DEPTH),
+        "a page": (discovery.MAX_RESULTS, discovery.DEFAULT_RESULTS),
+        "a cursor": (cursor.TIMEOUT_S,),
+        "`Prefer: wait=N`": (later.MAX_WAIT_S,),
+        "asynchronous requests that wait, of one connection": (requests.WAITING, requests.WAITING_BYTES // 1024**2),
+        "requests": (int(Access().rate_per_s),),
+    }
+    assert rows.keys() - {"of"} == named.keys()
+    for what, numbers in named.items():
+        assert [number for number in numbers if f"{number:,}" not in rows[what]] == [], what
