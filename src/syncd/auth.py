@@ -105,6 +105,9 @@ class Authenticator:
         self.admit(actor.workspace, actor.source, host)
         if actor.token_id is not None:
             self._used[actor.token_id] = now
+        if actor.address != host:
+            actor = replace(actor, address=host)
+            self._verified[key] = (actor, known[1])  # it mostly asks from there again
         return actor
 
     # -- limits ----------------------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class ActivityShown(Model):
     why: str
     source: str
     run: str | None
+    address: str | None = Field(description="The network address that asked; null: nobody did over a network.")
 
 
 class ActivityPage(Page[ActivityShown]):

@@ -24,6 +24,7 @@ class Actor:
     expires_at: datetime | None = None
     user: str | None = None  # the id of the user who bears the token: SCIM's /Me
     method: str = ""  # of the request it makes
+    address: str | None = None  # from which it asks, over a network
     txn: str | None = None  # of that request, if it is asynchronous (RFC 9967)
 
     def may(self, permission: str) -> bool:

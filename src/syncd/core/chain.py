@@ -34,7 +34,8 @@ def payload_hash_of_0_2(salt: bytes, before: bytes, after: bytes) -> bytes:
 
 
 def leaf(id: str, at_us: int, fields: Iterable[str | None], payload: bytes) -> bytes:
-    """`fields`: door, actor, action, subject id, source and run of the row, in this order. `at_us`: since 1970."""
+    """`fields`: door, actor, action, subject id, source and run of the row, in this order, and the address if it has one
+    (rows before release 0.3 have none). `at_us`: since 1970."""
     return hashlib.sha256(_LEAF + orjson.dumps([id, at_us, *fields, payload.hex()])).digest()
 
 

@@ -11,7 +11,21 @@ from typing import Any, Final
 import orjson
 
 FIELDS: Final = (
-    *("at", "actor", "door", "action", "subject", "before", "after", "why", "source", "run", "subject_id", "id"),
+    *(
+        "at",
+        "actor",
+        "door",
+        "action",
+        "subject",
+        "before",
+        "after",
+        "why",
+        "source",
+        "run",
+        "subject_id",
+        "id",
+        "address",
+    ),
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 

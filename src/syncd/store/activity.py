@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import BigInteger, Connection, Select, and_, literal, select, tuple_, type_coerce
 
 from syncd.store import tables as t
 from syncd.store.pages import Page, Position
@@ -34,13 +34,16 @@ class Wanted:
 def page(
     conn: Connection, workspace: str, wanted: Wanted, limit: int, after: Position | None, newest_first: bool = False
 ) -> Page[Json]:
-    """In the order of ids, which is that of time."""
+    """In the order of time, and of ids within one transaction."""
     query = _chosen(workspace, wanted)
+    place = (type_coerce(_A.at, BigInteger), _A.id)
     if after is not None:
-        query = query.where(_A.id < after.id if newest_first else _A.id > after.id)
-    query = query.order_by(_A.id.desc() if newest_first else _A.id).limit(limit + 1)
-    rows = [_row(row) for row in conn.execute(query)]
-    return Page(0, tuple(rows[:limit]), Position(None, rows[limit - 1]["id"]) if len(rows) > limit else None)
+        there = tuple_(literal(after.key, BigInteger), literal(after.id))
+        query = query.where(tuple_(*place) < there if newest_first else tuple_(*place) > there)
+    order = (each.desc() for each in place) if newest_first else place
+    found = conn.execute(query.order_by(*order).limit(limit + 1)).all()
+    more = Position(found[limit - 1].at_us, found[limit - 1].id) if len(found) > limit else None
+    return Page(0, tuple(map(_row, found[:limit])), more)
 
 
 def rows(conn: Connection, workspace: str, wanted: Wanted = Wanted()) -> Iterator[Json]:
@@ -56,7 +59,7 @@ def rows(conn: Connection, workspace: str, wanted: Wanted = Wanted()) -> Iterato
 
 def _chosen(workspace: str, wanted: Wanted) -> Select[Any]:
     query = (
-        select(t.activity, _P.before, _P.after)
+        select(t.activity, type_coerce(_A.at, BigInteger).label("at_us"), _P.before, _P.after)
         .outerjoin_from(t.activity, t.activity_payloads, and_(_P.workspace == _A.workspace, _P.activity_id == _A.id))
         .where(_A.workspace == workspace)
     )
@@ -74,5 +77,5 @@ def _row(row: Any) -> Json:
     return {
         **{"at": row.at, "door": row.door, "actor": row.actor, "action": row.action, "subject": row.subject},
         **{"before": row.before, "after": row.after, "why": row.why, "source": row.source, "run": row.run_id},
-        **{"subject_id": row.subject_id, "id": row.id},
+        **{"subject_id": row.subject_id, "id": row.id, "address": row.address},
     }

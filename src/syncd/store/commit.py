@@ -469,6 +469,7 @@ def record(
         source=actor.source,
         run_id=actor.run_id,
         why=why,
+        address=actor.address,
         payload_hash=chain.payload_hash(salt, was, became, subject, why),
     )
     rows.insert(t.activity_payloads, activity_id=id, salt=salt, before=before, after=after)

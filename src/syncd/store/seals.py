@@ -30,6 +30,7 @@ LEAF: Final = (
     t.activity.c.id,
     type_coerce(t.activity.c.at, BigInteger).label("at_us"),
     *FIELDS,
+    t.activity.c.address,
     t.activity.c.payload_hash,
 )
 
@@ -56,8 +57,9 @@ class Block:
 
 
 def leaf(row: Sequence[Any]) -> bytes:
-    """Of a row of the columns `LEAF`."""
-    return chain.leaf(row[0], row[1], row[2 : 2 + len(FIELDS)], row[2 + len(FIELDS)])
+    """Of a row that begins with the columns `LEAF`."""
+    id, at_us, *fields, address, payload = row[: len(LEAF)]
+    return chain.leaf(id, at_us, fields if address is None else (*fields, address), payload)
 
 
 def through(conn: Connection, workspace: str) -> str:

@@ -524,11 +524,21 @@ activity = Table(
     Column("source", Text, nullable=False),
     Column("run_id", Text),
     Column("why", Text, nullable=False),
+    Column("address", Text),  # the network address that asked; None: nobody did over a network, or before release 0.3
     Column(
         "payload_hash", LargeBinary, nullable=False
     ),  # core/chain.py: salted, so that a purge leaves the chain whole
     PrimaryKeyConstraint("workspace", "id"),
     Index("activity_subject", "workspace", "subject_id", "id"),
+    Index("activity_at", "workspace", "at", "id"),
+    Index("activity_actor", "workspace", "actor", "at", "id"),
+    Index("activity_action", "workspace", "action", "at", "id"),
+    Index(
+        "activity_run",
+        *("workspace", "run_id", "at", "id"),
+        sqlite_where=text("run_id IS NOT NULL"),
+        postgresql_where=text("run_id IS NOT NULL"),
+    ),
 )
 
 activity_payloads = Table(

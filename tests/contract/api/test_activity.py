@@ -46,6 +46,9 @@ def test_the_newest_first_or_the_oldest(service: Service, told: dict[str, str]) 
     [first] = ask(service, limit=1)["items"]
     assert (first["door"], first["actor"], first["why"]) == ("api", "okta test", "lost laptop")
     assert (first["subject_id"], first["at"], first["source"]) == (told["bob"], "2026-11-22T12:00:00Z", "local")
+    assert first["address"] == "127.0.0.1"
+    by_command = ask(service, kind="token_create")["items"][0]
+    assert (by_command["door"], by_command["address"]) == ("cli", None)
 
 
 def test_chosen_by_each_of_its_parts(service: Service, told: dict[str, str]) -> None:

@@ -119,11 +119,12 @@ def fresh(request: pytest.FixtureRequest, database: Database, tmp_path: Path) ->
 
 
 def values(text: str) -> Any:
-    """One JSON value, or one a line."""
+    """One JSON value, or one a line: rows of the record, by id. They come in the order of time, which here is not that of
+    ids: those were made by the real clock."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return [json.loads(line) for line in text.splitlines()]
+        return sorted((json.loads(line) for line in text.splitlines()), key=lambda row: str(row["id"]))
 
 
 def contains(now: Any, before: Any) -> bool:

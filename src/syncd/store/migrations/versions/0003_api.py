@@ -191,8 +191,22 @@ def _roles() -> None:
     )
 
 
+def _activity() -> None:
+    """From where somebody asked; and the record by time, actor and kind."""
+    op.add_column("activity", sa.Column("address", sa.Text(), nullable=True))
+    for name, column in _ACTIVITY.items():
+        op.create_index(name, "activity", ["workspace", *column, "at", "id"])
+    of_runs = sa.text("run_id IS NOT NULL")
+    columns = ["workspace", "run_id", "at", "id"]
+    op.create_index("activity_run", "activity", columns, sqlite_where=of_runs, postgresql_where=of_runs)
+
+
+_ACTIVITY = {"activity_at": (), "activity_actor": ("actor",), "activity_action": ("action",)}
+
+
 def upgrade() -> None:
     _roles()
+    _activity()
     op.add_column("links", sa.Column("locked_until", types.Instant(), nullable=True))  # a lock-out in a directory
     _seals()
     _webhooks()
