@@ -29,6 +29,8 @@ READ_ALL = (
     f'userdn = "ldap:///{READER}";)'
 )
 PLUGINS = ("MemberOf Plugin", "Retro Changelog Plugin", "Content Synchronization")
+# Without it the changelog does not say whose changes it has, and content synchronization tells nothing.
+CHANGELOG = {("cn=Retro Changelog Plugin,cn=plugins,cn=config", "nsslapd-attribute"): "nsuniqueid:targetUniqueId"}
 _INSTANCE = "corp"
 _NEEDS = "needs 389ds: apt-get install 389-ds-base"
 _DEFAULTS = Path("/usr/share/dirsrv/inf/defaults.inf")
@@ -52,7 +54,7 @@ class Dirsrv:
     template: Path
     ldif: str
     tls: Authority | None = None
-    settings: dict[tuple[str, str], str] = field(default_factory=dict)
+    settings: dict[tuple[str, str], str] = field(default_factory=lambda: dict(CHANGELOG))
     plugins: tuple[str, ...] = PLUGINS  # that are switched on
     access: tuple[str, ...] = (READ_ALL,)  # ACIs of the top
     reader: str = READER_ENTRY  # LDIF of the account that reads

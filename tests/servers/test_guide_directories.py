@@ -12,6 +12,7 @@ from servers import guide_people
 from servers.dirsrv import Dirsrv
 from servers.guide_people import Admins
 from servers.slapd import ADMIN_PASSWORD, Slapd, authority
+from syncd.ldap.syncrepl import SYNC_REQUEST
 
 # What Debian's package sets up: the configuration is a directory of its own, open to root at the socket.
 _ROOT = f"gidNumber={os.getegid()}+uidNumber={os.geteuid()},cn=peercred,cn=external,cn=auth"
@@ -36,11 +37,12 @@ def test_what_the_guide_to_389ds_says_is_what_happens(
     tls = authority(tmp_path / "lasting", days=800)
     folder = tmp_path / "389ds"
     folder.mkdir()
-    server = Dirsrv(folder, dirsrv_template, guide_people.LDIF, tls, plugins=(), access=(), reader="").start()
+    server = Dirsrv(folder, dirsrv_template, guide_people.LDIF, tls, {}, plugins=(), access=(), reader="").start()
     try:
         names = {"ldaps://ldap1.example.org": server.ldaps_url, "ldap://localhost": server.url}
         admins = Admins(server.modify, server.restart, names, tls, ADMIN_PASSWORD)
         guide_people.play("389ds.md", admins, monkeypatch)
-        assert len(admins.applied) == 2
+        assert len(admins.applied) == 3
+        assert f"supportedControl: {SYNC_REQUEST}" in server.search("-b", "", "-s", "base", "supportedControl")
     finally:
         server.stop()

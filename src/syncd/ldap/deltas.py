@@ -19,11 +19,12 @@ from syncd.ldap.client import NotNow, Session
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.conversation import Conversation
 from syncd.ldap.values import Attributes, primary_group_of
+from syncd.ldap.way_389ds import ContentSync
 from syncd.ldap.way_active_directory import DirSync, Numbers
 from syncd.ldap.way_syncrepl import Syncrepl
 from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State, Way
 
-WAYS: tuple[Way, ...] = (Syncrepl(), DirSync(), Numbers())  # the better one first
+WAYS: tuple[Way, ...] = (Syncrepl(), ContentSync(), DirSync(), Numbers())  # the better one first
 _AT_ONCE = 50  # keys in one search
 
 T = TypeVar("T")
