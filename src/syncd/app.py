@@ -292,7 +292,10 @@ class TimeOrderedIds:
 
 def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory], loaded: Settings) -> Workspace:
     types = loaded.types[name]
-    own_roles = {role: Role(role, frozenset(given.permissions), given.where) for role, given in part.roles.items()}
+    own_roles = {
+        role: Role(role, frozenset(given.permissions), given.where, rank=given.rank)
+        for role, given in part.roles.items()
+    }
     return Workspace(
         name=name,
         sources={key: _policy(key, source, directories.get(key), types) for key, source in part.sources.items()},
@@ -448,6 +451,8 @@ def _rule(rule: written.Rule, types: Types) -> Rule:
         scopes=tuple(f"{kind}={value}" for kind, values in rule.scopes.items() for value in values),
         reads_groups=reads_groups,
         where=rule.where or None,
+        mode=rule.mode,
+        choice=rule.choice or "",
     )
 
 

@@ -38,6 +38,9 @@ class AccessShown(Model):
     denied: tuple[str, ...] = Field(
         description="Come before `permissions`: what one of these matches is not permitted."
     )
+    always: tuple[str, ...] = Field(
+        description="Come before `denied`: what one of these matches is permitted, by an override, for a time."
+    )
     data_scopes: dict[str, tuple[str, ...]] = Field(
         description="Which records she sees: kind -> values, `*` being every one. `admin` of the flags sees all."
     )
@@ -51,7 +54,7 @@ class Reasoned(Model):
     """One grant and where it comes from."""
 
     value: str
-    origin: str | None = Field(description="`direct`, `rule`, `group` or `source`.")
+    origin: str | None = Field(description="`direct`, `override`, `rule`, `group` or `source`.")
     name: str | None = Field(description="Who granted it, or which rule, group (its id: `why` names it) or source.")
     why: str = Field(description="The rule's condition or the path of groups; for a direct grant, what was said of it.")
     run: str | None
@@ -61,6 +64,13 @@ class Reasoned(Model):
 
 class PermissionReasoned(Reasoned):
     role: str | None = Field(description="The role it comes with; null: given singly.")
+
+
+class DenialReasoned(Reasoned):
+    """What she does not have, whatever gives it."""
+
+    kind: str
+    taken: tuple[str, ...] = Field(description="Where she would have it from; none: she would not have it anyway.")
 
 
 class ScopeReasoned(Reasoned):
@@ -156,6 +166,7 @@ class Explanation(Model):
     data_scopes: tuple[ScopeReasoned, ...]
     seats: tuple[SeatReasoned, ...]
     waiting: tuple[WaitReasoned, ...]
+    denials: tuple[DenialReasoned, ...] = Field(description="Roles, data scopes and seats that are denied.")
     reclaimed: tuple[str, ...] = Field(description="Pools of idle seats that come back with the next sign-in.")
     groups: tuple[GroupReasoned, ...]
     links: tuple[LinkShown, ...]
@@ -179,10 +190,11 @@ def show(call: Call, conn: Connection) -> AccessShown:
         roles=found.roles,
         permissions=found.permissions,
         denied=found.denied,
+        always=found.always,
         data_scopes=dict(found.scopes),
         seats=found.seats,
         waiting=found.waiting,
-        flags=Flags(**flags(found.patterns)),
+        flags=Flags(**flags(found.patterns, found.always)),
         version=found.version,
     )
 

@@ -15,8 +15,10 @@ from syncd.api.model import Instant, Model, Text
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.problem import Fault, Invalid
 from syncd.api.users import found
+from syncd.core.access import DENIAL
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
+from syncd.core.denial import OVERRIDE
 from syncd.core.granting import checked
 from syncd.core.state import Grant, User
 from syncd.errors import Conflict, InvalidValue
@@ -30,12 +32,13 @@ Kind = Literal["role", "permission", "scope", "seat"]
 class GrantShown(Model):
     kind: Kind
     value: str
-    origin: Literal["direct", "rule", "group", "source"]
+    origin: Literal["direct", "override", "rule", "group", "source"]
     name: str = Field(description="Who granted it, or which rule, group (its id: `why` names it) or source.")
     why: str
     run: str | None
     since: Instant | None
     expires: Instant | None
+    denied: bool = Field(description="It does not count while a denial does.")
     waits: bool = Field(description="A seat that is granted and waited for, since the pool is full.")
 
 
@@ -45,7 +48,7 @@ class GrantsShown(Model):
 
 class ListGrants(Model):
     kind: Kind | None = None
-    origin: Literal["direct", "rule", "group", "source"] | None = None
+    origin: Literal["direct", "override", "rule", "group", "source"] | None = None
 
 
 class GrantMade(Model):
@@ -54,9 +57,10 @@ class GrantMade(Model):
     kind: Kind
     value: Text = Field(
         min_length=1,
-        description="A role, a permission `module.action` (`!` in front denies it), a data scope `kind=value`, or a seat pool.",
+        description="A role, a permission `module.action`, a data scope `kind=value`, or a seat pool; `!` in front denies it.",
     )
     expires: Instant | None = Field(default=None, description="When it ends by itself.")
+    override: bool = Field(default=False, description="It comes before every denial, and has to end: give `expires`.")
     reason: Text = Field(default="", description="Stands in the activity record and in the explanation.")
 
 
@@ -106,7 +110,10 @@ def grant_of(call: Call, conn: Connection, said: GrantMade) -> Grant:
     if said.expires is not None and said.expires <= call.now:
         told = f"expires: {said.expires.isoformat()} is in the past"
         raise Invalid(told, (Fault(pointer="/expires", detail=told),))
-    return replace(made, expires_at=said.expires)
+    if said.override and (said.expires is None or said.value.startswith(DENIAL)):
+        told = "override: it gives something, and only for a time: say until when (expires), without a `!`"
+        raise Invalid(told, (Fault(pointer="/override", detail=told),))
+    return replace(made, expires_at=said.expires, origin=OVERRIDE if said.override else made.origin)
 
 
 def granted(call: Call, conn: Connection, kind: str, value: str, reason: str) -> Grant:
@@ -121,8 +128,8 @@ def granted(call: Call, conn: Connection, kind: str, value: str, reason: str) ->
 
 def direct_of(user: User, kind: str, value: str) -> tuple[tuple[str, str, str, str], ...]:
     """Ids of the grants by hand of this. Raises Conflict, saying where else it comes from."""
-    own = [each for each in user.grants if (each.kind, each.value) == (kind, value)]
-    direct = tuple(each.id for each in own if each.origin == "direct")
+    own = [each for each in user.stated if (each.kind, each.value) == (kind, value)]
+    direct = tuple(each.id for each in own if each.origin in ("direct", OVERRIDE))
     if not direct:
         others = ", ".join(sorted({each.comes_from for each in own}))
         hint = f"it comes from {others}: change that" if others else "she does not have it"
@@ -137,10 +144,11 @@ def shown(user: User, call: Call) -> list[GrantShown]:
             {
                 **{"kind": each.kind, "value": each.value, "origin": each.origin, "name": each.name, "why": each.why},
                 **{"run": each.run_id, "since": each.created_at, "expires": each.expires_at},
+                "denied": each in user.denied,
                 "waits": each.kind == "seat" and each.value in waiting,
             }
         )
-        for each in sorted(user.grants, key=lambda grant: grant.id)
+        for each in sorted(user.stated, key=lambda grant: grant.id)
         if each.expires_at is None or each.expires_at > call.now
     ]
 

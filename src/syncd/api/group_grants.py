@@ -39,7 +39,7 @@ class GroupGrantMade(Model):
     kind: Kind
     value: Text = Field(
         min_length=1,
-        description="A role, a permission `module.action` (`!` in front denies it), a data scope `kind=value`, or a seat pool.",
+        description="A role, a permission `module.action`, a data scope `kind=value`, or a seat pool; `!` in front denies it.",
     )
     reason: Text = Field(default="", description="Stands in the activity record.")
 

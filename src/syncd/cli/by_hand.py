@@ -6,16 +6,20 @@ What a rule, group or source gives is not taken away here: the answer says where
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 
 from syncd.cli.giving import Expires, Permissions, Roles, Scopes, Seats, grant, named
 from syncd.cli.session import act, session
 from syncd.cli.users import AsJson, Reason, Who, Yes, finish
+from syncd.core.access import DENIAL
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
+from syncd.core.denial import OVERRIDE
 from syncd.core.state import User
-from syncd.errors import Conflict
+from syncd.errors import Conflict, UsageError
 from syncd.store import describe
 
 
@@ -27,13 +31,17 @@ def give(
     scopes: Scopes = None,
     seats: Seats = None,
     expires: Expires = None,
+    override: Annotated[bool, typer.Option("--override", help="Before every denial; with --expires.")] = False,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give roles, permissions, data scopes or seats by hand, beside what rules and groups give."""
+    """Give roles, permissions, data scopes or seats by hand, beside what rules and groups give. A ! in front denies one."""
     current, why = session(ctx), reason or "by hand"
     wanted = named(roles, permissions, scopes, seats)
-    made = tuple(grant(current, kind, value, reason, expires) for kind, value in wanted)
+    if override and (expires is None or any(value.startswith(DENIAL) for _, value in wanted)):
+        raise UsageError("--override gives something, and only for a time: say until when (--expires), without a !")
+    origin = OVERRIDE if override else "direct"
+    made = tuple(replace(grant(current, kind, value, reason, expires), origin=origin) for kind, value in wanted)
 
     def build(conn: describe.Conn) -> Sequence[Edit]:
         found[:] = [describe.find_user(conn, current.workspace.name, who)]
@@ -70,8 +78,8 @@ def take(
 
 def by_hand(user: User, kind: str, value: str) -> tuple[tuple[str, str, str, str], ...]:
     """Ids of her grants by hand of this. Raises Conflict, saying where else it comes from."""
-    own = [each for each in user.grants if (each.kind, each.value) == (kind, value)]
-    direct = tuple(each.id for each in own if each.origin == "direct")
+    own = [each for each in user.stated if (each.kind, each.value) == (kind, value)]
+    direct = tuple(each.id for each in own if each.origin in ("direct", OVERRIDE))
     if not direct:
         others = ", ".join(sorted({each.comes_from for each in own}))
         hint = f"it comes from {others}: change that" if others else "she does not have it"

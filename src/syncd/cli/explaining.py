@@ -34,6 +34,10 @@ def whole(user: Json) -> RenderableType:
     shown = table("what", "which", "why", "since", "run", title="Access")
     fill(shown, ((kind, *_grant(each)) for kind, each in access))
     parts.append(shown if access else Text("no access: nothing grants any"))
+    if user["denials"]:
+        denied = table("denied", "which", "by", "would come from", title="Denied, whatever gives it")
+        fill(denied, ((e["kind"], *_grant(e)[:2], ", ".join(e["taken"]) or "nothing") for e in user["denials"]))
+        parts.append(denied)
     through = {each["role"] for each in user["permissions"] if each["role"]}
     if through:
         roles = table("role", "permits", title="What the roles permit")

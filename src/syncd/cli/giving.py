@@ -9,6 +9,7 @@ import typer
 
 from syncd.app import no_such
 from syncd.cli.session import Session, moment
+from syncd.core.access import DENIAL
 from syncd.core.granting import checked
 from syncd.core.state import Grant
 from syncd.errors import InvalidValue, UsageError
@@ -47,7 +48,7 @@ def grant(current: Session, kind: str, value: str, reason: str, expires: str | N
     """A grant by whoever types. Raises UsageError for what cannot be granted."""
     known = {"role": current.roles, "seat": current.workspace.pools}.get(kind)
     what = "role" if kind == "role" else "seat pool"
-    if known is not None and value not in known:
+    if known is not None and value.removeprefix(DENIAL) not in known:
         raise UsageError(no_such(what, value, known, f"see `syncd {kind} list`"))
     try:
         checked(kind, value, current.roles, current.workspace.pools, current.workspace.scope_kinds)

@@ -23,6 +23,7 @@ from syncd.cli.session import Session, confirmed, moment, print_json, say, sessi
 from syncd.cli.users import Yes
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import ChangeGroup, UserEdit
+from syncd.core.denial import OVERRIDE
 from syncd.core.state import Link, User
 from syncd.errors import Conflict, HeldByGuard, SyncdError, UsageError
 from syncd.store import facts
@@ -181,8 +182,8 @@ def _edits(rows: list[Decided], user: User | None) -> Iterator[UserEdit]:
         raise Conflict(f"line {rows[0].line}: the file says {rows[0].user}, this id is {user.name}")
     revoke: list[tuple[str, str, str, str]] = []
     for each in rows:
-        own = [grant for grant in user.grants if (grant.kind, grant.value) == (each.kind, each.value)]
-        direct = [grant.id for grant in own if grant.origin == "direct"]
+        own = [grant for grant in user.stated if (grant.kind, grant.value) == (each.kind, each.value)]
+        direct = [grant.id for grant in own if grant.origin in ("direct", OVERRIDE)]
         if each.decision == "revoke" and own and not direct:
             raise Conflict(f"{each.kind} {each.value} comes from {own[0].comes_from}: change that")
         revoke += direct if each.decision == "revoke" else []

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 DENIAL = "!"
 
@@ -22,6 +23,7 @@ class Role:
     where: str | None = None  # `config/syncd.yaml:12`; None: not configured
     made: bool = False  # by people, while syncd runs
     description: str = ""
+    rank: int | None = None  # among the roles of rules of mode `highest`
 
     @property
     def built_in(self) -> bool:
@@ -50,13 +52,18 @@ def allows(permissions: Iterable[str], wanted: str) -> bool:
     return granted
 
 
+def permits(always: Iterable[str], permissions: Iterable[str], wanted: str) -> bool:
+    """Whether an override gives it, or `allows` does."""
+    return any(fnmatchcase(wanted, each) for each in always) or allows(permissions, wanted)
+
+
 FLAGS = ("admin", "edit", "delete", "export")  # each is the permission `data.FLAG`
 
 
-def flags(permissions: Iterable[str]) -> dict[str, bool]:
+def flags(permissions: Iterable[str], always: Iterable[str] = ()) -> dict[str, bool]:
     """The four that any application knows: sees all, and may edit, delete and export (products.md line 22)."""
-    held = tuple(permissions)
-    return {name: allows(held, f"data.{name}") for name in FLAGS}
+    held, over = tuple(permissions), tuple(always)
+    return {name: permits(over, held, f"data.{name}") for name in FLAGS}
 
 
 def listed(permissions: str) -> frozenset[str]:
@@ -64,8 +71,9 @@ def listed(permissions: str) -> frozenset[str]:
     return frozenset(json.loads(permissions))
 
 
+_RANKS: Final = {"owner": 400, "admin": 300, "member": 200, "viewer": 100}
 BUILT_IN: Mapping[str, Role] = {
-    role.name: role
+    role.name: replace(role, rank=_RANKS[role.name])
     for role in (
         Role("owner", frozenset({"*"})),
         Role(

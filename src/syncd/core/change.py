@@ -13,7 +13,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
+from syncd.core.access import DENIAL
 from syncd.core.actor import ADMIN_SOURCE
+from syncd.core.denial import denials
 from syncd.core.lifecycle import SEATED
 from syncd.core.state import STAGES, Grant, Group, Link, Membership, Seat, User
 
@@ -105,7 +107,8 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
         user,
         links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
         memberships=_memberships(user.memberships, edit, now),
-        grants=_granted(user.grants, edit),
+        grants=_granted(user.stated, edit),
+        denied=(),
         seats=_placed(user.seats, dict(edit.priorities)),
         **{"reclaimed": _still_reclaimed(user.reclaimed, edit), **edit.facts},
     )
@@ -347,20 +350,23 @@ def _access_between(
 ) -> None:
     def its(grant: Grant | None) -> bool:
         """What this source gave itself: by a membership, or (people) directly."""
-        return taken_back or (grant is not None and grant.origin == "direct" and source == ADMIN_SOURCE)
+        return taken_back or (grant is not None and grant.origin in ("direct", "override") and source == ADMIN_SOURCE)
 
     old = {grant.id: grant for grant in before.grants if grant.kind != "seat"}
     new = {grant.id: grant for grant in after.grants if grant.kind != "seat"}
     still = {(grant.kind, grant.value) for grant in after.grants}
     for id in sorted(new.keys() - old.keys()):
-        add("grant", None, f"{id[0]} {id[1]}", new[id].why or why)
+        denies = id[0] == "permission" and id[1].startswith(DENIAL)  # of all else it shows in what is revoked
+        add("grant", None, f"{id[0]} {id[1]}", new[id].why or why, "role" if denies and before.version else None)
+    by_denial = denials(after.grants) if after.denied else {}
     for id in sorted(old.keys() - new.keys()):
-        lost = None if id[:2] in still else "role"
+        lost = None if id[:2] in still or id[1].startswith(DENIAL) else "role"
+        denial = by_denial.get(id[:2])
         add(
             "revoke",
             f"{id[0]} {id[1]}",
             None,
-            _lost_because(old[id], why),
+            f"{_denied_by(denial)}: {why}" if denial else _lost_because(old[id], why),
             lost,
             own or (young(old[id].created_at) and its(old[id])),
         )
@@ -382,10 +388,16 @@ def _access_between(
             instead = [other for other in held_after.values() if other.held and other.pool in excluders.get(pool, ())]
             counted = was.held and after.status in SEATED and not instead
             reason = why if after.status in SEATED else f"{after.status}: {why}"
+            if (denial := by_denial.get(("seat", pool))) is not None:
+                reason = f"{_denied_by(denial)}: {why}"
             reason = f"the seat in {instead[0].pool} excludes it: {why}" if instead else reason
             lost_seat = "seat" if counted else None
             exempt = own or (young(was.since) and its(was_entitled.get(pool)))
             add("unseat", pool if was.held else f"{WAITING}{pool}", None, reason, lost_seat, exempt)
+
+
+def _denied_by(denial: Grant) -> str:
+    return "denied by hand" if denial.origin == "direct" else f"denied by {denial.comes_from}"
 
 
 def _lost_because(grant: Grant, why: str) -> str:

@@ -35,20 +35,23 @@ def checked(
     scopes: Collection[str] = data_scopes.KINDS.keys(),
 ) -> str:
     """The value, if it is one that can be granted. Raises InvalidValue, saying what can be chosen."""
+    named = value if kind == "permission" else value.removeprefix(DENIAL)
     match kind:
-        case "role" if value not in roles:
-            raise InvalidValue(f"there is no role {shown(value)}: choose of {', '.join(sorted(roles))}")
-        case "seat" if value not in pools:
-            raise InvalidValue(f"there is no seat pool {shown(value)}: {_choice(pools)}")
+        case "role" if value == DENIAL + OWNER:
+            raise InvalidValue("the role owner cannot be denied: it is taken back, or handed over")
+        case "role" if named not in roles:
+            raise InvalidValue(f"there is no role {shown(named)}: choose of {', '.join(sorted(roles))}")
+        case "seat" if named not in pools:
+            raise InvalidValue(f"there is no seat pool {shown(named)}: {_choice(pools)}")
         case "permission" if not _PERMISSION.fullmatch(value):
             raise InvalidValue(
                 f"{shown(value)} is no permission: write module.action, such as invoices.view or invoices.*; a `!` in "
                 "front denies it"
             )
-        case "scope" if not _SCOPE.fullmatch(value):
+        case "scope" if not _SCOPE.fullmatch(named):
             raise InvalidValue(f"{shown(value)} is no data scope: write kind=value, such as unit=north")
-        case "scope" if value.partition("=")[0] not in scopes:
-            unknown = shown(value.partition("=")[0])
+        case "scope" if named.partition("=")[0] not in scopes:
+            unknown = shown(named.partition("=")[0])
             raise InvalidValue(f"there is no kind of data scope {unknown}: choose of {', '.join(sorted(scopes))}")
     return value
 
@@ -73,10 +76,11 @@ class Holder:
         return not self.person or allows(self.permissions, MANAGES.get(kind, _MANAGES_ACCESS))
 
     def lacks(self, kind: str, value: str, roles: Mapping[str, Role]) -> str | None:
-        """What is missing to give this, in words; None: nothing."""
+        """What is missing to give this, or to deny it, in words; None: nothing."""
+        value = value.removeprefix(DENIAL)
         permitted = roles[value].permissions if kind == "role" and value in roles else frozenset()
         if not self.person:
-            above = kind == "permission" and privileged([value.removeprefix(DENIAL)])
+            above = kind == "permission" and privileged([value])
             above = above or (kind == "role" and (value == OWNER or privileged(permitted)))
             return _EVERYTHING if above else None
         if kind == "role":
@@ -87,7 +91,7 @@ class Holder:
             missing = self.lacks_any(permitted)
             return f"the role {value}, or {missing}" if missing else None
         if kind == "permission":
-            return None if self._holds(value) else f"the permission {value.removeprefix(DENIAL)}"
+            return None if self._holds(value) else f"the permission {value}"
         if kind == "scope":
             name, _, part = value.partition("=")
             held = self.scopes.get(name, ())

@@ -1,5 +1,7 @@
 """Rules map a condition over a user to roles, permissions, seats and data scopes.
 
+Rules add up (`cumulative`), or of those of one choice only the first that matches counts (`first`) or that of the highest
+role (`highest`); what a rule of mode `deny` names is denied, whatever gives it (core/denial.py).
 One pass suffices: a condition reads attributes, effective groups and sources, never roles, grants, seats or status.
 No escalation by name: what a source may not grant is judged again on the part of the user that only permitted
 sources state, so a group pushed by a connection cannot make an admin unless that connection's `may_grant` says so.
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from syncd.core.access import Role
+from syncd.core.access import DENIAL, Role
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.groups import Graph, GroupName
 from syncd.core.resource import search_part, search_view
@@ -31,8 +33,16 @@ class Rule:
     scopes: tuple[str, ...] = ()  # "kind=value"
     reads_groups: bool = False
     where: str | None = None
+    mode: str = "cumulative"  # "cumulative" | "first" | "highest" | "deny"
+    choice: str = ""  # rules of one choice, of mode first or highest, of which one counts
 
     def grants(self) -> tuple[tuple[str, str], ...]:
+        """What it gives; of a rule that denies, the denials."""
+        if self.mode == "deny":
+            return tuple((kind, DENIAL + value) for kind, value in self._named())
+        return self._named()
+
+    def _named(self) -> tuple[tuple[str, str], ...]:
         return (
             *(("role", each) for each in self.roles),
             *(("permission", each) for each in self.permissions),
@@ -120,12 +130,11 @@ def evaluate(
     whole = view(user, paths, graph, type)
     narrowed: dict[frozenset[str], dict[str, Any] | None] = {}
     sources = {link.source for link in user.links} | {each.origin for each in user.memberships} | graph.stating(paths)
-    for rule in rules:
-        if not rule.matches(whole):
-            continue
+    for rule in chosen([rule for rule in rules if rule.matches(whole)], may.roles):
         why = _why(rule, user, whole, paths, graph)
         for kind, value in rule.grants():
-            barred = frozenset(source for source in sources if not may.allowed(kind, value, source))
+            denies = rule.mode == "deny"  # that a source may not grant it is no reason not to deny it
+            barred = frozenset(source for source in sources if not denies and not may.allowed(kind, value, source))
             if barred:
                 if barred not in narrowed:
                     narrowed[barred] = _without(user, owners, graph, barred, type)
@@ -136,6 +145,26 @@ def evaluate(
             grant = Grant(kind, value, "rule", rule.name, why=why)
             grants[grant.id] = grant
     return grants, refusals
+
+
+def chosen(matching: Sequence[Rule], roles: Mapping[str, Role]) -> list[Rule]:
+    """Those of the matching rules that count, in their order: of each choice the first, or that of the highest role.
+
+    Of two that rank alike the earlier counts. A role without a rank is below all that have one.
+    """
+    best: dict[tuple[str, str], Rule] = {}
+    for rule in matching:
+        key = (rule.mode, rule.choice)
+        if rule.mode == "first":
+            best.setdefault(key, rule)
+        elif rule.mode == "highest" and (key not in best or _rank(rule, roles) > _rank(best[key], roles)):
+            best[key] = rule
+    return [rule for rule in matching if best.get((rule.mode, rule.choice), rule) is rule]
+
+
+def _rank(rule: Rule, roles: Mapping[str, Role]) -> float:
+    ranks = [roles[name].rank for name in rule.roles if name in roles]
+    return max((rank for rank in ranks if rank is not None), default=float("-inf"))
 
 
 def through_groups(
@@ -188,11 +217,19 @@ def _without(
 def _why(rule: Rule, user: User, whole: dict[str, Any], paths: Mapping[str, tuple[str, ...]], graph: Graph) -> str:
     """The rule, and for a rule about groups the nesting path of each group that alone makes it match."""
     if not rule.reads_groups:
-        return f"rule {rule.name}: {rule.when}"
+        return f"rule {rule.name}{_CHOSEN.get(rule.mode, '')}: {rule.when}"
     bare = {name: part for name, part in whole.items() if name != "groups"}
     deciding = [
         graph.path_text(path)
         for group, path in sorted(paths.items())
         if rule.matches(_with_groups(bare, user, (group,), graph))
     ]
-    return f"rule {rule.name} through {'; '.join(deciding)}" if deciding else f"rule {rule.name}: {rule.when}"
+    told = f"rule {rule.name}{_CHOSEN.get(rule.mode, '')}"
+    return f"{told} through {'; '.join(deciding)}" if deciding else f"{told}: {rule.when}"
+
+
+_CHOSEN: Mapping[str, str] = {
+    "first": " (the first that matches)",
+    "highest": " (of the highest role)",
+    "deny": " (denies)",
+}

@@ -66,7 +66,7 @@ class Grant:
 
     kind: str  # "role" | "permission" | "scope" | "seat"
     value: str
-    origin: str  # "direct" | "rule" | "group" | "source"
+    origin: str  # "direct" | "override" | "rule" | "group" | "source"
     name: str  # the rule's name, the group's id, the source's name, or the actor who granted it
     why: str = ""  # the group path or the reason given
     run_id: str | None = None
@@ -114,6 +114,7 @@ class User:
     deleted_at: datetime | None = None
     memberships: tuple[Membership, ...] = ()
     grants: tuple[Grant, ...] = ()
+    denied: tuple[Grant, ...] = ()  # what does not count while a denial among `grants` does: core/denial.py
     created_at: datetime | None = None
     reclaimed: tuple[str, ...] = ()  # pools whose seat was taken back since she did not sign in; until she does
     # derived, kept by the door
@@ -133,6 +134,11 @@ class User:
             if each.source == source and (key is None or each.key == key):
                 return each
         return None
+
+    @property
+    def stated(self) -> tuple[Grant, ...]:
+        """Every grant, also what is denied now."""
+        return (*self.grants, *self.denied) if self.denied else self.grants
 
     @property
     def present(self) -> bool:

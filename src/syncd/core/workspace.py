@@ -84,6 +84,10 @@ class Workspace:
     def __post_init__(self) -> None:
         granted = {name: source.may_grant for name, source in self.sources.items()}
         rules = repr(sorted((rule.name, rule.when, rule.grants()) for rule in self.rules))
+        choices = [(rule.mode, rule.choice, rule.name) for rule in self.rules if rule.mode in ("first", "highest")]
+        if choices:  # their order counts, and so does what ranks higher
+            ranks = sorted((name, role.rank) for name, role in self.roles.items() if role.rank is not None)
+            rules += repr((choices, ranks))
         limits = repr(sorted((name, None if roles is None else sorted(roles)) for name, roles in granted.items()))
         object.__setattr__(self, "may_grant", MayGrant(self.roles, granted))
         object.__setattr__(self, "pool_order", in_order(self.pools))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from syncd.core.access import BUILT_IN
+from syncd.core.access import BUILT_IN, DENIAL, OWNER
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.filter import parse_filter
 from syncd.core.scopes import KINDS
@@ -366,6 +366,7 @@ def _rules(part: Workspace, known: Known) -> Iterator[Contradiction]:
                 if name not in there:
                     what = "role" if kind == "roles" else "seat pool"
                     yield ("rules", number, kind, place), _missing(what, name, there)
+        yield from _mode(part, number, rule)
         for kind in rule.scopes if part.data_scopes else ():
             if kind not in kinds:
                 yield ("rules", number, "scopes", kind), _missing("kind of data scope", kind, kinds)
@@ -374,3 +375,24 @@ def _rules(part: Workspace, known: Known) -> Iterator[Contradiction]:
                 ("rules", number),
                 f"the rule '{rule.name}' grants nothing: give it roles, permissions, seats or scopes",
             )
+
+
+def _mode(part: Workspace, number: int, rule: Rule) -> Iterator[Contradiction]:
+    path = ("rules", number)
+    if rule.choice is not None and rule.mode not in ("first", "highest"):
+        yield (*path, "choice"), f"is for rules of mode first or highest; this one is {rule.mode}"
+    if rule.mode == "highest":
+        if not rule.roles:
+            yield (*path, "mode"), "highest goes by the ranks of roles, and this rule gives none"
+        for place, name in enumerate(rule.roles):
+            if name not in BUILT_IN and name in part.roles and part.roles[name].rank is None:
+                yield (
+                    (*path, "roles", place),
+                    f"{name} has no rank, and the mode highest goes by it: give roles.{name}.rank",
+                )
+    if rule.mode == "deny":
+        if OWNER in rule.roles:
+            yield (*path, "roles", rule.roles.index(OWNER)), "owner cannot be denied"
+        for place, permission in enumerate(rule.permissions):
+            if permission.startswith(DENIAL):
+                yield (*path, "permissions", place), f"{permission}: the rule denies already; leave the `!` out"

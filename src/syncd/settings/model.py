@@ -201,6 +201,8 @@ class Seat(Block):
 
 
 class Role(Block):
+    rank: int | None = None
+    """Its place among the roles of rules of mode `highest`: owner has 400, admin 300, member 200, viewer 100."""
     permissions: tuple[str, ...]
     """What the role permits, as `module.action`; `module.*` is all of a module, `!module.action` is denied."""
 
@@ -210,6 +212,10 @@ class Rule(Block):
     """Unique; stands in `syncd explain` and in the activity record."""
     when: str
     """A SCIM filter over attributes, `groups` and `source`."""
+    mode: Literal["cumulative", "first", "highest", "deny"] = "cumulative"
+    """What it gives adds up; or of several only the first that matches, or that of the highest role, counts; or it denies."""
+    choice: Name | None = None
+    """Of which `first` or `highest` rules one counts: those with the same word here. Default: all without one."""
     roles: Names = ()
     """Roles given to whom it matches."""
     permissions: tuple[str, ...] = ()

@@ -28,7 +28,9 @@ from sqlalchemy import (
 )
 
 from syncd.core.access import DENIAL, listed
+from syncd.core.denial import OVERRIDE, counted
 from syncd.core.lifecycle import status
+from syncd.core.state import Grant
 from syncd.core.workspace import Workspace
 from syncd.store import facts, raw
 from syncd.store import tables as t
@@ -39,7 +41,8 @@ _USER: Final = bindparam("user_id", type_=Text())
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`permissions` are those of the roles and those given singly; `denied` come before them, without their `!`.
+    """`permissions` are those of the roles and those given singly; `denied` come before them, without their `!`; and
+    `always`, which overrides give, before these.
 
     `scopes`: kind -> values. Everything is sorted. `version`: of the user; what is configured and what time brings have none.
     """
@@ -51,6 +54,7 @@ class Access:
     roles: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
     scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seats: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
@@ -71,9 +75,9 @@ def _statement() -> CompoundSelect[Any]:
     user = select(literal("user"), u.user_name, u.status, type_coerce(u.next_status_at, BigInteger), u.version).where(
         u.workspace == _WORKSPACE, u.id == _USER
     )
-    grants = select(
-        g.kind, g.value, cast(null(), Text), type_coerce(g.expires_at, BigInteger), cast(null(), Integer)
-    ).where(g.workspace == _WORKSPACE, g.user_id == _USER)
+    grants = select(g.kind, g.value, g.origin, type_coerce(g.expires_at, BigInteger), cast(null(), Integer)).where(
+        g.workspace == _WORKSPACE, g.user_id == _USER
+    )
     seats = select(literal("held"), s.pool, cast(null(), Text), cast(null(), BigInteger), cast(s.held, Integer)).where(
         s.workspace == _WORKSPACE, s.user_id == _USER
     )
@@ -90,7 +94,7 @@ def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Ac
     moment = t.micros(now)
     name: str | None = None
     state, due, version = "", None, 0
-    live: dict[str, set[str]] = {"role": set(), "permission": set(), "scope": set(), "seat": set()}
+    unended: set[Grant] = set()
     seats: dict[str, bool] = {}
     made: dict[str, frozenset[str]] = {}  # roles that people made, where the configuration has none of that name
     for kind, value, said, until, number in raw.rows(conn, _statement(), {"workspace": workspace.name, "user_id": id}):
@@ -101,7 +105,7 @@ def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Ac
         elif kind == "made":
             made[value] = listed(said)
         elif until is None or until > moment:
-            live[kind].add(value)
+            unended.add(Grant(kind, value, said, ""))
     if name is None:
         return None
     if due is not None and due <= moment:
@@ -109,6 +113,11 @@ def access(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Ac
         state = status(known[id], workspace.authoritative, now)[0] if id in known else "deleted"
     if state != "active":
         return Access(id, name, state, version)
+    live: dict[str, set[str]] = {"role": set(), "permission": set(), "scope": set(), "seat": set(), "always": set()}
+    for each in counted(unended).grants:  # not by what the store last counted: an override or a denial may have ended
+        if each.kind != "permission" and each.value.startswith(DENIAL):
+            continue
+        live["always" if (each.kind, each.origin) == ("permission", OVERRIDE) else each.kind].add(each.value)
     permitted = made | {role: workspace.roles[role].permissions for role in live["role"] & workspace.roles.keys()}
     permissions = live["permission"].union(*(permitted.get(role, ()) for role in live["role"]))
     return _granted(Access(id, name, state, version), live, permissions, seats)
@@ -123,6 +132,7 @@ def _granted(bare: Access, live: Mapping[str, set[str]], permissions: set[str], 
     return replace(
         bare,
         roles=tuple(sorted(live["role"])),
+        always=tuple(sorted(live["always"])),
         permissions=tuple(sorted(each for each in permissions if not each.startswith(DENIAL))),
         denied=tuple(sorted(each.removeprefix(DENIAL) for each in permissions if each.startswith(DENIAL))),
         scopes={kind: tuple(values) for kind, values in scopes.items()},

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, select
 
-from syncd.core.access import Role
+from syncd.core.access import DENIAL, Role
 from syncd.core.change import (
     GROUP_SHOWS,
     STATUS_LOSSES,
@@ -30,6 +30,7 @@ from syncd.core.change import (
     retained,
     transition_of,
 )
+from syncd.core.denial import counted
 from syncd.core.groups import Graph, GroupName
 from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
@@ -295,10 +296,12 @@ class Decision:
         grants = self._grants(draft, seen, paths, losing)
         state, next_at = status(after, self.workspace.authoritative, self.now)
         moments = [grant.expires_at for grant in grants if grant.expires_at is not None]
+        result = counted(grants)
         after = replace(
             after,
             values=values,
-            grants=grants,
+            grants=result.grants,
+            denied=result.denied,
             status=state,
             next_status_at=min([*([next_at] if next_at else []), *moments], default=None),
             # A deleted user is no member anywhere; her memberships stay stated, for the day she is restored.
@@ -334,7 +337,7 @@ class Decision:
         ruled |= by_group
         draft.refusals += refused
         grants = []
-        for grant in after.grants:
+        for grant in after.stated:
             if grant.expires_at is not None and grant.expires_at <= self.now:
                 continue
             if grant.origin not in ("rule", "group"):
@@ -346,8 +349,17 @@ class Decision:
                 draft.kept = True
             elif self.rules_changed and grant.origin == "rule":
                 grants.append(grant)
-        grants += [replace(grant, run_id=self.run_id, created_at=self.now) for grant in ruled.values()]
+        for grant in ruled.values():
+            if grant.value.startswith(DENIAL) and self._kept_from(grant, losing):
+                draft.kept |= not self.rules_changed
+            else:
+                grants.append(replace(grant, run_id=self.run_id, created_at=self.now))
         return tuple(sorted(grants, key=lambda each: each.id))
+
+    def _kept_from(self, denial: Grant, losing: set[str] | frozenset[str]) -> bool:
+        """A denial takes away: it waits while that loss is held, or until changed rules are gone through (`sync rules`)."""
+        held = ("seat" if denial.kind == "seat" else "role") in losing
+        return held or (self.rules_changed and denial.origin == "rule")
 
     def _may_grant(self, paths: Iterable[str]) -> MayGrant:
         """What sources may grant; of a role that people made it is looked up what it permits."""

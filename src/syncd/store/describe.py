@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import orjson
 from sqlalchemy import Connection, func, select
 
-from syncd.core.access import Role
+from syncd.core.access import DENIAL, Role
 from syncd.core.deletion import final_at, still_shown
+from syncd.core.denial import counted
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
 from syncd.core.ownership import owned
@@ -146,7 +147,9 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
     """
     user = user_facts(conn, workspace, id)
     state, next_at = status(user, workspace.authoritative, now)
-    live = [grant for grant in user.grants if grant.expires_at is None or grant.expires_at > now]
+    unended = counted(grant for grant in user.stated if grant.expires_at is None or grant.expires_at > now)
+    live = unended.grants
+    given = [grant for grant in live if not grant.value.startswith(DENIAL)]
     held = _held(conn, workspace.name, id)
     waiting = [_waiting(conn, workspace, user, seat, live) for seat in user.seats if not seat.held]
     return {
@@ -162,11 +165,16 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "password": _password(passwords.find(conn, workspace.name, id)),
         "email_change": _email_change(email_changes.find(conn, workspace.name, id, now)),
         "sign_ins": _sign_ins(signins.of(conn, workspace.name, [id]).get(id, signins.NONE)),
-        "roles": [_grant(grant) for grant in live if grant.kind == "role"],
+        "roles": [_grant(grant) for grant in given if grant.kind == "role"],
         "permissions": list(_permissions(live, known(conn, workspace))),
-        "data_scopes": [_scope(grant) for grant in live if grant.kind == "scope"],
+        "data_scopes": [_scope(grant) for grant in given if grant.kind == "scope"],
         "seats": [_seat(seat, live) for seat in user.seats if seat.held],
         "waiting": waiting,
+        "denials": [
+            _denial(grant, unended.denied)
+            for grant in live
+            if grant.value.startswith(DENIAL) and grant.kind != "permission"
+        ],
         "reclaimed": list(user.reclaimed),
         "groups": _groups(conn, workspace.name, user),
         "links": [_link(link, workspace) for link in user.links],
@@ -214,6 +222,13 @@ def _grant(grant: Grant) -> Json:
         **{"value": grant.value, "origin": grant.origin, "name": grant.name, "why": grant.why},
         **{"run": grant.run_id, "since": grant.created_at, "expires": grant.expires_at},
     }
+
+
+def _denial(grant: Grant, taken: Iterable[Grant]) -> Json:
+    """What is denied by it; `taken`: where she would have it from."""
+    denied = (grant.kind, grant.value.removeprefix(DENIAL))
+    sources = sorted(each.comes_from for each in taken if (each.kind, each.value) == denied)
+    return {**_grant(grant), "kind": grant.kind, "value": denied[1], "taken": sources}
 
 
 def _scope(grant: Grant) -> Json:
@@ -312,7 +327,7 @@ def _scheduled(
 ) -> Iterator[Json]:
     """What will happen without anybody doing anything, the next first; what has no date comes last."""
     dated = list(_transitions(user, workspace, state, next_at))
-    for grant in user.grants:
+    for grant in user.stated:
         if grant.expires_at is not None and grant.expires_at > now:
             dated.append({"at": grant.expires_at, "what": f"{grant.kind} {grant.value} ends", "because": grant.why})
     for link in user.links:

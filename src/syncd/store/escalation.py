@@ -135,7 +135,7 @@ def _moved(before: User | Group | None, after: User | Group | None) -> Iterator[
         ):
             yield grant, "give"
     for id, grant in earlier.items():
-        if id not in later and grant.origin in ("direct", "group"):
+        if id not in later and grant.origin in ("direct", "override", "group"):
             yield grant, "take from"
 
 

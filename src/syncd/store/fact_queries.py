@@ -80,7 +80,7 @@ def _memberships(dialect: str, member: str, id: ColumnElement[str]) -> ColumnEle
 @cache
 def users(dialect: str) -> Select[Any]:
     u, g, s, e = t.users.c, t.grants.c, t.seats.c, t.effective_memberships.c
-    grants = (g.kind, g.value, g.origin, g.name, g.why, g.run_id, g.created_at, g.expires_at)
+    grants = (g.kind, g.value, g.origin, g.name, g.why, g.run_id, g.created_at, g.expires_at, g.denied)
     seats = (s.pool, s.held, s.since, s.priority)
     effective = select(func.aggregate_strings(e.group_id, ",")).where(e.workspace == WORKSPACE, e.user_id == u.id)
     return select(

@@ -77,6 +77,7 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
     )
     links, memberships, grants, seats, effective = lists
     own_links = links_of(links)
+    own_grants = _grants_of(grants)
     return User(
         id,
         links=own_links,
@@ -85,12 +86,8 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
         invited=bool(invited),
         deleted_at=_instant(deleted_at),
         memberships=_memberships_of(memberships),
-        grants=tuple(
-            Grant(kind, value, origin, name, why, run_id, _instant(created), _instant(expires))
-            for kind, value, origin, name, why, run_id, created, expires in sorted(
-                _listed(grants), key=itemgetter(0, 1, 2, 3)
-            )
-        ),
+        grants=tuple(grant for grant, denied in own_grants if not denied),
+        denied=tuple(grant for grant, denied in own_grants if denied),
         created_at=_instant(created_at),
         reclaimed=tuple(orjson.loads(reclaimed)) if reclaimed else (),
         values=merge(own_links, precedence)[0],
@@ -134,6 +131,16 @@ def _link(
         *(_instant(missing_since), missing_reads, stage),
         *(_instant(created_at), uid_key, waits_for),
     )
+
+
+def _grants_of(lists: str | None) -> list[tuple[Grant, bool]]:
+    """Each with whether it is denied now."""
+    return [
+        (Grant(kind, value, origin, name, why, run_id, _instant(created), _instant(expires)), bool(denied))
+        for kind, value, origin, name, why, run_id, created, expires, denied in sorted(
+            _listed(lists), key=itemgetter(0, 1, 2, 3)
+        )
+    ]
 
 
 def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
@@ -304,7 +311,7 @@ def write_user(
         rows.delete(t.effective_memberships, user_id=after.id, group_id=group)
     for group in sorted(after.groups - (before.groups if before else frozenset())):
         rows.insert(t.effective_memberships, user_id=after.id, group_id=group)
-    _write_grants(rows, after.id, before.grants if before else (), after.grants, now)
+    _write_grants(rows, before, after, now)
     _write_seats(rows, after.id, before.seats if before else (), after.seats)
     return document
 
@@ -394,20 +401,33 @@ def _write_memberships(
             )
 
 
-def _write_grants(rows: Rows, id: str, before: Sequence[Grant], after: Sequence[Grant], now: datetime) -> None:
-    old = {grant.id: grant for grant in before}
-    new = {grant.id: grant for grant in after}
+def _write_grants(rows: Rows, before: User | None, after: User, now: datetime) -> None:
+    old, new = _by_id(before), _by_id(after)
     for key in sorted(old.keys() - new.keys()):
-        rows.delete(t.grants, user_id=id, kind=key[0], value=key[1], origin=key[2], name=key[3])
-    for key, grant in new.items():
+        rows.delete(t.grants, user_id=after.id, kind=key[0], value=key[1], origin=key[2], name=key[3])
+    for key, (grant, denied) in new.items():
         row = {
-            **{"user_id": id, "kind": key[0], "value": key[1], "origin": key[2], "name": key[3], "why": grant.why},
+            **{
+                "user_id": after.id,
+                "kind": key[0],
+                "value": key[1],
+                "origin": key[2],
+                "name": key[3],
+                "why": grant.why,
+            },
             **{"run_id": grant.run_id, "created_at": grant.created_at or now, "expires_at": grant.expires_at},
+            "denied": denied,
         }
         if key not in old:
             rows.insert(t.grants, **row)
-        elif old[key] != grant:
+        elif old[key] != (grant, denied):
             rows.update(t.grants, **row)
+
+
+def _by_id(user: User | None) -> dict[tuple[str, str, str, str], tuple[Grant, bool]]:
+    if user is None:
+        return {}
+    return {each.id: (each, False) for each in user.grants} | {each.id: (each, True) for each in user.denied}
 
 
 def _write_seats(rows: Rows, id: str, before: Sequence[Seat], after: Sequence[Seat]) -> None:

@@ -39,7 +39,11 @@ def of_role(
     """Undeleted users who have it at `now`, however they came by it, by id."""
     g, u = t.grants.c, t.users.c
     live = and_(
-        g.workspace == workspace, g.kind == "role", g.value == role, or_(g.expires_at.is_(None), g.expires_at > now)
+        g.workspace == workspace,
+        g.kind == "role",
+        g.value == role,
+        g.denied.is_(False),
+        or_(g.expires_at.is_(None), g.expires_at > now),
     )
     query = (
         select(u.id, u.user_name, u.status)

@@ -113,7 +113,7 @@ def _seats(conn: Connection, workspace: Workspace) -> list[str]:
     s, u, g = t.seats.c, t.users.c, t.grants.c
     name = workspace.name
     seated = and_(u.workspace == name, u.id == s.user_id, u.status.in_(sorted(SEATED)))
-    entitled = and_(g.workspace == name, g.user_id == s.user_id, g.kind == "seat", g.value == s.pool)
+    entitled = and_(g.workspace == name, g.user_id == s.user_id, g.kind == "seat", g.value == s.pool, ~g.denied)
     of_here = select(s.pool, s.user_id).where(s.workspace == name)
     out = [
         *_line("seats of users who may hold none", conn.execute(of_here.where(~exists().where(seated))).all()),

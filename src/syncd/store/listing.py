@@ -229,7 +229,7 @@ def role_holders(conn: Connection, workspace: str) -> dict[str, int]:
     rows = conn.execute(
         select(g.value, func.count(distinct(g.user_id)))
         .join_from(t.grants, t.users, (u.workspace == g.workspace) & (u.id == g.user_id))
-        .where(g.workspace == workspace, g.kind == "role", u.status != "deleted")
+        .where(g.workspace == workspace, g.kind == "role", g.denied.is_(False), u.status != "deleted")
         .group_by(g.value)
     )
     return {row[0]: row[1] for row in rows}

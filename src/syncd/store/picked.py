@@ -53,5 +53,5 @@ def conditions(workspace: str, picked: Picked, now: datetime) -> Iterator[Column
 def _granted(workspace: str, kind: str, value: str, now: datetime) -> ColumnElement[bool]:
     g = t.grants.c
     live = or_(g.expires_at.is_(None), g.expires_at > now)
-    own = and_(g.workspace == workspace, g.user_id == t.users.c.id)
+    own = and_(g.workspace == workspace, g.user_id == t.users.c.id, g.denied.is_(False))
     return exists().where(own, g.kind == kind, g.value == value, live)

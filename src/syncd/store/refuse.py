@@ -204,7 +204,13 @@ def _last_owner(decision: Decision, draft: Draft) -> Held | None:
     owners = decision.conn.scalar(
         select(func.count(distinct(g.user_id)))
         .select_from(t.grants.join(t.users, and_(u.workspace == g.workspace, u.id == g.user_id)))
-        .where(g.workspace == decision.workspace.name, g.kind == "role", g.value == OWNER, u.status.in_(OWNING))
+        .where(
+            g.workspace == decision.workspace.name,
+            g.kind == "role",
+            g.value == OWNER,
+            g.denied.is_(False),
+            u.status.in_(OWNING),
+        )
     )
     if owners is None or owners - decision.owners_gone > 0:
         return None

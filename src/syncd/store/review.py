@@ -49,7 +49,7 @@ def grants(conn: Connection, workspace: str, now: datetime, unused_since: dateti
         after = page[-1].id
         known = {row.id: row for row in page}
         for ids in facts.batched(list(known)):
-            live = or_(g.expires_at.is_(None), g.expires_at > now)
+            live = and_(g.denied.is_(False), or_(g.expires_at.is_(None), g.expires_at > now))
             columns = (g.user_id, g.kind, g.value, g.origin, named().label("by"), g.created_at, g.expires_at)
             rows = select(*columns).where(g.workspace == workspace, g.user_id.in_(ids), live)
             for row in conn.execute(rows.order_by(g.user_id, g.kind, g.value, g.origin, g.name)):

@@ -151,7 +151,7 @@ def _moves(
     users = facts.load_users(conn, workspace.name, here.users, workspace.precedence)
     return [
         *(GroupEdit(id, ADMIN_SOURCE, why=why, **moved(groups[id].grants)) for id in sorted(groups)),
-        *(UserEdit(id, ADMIN_SOURCE, why=why, **moved(users[id].grants)) for id in sorted(users)),
+        *(UserEdit(id, ADMIN_SOURCE, why=why, **moved(users[id].stated)) for id in sorted(users)),
     ]
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -262,6 +263,7 @@ grants = Table(
     Column("run_id", Text),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("denied", Boolean, nullable=False, server_default=false()),  # it does not count while a denial does
     PrimaryKeyConstraint("workspace", "user_id", "kind", "value", "origin", "name"),
     Index("grants_value", "workspace", "kind", "value"),
 )

@@ -51,7 +51,8 @@ def test_given_shown_and_taken_back(service: Service) -> None:
     assert given.status_code == 200, given.text
     assert given.json() == {
         **{"kind": "role", "value": "clerk", "origin": "direct", "name": "okta test", "why": "maternity cover"},
-        **{"run": None, "since": "2026-11-21T12:00:00Z", "expires": "2027-02-19T12:00:00Z", "waits": False},
+        **{"run": None, "since": "2026-11-21T12:00:00Z", "expires": "2027-02-19T12:00:00Z"},
+        **{"denied": False, "waits": False},
     }
     listed = service.ask("GET", f"/api/v1/users/{id}/grants", kind="role")
     assert [(each["value"], each["origin"]) for each in listed.json()["items"]] == [

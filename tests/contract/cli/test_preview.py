@@ -47,3 +47,33 @@ def test_an_unchanged_configuration_has_no_impact(synced: Cli) -> None:
 
 def test_rules_have_a_plan_of_their_own(synced: Cli) -> None:
     assert "syncd plan rules" in synced("plan", "rules", "--impact", code=None).err
+
+
+def test_a_rule_that_denies_is_seen_before_it_is_saved_and_held_until_approved(synced: Cli) -> None:
+    crm = {each["userName"] for each in synced("seat", "list", "crm", "--json").json}
+    deny = "\n  - {name: nobody, mode: deny, when: userName pr, roles: [crm-user], seats: [crm]}\nworkspaces:"
+    (synced.folder / "new.yaml").write_text(CONFIG.replace("\nworkspaces:", deny), encoding="utf-8")
+    preview = ("plan", "corp", "--impact", "--config", str(synced.folder / "new.yaml"), "--json")
+    changes = synced(*preview, code=3).json["changes"]
+    lost = {(each["subject"], each["before"]) for each in changes if each["kind"] == "revoke"}
+    assert lost == {(name, "role crm-user") for name in crm}
+    assert {each["why"].partition(":")[0] for each in changes if each["kind"] == "revoke"} == {"denied by rule nobody"}
+
+    (synced.folder / "syncd.yaml").write_text(CONFIG.replace("\nworkspaces:", deny), encoding="utf-8")
+    who = sorted(crm)[0]
+    synced("user", "grant", who, "--permission", "nav.crm")
+    assert "crm-user" in [each["value"] for each in synced("user", "show", who, "--json").json["roles"]], (
+        "not unguarded"
+    )
+    held = synced("sync", "rules", "--json", code=4).json["held"]
+    assert {each["kind"] for each in held} == {"role", "seat"}
+    for each in held:
+        synced("runs", "approve", each["digest"])
+    out = synced("explain", who).out
+    assert "Denied, whatever gives it" in out and "rule nobody" in out
+    found = synced("user", "show", who, "--json").json
+    assert "crm-user" not in [each["value"] for each in found["roles"]]
+    assert [each["value"] for each in found["seats"] + found["waiting"]] == ["internal"]
+    synced("user", "grant", who, "--role", "crm-user", "--override", "--expires", "7d", "--reason", "hand-over week")
+    assert "override by" in synced("explain", who).out
+    assert "only for a time" in synced("user", "grant", who, "--role", "crm-user", "--override", code=2).err

@@ -177,6 +177,7 @@ def _email_changes() -> None:
 
 
 def _roles() -> None:
+    op.add_column("grants", sa.Column("denied", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("groups", sa.Column("grants", types.JsonText(), nullable=True))
     op.create_table(
         "roles",
