@@ -18,6 +18,7 @@ from syncd.errors import PoolFull
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.drafts import Draft, Verdict
+from syncd.store.rows import upsert
 
 if TYPE_CHECKING:
     from syncd.store.decide import Decision
@@ -94,6 +95,12 @@ def _pools(decision: Decision) -> dict[str, int]:
         p = t.seat_pools.c
         query = select(p.name, p.used, p.waiting).where(p.workspace == decision.workspace.name).order_by(p.name)
         rows = decision.conn.execute(query.with_for_update() if decision.lock else query).all()
+        unused = sorted(decision.workspace.pools.keys() - {row.name for row in rows})
+        if unused and decision.lock:  # what is not there holds nobody up: two would both find the pool empty
+            for name in unused:
+                key = {"workspace": decision.workspace.name, "name": name}
+                upsert(decision.conn, t.seat_pools, key, {"used": 0, "waiting": 0}, keep=True)
+            rows = decision.conn.execute(query.with_for_update()).all()
         decision.used = {row.name: row.used for row in rows}
     return decision.used
 

@@ -372,10 +372,31 @@ def apply(
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
             count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
+    _tell_overage(conn, workspace, actor, {pool: used for pool, (used, _) in pools.items() if used > 0}, now, ids)
     for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
             count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
     return documents
+
+
+def _tell_overage(
+    conn: Connection, workspace: Workspace, actor: Actor, taken: Mapping[str, int], now: datetime, ids: Ids
+) -> None:
+    """A pool whose licence these seats have just gone beyond: on the record and as an event, once until it is back within."""
+    for name, more in sorted(taken.items()):
+        pool = workspace.pools.get(name)
+        if pool is None or pool.limit is None or not pool.overage:
+            continue
+        p = t.seat_pools.c
+        used = conn.scalar(select(p.used).where(p.workspace == workspace.name, p.name == name)) or 0
+        if used <= pool.limit or used - more > pool.limit:
+            continue
+        rows = Rows(workspace.name)
+        told = {"used": used, "limit": pool.limit, "capacity": pool.capacity}
+        why = f"{used:,} seats of {pool.limit:,} are taken"
+        record(rows, actor, "overage", f"pool {name}", name, why, None, told, now, ids)
+        events.tell(rows, f"/Seats/{name}", name, {events.OVERAGE: told}, now, ids())
+        rows.write(conn)
 
 
 def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User | None, User]]) -> None:

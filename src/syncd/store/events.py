@@ -28,6 +28,7 @@ ASYNC_RESPONSE: Final = "urn:ietf:params:scim:event:misc:asyncresp"
 PURGED: Final = "urn:syncd:params:event:purged"  # the standard has no name for data that are gone for good
 REVOKED: Final = "urn:syncd:params:event:revoked"  # nor for what somebody lost by a change: core/revocation.py
 OFFBOARDING: Final = "urn:syncd:params:event:offboarding"  # a date of leaving: due, cancelled, handover
+OVERAGE: Final = "urn:syncd:params:event:seats-overage"  # a pool went beyond its limit: used, limit, capacity
 SESSIONS_REVOKED: Final = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"  # CAEP 1.0 section 3.1
 
 Events = dict[str, dict[str, Any]]  # event URI -> what it says

@@ -12,6 +12,7 @@ from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.seats import Pool
 from syncd.core.state import Grant
 from syncd.errors import PoolFull
+from syncd.store import tables as t
 from syncd.store.commit import Outcome, commit
 
 
@@ -121,6 +122,17 @@ def test_an_overage_is_a_limit_too(stage: Stage) -> None:
     for id in staff("u", 5):
         stage.do(user(id, grant=(seat("desk"),)))
     assert len(stage.held("desk")) == 3
+    told = [(row.subject, row.why) for row in stage.rows(t.activity, action="overage")]
+    assert told == [("pool desk", "3 seats of 2 are taken")], "once, when it goes beyond"
+    events = [row.payload["events"] for row in stage.rows(t.outbox, subject_id="desk")]
+    assert events == [{"urn:syncd:params:event:seats-overage": {"used": 3, "limit": 2, "capacity": 3}}]
+    for id in staff("u", 4):
+        stage.do(UserEdit(id, "local", facts={"suspended": "hold"}))
+    assert len(stage.held("desk")) == 1
+    stage.do(UserEdit("u000", "local", facts={"suspended": None}))
+    assert len(stage.rows(t.activity, action="overage")) == 1
+    stage.do(UserEdit("u001", "local", facts={"suspended": None}))
+    assert len(stage.rows(t.activity, action="overage")) == 2, "back within, and beyond again"
 
 
 def test_a_raised_limit_is_filled_by_the_next_run_and_a_lowered_one_takes_nobodys_seat(stage: Stage) -> None:
@@ -218,6 +230,16 @@ def test_twenty_at_once_for_five_seats(stage: Stage) -> None:
     stage.sound()
     assert len(stage.held("desk")) == 5
     assert not set(stage.held("desk")) & set(leaving)
+
+
+def test_twenty_at_once_for_a_pool_that_nobody_used_before(stage: Stage) -> None:
+    """It has no row yet that they could wait for: a pool that is new in the configuration."""
+    stage.do(user("somebody"))
+    stage.configure(pools={"desk": Pool("desk", 5), "lab": Pool("lab", 2)})
+    wanted = (seat("desk"), seat("lab"))
+    at_once(stage, [(user(id, grant=wanted),) for id in staff("u", 20)])
+    stage.sound()
+    assert (len(stage.held("desk")), len(stage.held("lab"))) == (5, 2)
 
 
 def test_comings_and_goings_at_once_lose_no_seat(stage: Stage) -> None:
