@@ -22,7 +22,7 @@ from syncd.core.denial import OVERRIDE
 from syncd.core.granting import checked
 from syncd.core.state import Grant, User
 from syncd.errors import Conflict, InvalidValue
-from syncd.store import describe
+from syncd.store import describe, holders
 from syncd.store.made_roles import known
 from syncd.store.read import Connection
 
@@ -88,8 +88,17 @@ def add(call: Call, conn: Connection) -> Answer:
     why = said.reason or f"granted by {call.actor.name}"
     outcome = call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, grant=(made,), why=why)])
     after = outcome.users.get(user.id, user)
+    if said.kind == "seat":
+        must_have(call, conn, after, said.value)
     given = next(each for each in shown(after, call) if (each.kind, each.value, each.origin, each.name) == made.id)
     return Answer(given, after.version)
+
+
+def must_have(call: Call, conn: Connection, user: User, pool: str) -> None:
+    """Raises Conflict, so that nothing is changed, if she was given a seat that nobody has left."""
+    why = holders.refused(conn, call.workspace, user, pool)
+    if why is not None:
+        raise why
 
 
 def remove(call: Call, conn: Connection) -> Answer:

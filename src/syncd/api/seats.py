@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from syncd.api.each import Id
-from syncd.api.grants import GrantMade, GrantShown, direct_of, grant_of, shown
+from syncd.api.grants import GrantMade, GrantShown, direct_of, grant_of, must_have, shown
 from syncd.api.model import Instant, Model, Page, Paging, Reason, Text, Whole
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.paging import asked
@@ -132,6 +132,7 @@ def assign(call: Call, conn: Connection) -> GrantShown:
     why = said.reason or f"assigned by {call.actor.name}"
     outcome = call.door(conn, [UserEdit(user.id, ADMIN_SOURCE, grant=(made,), why=why)])
     after = outcome.users.get(user.id, user)
+    must_have(call, conn, after, known.pool)
     return next(each for each in shown(after, call) if (each.kind, each.value, each.origin, each.name) == made.id)
 
 

@@ -26,7 +26,7 @@ from syncd.core.granting import ROLE_NAME
 from syncd.core.handover import handover
 from syncd.core.seats import cost
 from syncd.errors import Conflict, SyncdError, UsageError
-from syncd.store import describe, listing, roles
+from syncd.store import describe, holders, listing, roles
 
 seat = typer.Typer(help="Seats: used, limit, waiting; assign and release.", no_args_is_help=True)
 role = typer.Typer(help="Roles: what they permit, who has them; grant and revoke.", no_args_is_help=True)
@@ -326,6 +326,12 @@ def _grant(
     current = session(ctx)
     made = grant(current, kind, value, reason, expires)
     _edit(current, who, lambda id: UserEdit(id, ADMIN_SOURCE, grant=(made,), why=reason or "by hand"), as_json)
+    if kind == "seat":
+        with current.database.reading() as conn:
+            known = describe.user_facts(conn, current.workspace, describe.find_user(conn, current.workspace.name, who))
+            why = holders.refused(conn, current.workspace, known, value)
+        if why is not None:
+            raise Conflict(f"{known.name} has no seat: {why}")
 
 
 def _revoke(ctx: typer.Context, who: str, kind: str, value: str, reason: str, yes: bool, as_json: bool) -> None:

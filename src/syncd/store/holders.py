@@ -7,6 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
+from syncd.core.state import User
+from syncd.core.workspace import Workspace
+from syncd.errors import Conflict
 from syncd.store import facts
 from syncd.store import tables as t
 from syncd.store.pages import Page, Position
@@ -121,4 +124,18 @@ def _served_after(position: Position) -> ColumnElement[bool]:
     return or_(
         s.priority > number,
         and_(s.priority == number, or_(s.since > moment, and_(s.since == moment, s.user_id > id))),
+    )
+
+
+def refused(conn: Connection, workspace: Workspace, user: User, pool: str) -> Conflict | None:
+    """Why somebody who was given a seat by hand has none and does not wait for one, if that is because the pool is full."""
+    known = workspace.pools[pool]
+    if known.capacity is None or not known.seats(user.status) or any(each.pool == pool for each in user.seats):
+        return None
+    p = t.seat_pools.c
+    used = conn.scalar(select(p.used).where(p.workspace == workspace.name, p.name == pool)) or 0
+    if used < known.capacity:
+        return None
+    return Conflict(
+        f"seat pool {pool} is full: {used:,} of {known.capacity:,} are taken, and nobody waits for one there"
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from command_line import Cli
+from command_line import CONFIG, Cli
 from syncd.app import TimeOrderedIds
 from syncd.core.actor import Actor
 from syncd.core.signins import SignIn
@@ -234,3 +234,12 @@ def test_names_cannot_move_the_cursor(cli: Cli) -> None:
 
 def test_a_filter_that_is_not_understood_is_wrong_usage(cli: Cli) -> None:
     assert cli("user", "list", "--filter", "title eq", code=2).out == ""
+
+
+def test_a_seat_that_nobody_has_left_is_refused_in_words(cli: Cli) -> None:
+    text = CONFIG.replace("crm: {limit: 2, requires: [internal]}", "crm: {limit: 1, when_full: refuse}")
+    (cli.folder / "syncd.yaml").write_text(text, encoding="utf-8")
+    for name, code in (("ann", 0), ("bob", 1)):
+        cli("user", "create", name)
+        ran = cli("seat", "assign", name, "crm", code=code)
+    assert "bob has no seat: seat pool crm is full: 1 of 1 are taken, and nobody waits for one there" in ran.err
