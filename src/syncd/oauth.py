@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from binascii import Error as NotBase64
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -31,7 +32,6 @@ MAX_BODY: Final = 64 * 1024
 MAX_ASSERTION_S: Final = 600
 LEEWAY_S: Final = 60
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_MOST_ASSERTIONS: Final = 10_000
 
 
 class Refused(SyncdError):
@@ -56,7 +56,6 @@ class TokenEndpoint:
 
     def __init__(self, authenticator: Authenticator, url: str, issuer: str) -> None:
         self._authenticator, self._audience = authenticator, [url, issuer]
-        self._seen: dict[tuple[str, str], int] = {}  # (client, jti) of assertions -> when they end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -85,13 +84,14 @@ class TokenEndpoint:
         proof = _proof(request, form)
         authenticator, address = self._authenticator, request.client.host if request.client else None
         authenticator.may_fail(address)
-        client = await self._client(proof)
+        client, used = await self._client(proof)
         if client is None or client.workspace not in authenticator.workspaces:
-            authenticator.failed(address)
-            raise Refused("invalid_client", "no such client, or its secret, signature or time is wrong", 401)
+            raise self._nobody(address)
         authenticator.admit(client.workspace, client.source, address)
         if form.get("grant_type") != "client_credentials":
             raise Refused("unsupported_grant_type", "grant_type must be client_credentials")
+        if used is not None and not await self._first(client, *used):
+            raise self._nobody(address)
         text, lifetime_s = await authenticator.access_token(client)
         return {
             "access_token": text,
@@ -100,23 +100,32 @@ class TokenEndpoint:
             "scope": " ".join(client.allow),
         }
 
-    async def _client(self, proof: Proof) -> Token | None:
+    def _nobody(self, address: str | None) -> Refused:
+        self._authenticator.failed(address)
+        return Refused("invalid_client", "no such client, or its secret, signature or time is wrong", 401)
+
+    async def _first(self, client: Token, jti: str, until: datetime) -> bool:
+        """Whether a signed proof comes for the first time."""
+        now, database = self._authenticator.clock(), self._authenticator.database
+        return await database.write(lambda conn: tokens.use_assertion(conn, client.id, jti, until, now))
+
+    async def _client(self, proof: Proof) -> tuple[Token | None, tuple[str, datetime] | None]:
+        """Who it is; and of a signed proof its jti, and until when it could be used."""
         now, database = self._authenticator.clock(), self._authenticator.database
         if proof.secret is not None:
             secret = proof.secret
-            return await database.read(lambda conn: tokens.client(conn, proof.client_id, secret, now))
+            return await database.read(lambda conn: tokens.client(conn, proof.client_id, secret, now)), None
         assert proof.assertion is not None
         found = await database.read(lambda conn: tokens.signing_client(conn, proof.client_id, now))
         if found is None or found.public_keys is None:
-            return None
+            return None, None
         try:
-            self._check(proof.assertion, found)
+            return found, self._checked(proof.assertion, found)
         except jwks.Untrusted:
-            return None
-        return found
+            return None, None
 
-    def _check(self, text: str, client: Token) -> None:
-        """RFC 7523 section 3. Raises jwks.Untrusted."""
+    def _checked(self, text: str, client: Token) -> tuple[str, datetime]:
+        """RFC 7523 section 3: its jti, and until when it could be used. Raises jwks.Untrusted."""
         now = int(self._authenticator.clock().timestamp())
         header, _ = jwks.unverified(text)
         algorithm, kid = header.get("alg"), header.get("kid")
@@ -132,16 +141,7 @@ class TokenEndpoint:
         )
         if claims["exp"] > now + MAX_ASSERTION_S + LEEWAY_S:
             raise jwks.Untrusted(f"it lasts longer than {MAX_ASSERTION_S} s")
-        self._once(client.id, str(claims["jti"]), int(claims["exp"]) + LEEWAY_S, now)
-
-    def _once(self, client_id: str, jti: str, until: int, now: int) -> None:
-        if self._seen.get((client_id, jti), 0) >= now:
-            raise jwks.Untrusted("it was used before")
-        if len(self._seen) >= _MOST_ASSERTIONS:
-            self._seen = {key: end for key, end in self._seen.items() if end >= now}
-        if len(self._seen) >= _MOST_ASSERTIONS:
-            raise TooManyRequests("too many signed requests for tokens; keep an access token until it ends", LEEWAY_S)
-        self._seen[client_id, jti] = until
+        return str(claims["jti"]), datetime.fromtimestamp(int(claims["exp"]) + LEEWAY_S, UTC)
 
 
 def _answer(status: int, body: dict[str, Any]) -> Response:

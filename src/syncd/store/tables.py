@@ -825,6 +825,16 @@ document_shapes = Table(
     PrimaryKeyConstraint("workspace", "resource", "urn"),
 )
 
+assertions = Table(  # by which clients proved who they are (private_key_jwt), until they end: each is good once
+    "assertions",
+    metadata,
+    Column("client_id", Text, nullable=False),
+    Column("jti", LargeBinary, nullable=False),  # its SHA-256
+    Column("until", Instant, nullable=False),
+    PrimaryKeyConstraint("client_id", "jti"),
+    Index("assertions_until", "until"),
+)
+
 timers = Table(
     "timers",
     metadata,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from syncd.core.actor import Actor
@@ -26,7 +26,7 @@ from syncd.core.resource import shown
 from syncd.errors import InvalidValue, NotFound
 from syncd.store import tables as t
 from syncd.store.commit import record_one
-from syncd.store.rows import Rows
+from syncd.store.rows import Rows, upsert
 
 Ids = Callable[[], str]
 CLIENT = "client"
@@ -168,6 +168,14 @@ def client(conn: Connection, client_id: str, secret: str, now: datetime) -> Toke
     """The live client of this id and secret; None, without saying why."""
     token = _proven(conn, secret, now)
     return token if token is not None and token.use == CLIENT and token.id == client_id else None
+
+
+def use_assertion(conn: Connection, client_id: str, jti: str, until: datetime, now: datetime) -> bool:
+    """Whether this proof was not used before, by any process of this database; from then on it was."""
+    a = t.assertions
+    conn.execute(delete(a).where(a.c.until < now))
+    key = {"client_id": client_id, "jti": hashlib.sha256(jti.encode("utf-8", "surrogatepass")).digest()}
+    return upsert(conn, a, key, {"until": until}, keep=True)
 
 
 def signing_client(conn: Connection, client_id: str, now: datetime) -> Token | None:

@@ -16,6 +16,7 @@ from joserfc import jwk, jwt
 from syncd.auth import Policy
 from syncd.core.actor import Actor
 from syncd.logs import redact
+from syncd.store import tables as t
 from syncd.store import tokens
 
 from .conftest import BASE, USER_URN, Service
@@ -246,6 +247,12 @@ def test_a_proof_is_good_once_and_for_one_client(service: Service) -> None:
     id, other = signing(service), signing(service, OTHER)
     text = assertion(service, id)
     assert [prove(service, text).status_code for _ in range(2)] == [200, 401]
+    service.web = service.application()  # nor at another process, or after a restart
+    assert prove(service, text).status_code == 401
+    service.later(minutes=10)
+    assert prove(service, assertion(service, id)).status_code == 200
+    with service.database.reading() as conn:
+        assert len(conn.execute(t.assertions.select()).all()) == 1  # what has ended is not kept
     assert prove(service, assertion(service, id), client_id=other).status_code == 401
     assert prove(service, assertion(service, other)).status_code == 401, "signed by another client's key"
     assert post(service, GRANT | {"client_id": id, "client_secret": f"syncd_{id}_{'0' * 64}"}).status_code == 401

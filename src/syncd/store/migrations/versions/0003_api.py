@@ -138,6 +138,17 @@ def _invitations() -> None:
     op.create_index("invitations_user", "invitations", ["workspace", "user_id"])
 
 
+def _assertions() -> None:
+    op.create_table(
+        "assertions",
+        sa.Column("client_id", sa.Text(), nullable=False),
+        sa.Column("jti", sa.LargeBinary(), nullable=False),
+        sa.Column("until", types.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("client_id", "jti"),
+    )
+    op.create_index("assertions_until", "assertions", ["until"])
+
+
 def _document_shapes() -> None:
     op.create_table(
         "unique_values",
@@ -215,6 +226,7 @@ def upgrade() -> None:
     _mails()
     _invitations()
     _document_shapes()
+    _assertions()
     _email_changes()
     op.create_table(
         "idempotency",
