@@ -76,7 +76,7 @@ def shared_dirsrv(
     """The sample company on 389ds with TLS, shared and only read."""
     server = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, company_ldif, tls=tls_authority).start()
     yield server
-    server.stop()
+    server.discard()
 
 
 @pytest.fixture(params=["slapd", "389ds"])

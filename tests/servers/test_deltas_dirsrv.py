@@ -31,7 +31,7 @@ SOURCE = {"schedule": {"full": "1d", "delta": "1m"}, "retries": 0, "key_attribut
 def server(tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path) -> Iterator[Dirsrv]:
     made = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, companies.LDIF).start()
     yield made
-    made.stop()
+    made.discard()
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_changelog_that_names_nobody_is_not_believed(tmp_path: Path, dirsrv_te
             assert "does its Retro Changelog have nsslapd-attribute: nsuniqueid:targetUniqueId?" in why_whole(corp)
             assert corp.user("anna.xu")["values"]["title"] == "Head"
     finally:
-        server.stop()
+        server.discard()
 
 
 def test_check_says_how_changes_are_read(server: Dirsrv, corp: Corp) -> None:

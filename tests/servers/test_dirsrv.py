@@ -67,14 +67,24 @@ LOCK_OUT = modify(
     ("replace", "passwordLockoutDuration", "1800"),
 )
 
+# Of FreeIPA and eDirectory; any entry may have them as an extensibleObject. The numbers are those for examples (RFC 5612).
+TYPES = {"krbPrincipalExpiration": 24, "loginActivationTime": 24, "loginExpirationTime": 24, "loginDisabled": 7}
+FOREIGN = modify(
+    "cn=schema",
+    *(
+        ("add", "attributeTypes", f"( 1.3.6.1.4.1.32473.{n} NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.{syntax} )")
+        for n, (name, syntax) in enumerate(TYPES.items())
+    ),
+)
+
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path) -> Iterator[Dirsrv]:
     """A small company, of which every test changes people of its own."""
     server = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, companies.LDIF).start()
-    server.modify(MEMBER_OF + LOCK_OUT + BY_ROLE)
+    server.modify(MEMBER_OF + LOCK_OUT + BY_ROLE + FOREIGN)
     yield server
-    server.stop()
+    server.discard()
 
 
 @pytest.fixture
@@ -258,3 +268,31 @@ def test_a_lock_out_is_a_lock_until_the_instant_that_the_server_names(changed: D
     changed.modify(modify(who.dn, ("delete", "accountUnlockTime"), ("delete", "passwordRetryCount")))
     corp.run()
     assert corp.user(who.uid)["status"] == "active"
+
+
+FOREIGN_ACCOUNTS = (
+    ({"loginDisabled": "TRUE"}, "inactive", []),
+    ({"krbPrincipalExpiration": "20261231170000Z"}, "active", [("2026-12-31T17:00", "inactive")]),
+    ({"krbPrincipalExpiration": "20200101000000Z"}, "inactive", []),
+    ({"krbPrincipalExpiration": "19700101000000Z"}, "active", []),  # Kerberos' way to say never
+    (
+        {"loginActivationTime": "20261207080000Z", "loginExpirationTime": "20261231170000Z"},
+        "inactive",
+        [("2026-12-07T08:00", "active"), ("2026-12-31T17:00", "inactive")],
+    ),
+)
+
+
+def test_what_other_directories_say_of_an_account_is_heeded_and_explained(changed: Dirsrv, corp: Corp) -> None:
+    who = PERSON["karthik.weiss"]
+    for said, status, scheduled in FOREIGN_ACCOUNTS:
+        values = [("add", name, value) for name, value in said.items()]
+        changed.modify(modify(who.dn, ("add", "objectClass", "extensibleObject"), *values))
+        corp.run()
+        shown = corp.user(who.uid)
+        then = [(each["at"].isoformat()[:16], each["what"].rpartition(" ")[2]) for each in shown["scheduled"]]
+        assert (shown["status"], then) == (status, scheduled), said
+        gone = [("delete", name) for name in said]
+        changed.modify(modify(who.dn, *gone, ("delete", "objectClass", "extensibleObject")))
+    corp.run()
+    assert (corp.user(who.uid)["status"], corp.user(who.uid)["scheduled"]) == ("active", [])

@@ -45,4 +45,4 @@ def test_what_the_guide_to_389ds_says_is_what_happens(
         assert len(admins.applied) == 3
         assert f"supportedControl: {SYNC_REQUEST}" in server.search("-b", "", "-s", "base", "supportedControl")
     finally:
-        server.stop()
+        server.discard()
