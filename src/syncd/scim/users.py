@@ -57,7 +57,8 @@ async def create(call: Call) -> Response:
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         opened = _unopened(conn, call, said)
         edit = creation(conn, call, said, opened=opened)
-        return _kept(conn, call, _write(conn, call, edit, opened, derived=shown.derived), sent)
+        last = call.note is None and not sent.said
+        return _kept(conn, call, _write(conn, call, edit, opened, derived=shown.derived, last=last), sent)
 
     return await _answered(call, work, shown, 201, quick=len(body) < SHORT)
 
@@ -209,11 +210,14 @@ def _write(
     stored: Stored | None = None,
     gone: bool = False,
     derived: bool = False,
+    last: bool = False,
 ) -> tuple[Outcome, Stored | None]:
-    """`stored`: who is there; None: she is to be made."""
+    """`stored`: who is there; None: she is to be made. `last`: nothing will be written after it."""
     context, now = call.context, call.context.clock()
     expect = None if stored is None else {stored.id: stored.version}
-    outcome = commit(conn, call.workspace, call.actor, [edit], now, context.ids, expect=expect, opened=opened)
+    outcome = commit(
+        conn, call.workspace, call.actor, [edit], now, context.ids, expect=expect, opened=opened, last=last
+    )
     if outcome.error is not None and stored is not None and edit.adopt and isinstance(outcome.error, Uniqueness):
         # The door says it as a create would be told; here nobody creates anything.
         return Outcome(error=Refused(str(outcome.error))), None

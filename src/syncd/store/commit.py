@@ -70,10 +70,11 @@ def commit(
     expect: Mapping[str, int] | None = None,
     dry_run: bool = False,
     opened: Opened | None = None,
+    last: bool = False,
 ) -> Outcome:
     """Decide and apply one change group in the caller's transaction. `expect`: id -> version, else StaleVersion.
 
-    `opened`: what this transaction has read for it, and need not read again.
+    `opened`: what this transaction has read for it, and need not read again. `last`: the caller writes nothing after it.
     """
     source = actor.source
     opened = opened or Opened()
@@ -108,7 +109,7 @@ def commit(
     if error is not None or not writes(verdict):
         return outcome(verdict, error)
     try:
-        documents = apply(conn, workspace, actor, [verdict], now, ids)
+        documents = apply(conn, workspace, actor, [verdict], now, ids, last=last)
     except IntegrityError as exc:
         raise Uniqueness("another request took that name or key at the same moment; read again and retry") from exc
     return outcome(verdict, None, documents, decision.graph)
@@ -321,10 +322,12 @@ def apply(
     now: datetime,
     ids: Ids,
     count_losses: bool = True,
+    last: bool = False,
 ) -> dict[str, bytes]:
     """Write what was decided in this same transaction: rows, counters, activity, outbox. Returns the users' documents.
 
-    `count_losses`: into the rolling window of the source; what a person approved is not counted against it.
+    `count_losses`: into the rolling window of the source; what a person approved is not counted against it. `last`: the
+    caller writes nothing after it in this transaction.
     """
     rows = Rows(workspace.name)
     totals: Counter[str] = Counter()
@@ -363,19 +366,19 @@ def apply(
         conn.info[raw.MOVED] = True
     events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
     _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
-    rows.write(conn)
-    if lost and count_losses:
-        _count_losses(conn, workspace.name, actor, lost, now)
-    if bumped - versioned:
-        others = {"workspace": workspace.name, "ids": queries.as_list(bumped - versioned), "now": now}
-        raw.change(conn, queries.another_version(conn.dialect.name), [others])
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
             count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
     _tell_overage(conn, workspace, actor, {pool: used for pool, (used, _) in pools.items() if used > 0}, now, ids)
     for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
-            count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+            rows.count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+    if lost and count_losses:
+        _count_losses(conn, workspace.name, actor, lost, now)
+    if bumped - versioned:
+        others = {"workspace": workspace.name, "ids": queries.as_list(bumped - versioned), "now": now}
+        raw.change(conn, queries.another_version(conn.dialect.name), [others])
+    rows.write(conn, last)
     return documents
 
 

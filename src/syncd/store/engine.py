@@ -24,9 +24,10 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.util import greenlet_spawn
 
 from syncd.errors import DatabaseUnavailable
-from syncd.store.raw import MOVED, READING
+from syncd.store.raw import LASTS, MOVED, READING
 from syncd.store.unavailable import unavailable
 from syncd.store.writer import Writer
 
@@ -81,6 +82,7 @@ class Database:
         self.dialect = parsed.get_backend_name()
         self.display = parsed.render_as_string(hide_password=True)
         self._async: AsyncEngine | None = None
+        self._async_reading: Engine | None = None
         self._held: Connection | None = None
         self._held_writing: Connection | None = None
         self._writer: Writer | None = None
@@ -169,9 +171,21 @@ class Database:
         if self.dialect == "sqlite":
             return self._read_held(work)
         with self._available(OSError):
-            async with self._pool().connect() as conn:
-                await conn.execution_options(**{READING: True})
-                return await conn.run_sync(work)
+            self._pool()
+            done: T = await greenlet_spawn(self._read_beside, work)
+            return done
+
+    def _read_beside(self, work: Callable[[Connection], T]) -> T:
+        """In a greenlet: all of it in one, instead of one for each step."""
+        assert self._async_reading is not None
+        with self._async_reading.connect() as conn:
+            return work(conn)
+
+    def _write_beside(self, work: Callable[[Connection], T], lasts: bool) -> T:
+        """The same in a transaction."""
+        with self._pool().sync_engine.begin() as conn:
+            conn.info[LASTS] = lasts
+            return work(conn)
 
     def _read_held(self, work: Callable[[Connection], T]) -> T:
         with self._available():
@@ -226,13 +240,13 @@ class Database:
             done: T = await turn(work)
             return done
         if not _rehearsing.get():
-            return await self._write(work, quick)
+            return await self._write(work, quick, True)
 
         def undone(conn: Connection) -> T:
             raise _Undone(work(conn))
 
         try:
-            return await self._write(undone, quick)
+            return await self._write(undone, quick, False)
         except _Undone as rehearsed:
             result: T = rehearsed.result
             return result
@@ -308,7 +322,7 @@ class Database:
                 finally:
                     await conn.rollback()
 
-    async def _write(self, work: Callable[[Connection], T], quick: bool) -> T:
+    async def _write(self, work: Callable[[Connection], T], quick: bool, lasts: bool) -> T:
         if self.dialect == "sqlite":
             if self._writer is None:
                 self._writer = Writer(
@@ -318,8 +332,8 @@ class Database:
         for attempt in range(5):
             try:
                 with self._available(OSError):
-                    async with self._pool().begin() as conn:
-                        return await conn.run_sync(work)
+                    done: T = await greenlet_spawn(self._write_beside, work, lasts)
+                    return done
             except DBAPIError as exc:
                 if not _retried(exc) or attempt == 4:
                     raise
@@ -342,6 +356,7 @@ class Database:
             )
             _prepare_postgresql(self._async.sync_engine, {"lock_timeout": _LOCK_S, "statement_timeout": _STATEMENT_S})
             event.listen(self._async.sync_engine, "checkout", _refuse_closed)
+            self._async_reading = self._async.sync_engine.execution_options(**{READING: True})
         return self._async
 
     async def aclose(self) -> None:

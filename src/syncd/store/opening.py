@@ -37,7 +37,7 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> O
     """A user with all that hangs on her, her row locked. None: there is nobody of this id."""
     bound = {"workspace": workspace, "ids": queries.as_list([id])}
     if conn.dialect.name == "postgresql":
-        raw.rows(conn, queries.locked("user", "postgresql"), bound)
+        raw.locked(conn, queries.locked("user", "postgresql"), "users", workspace, id)
     found = raw.rows(conn, queries.opened(conn.dialect.name), bound)
     if not found:
         return None
@@ -53,7 +53,7 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> O
 def nobody(conn: Connection, workspace: str, source: str, name: str, key: str | None) -> Opened:
     """Before a user is made: who has her name (as it is compared) and, if there is one, her key."""
     bound = {"workspace": workspace, "source": source, "resource": "user", "name": name, "key": key or ""}
-    named, linked, rules = raw.rows(conn, queries.free(), bound)[0]
+    named, linked, rules = raw.beforehand(conn, queries.free(), bound)[0]
     return Opened(names={name: named}, keys={(source, "user", key): linked} if key else {}, rules=rules)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+import orjson
 import structlog
 from sqlalchemy import CompoundSelect, Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
@@ -26,8 +27,10 @@ Change = Insert | Update | Delete
 READING: Final = "syncd_reading"  # the execution option of a connection on which nothing is written
 # In `Connection.info` while a transaction has changed groups: when it is rolled back, others are given the count that it had.
 MOVED: Final = "syncd_groups_moved"
+LASTS: Final = "syncd_lasts"  # there, whether what is done will be committed, and is no rehearsal
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
 _PLACE: Final = re.compile(r"\$(\d+)")  # a parameter of asyncpg; the statements have no texts in them
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # a text that means the same between quotes
 Places = tuple[tuple[str, Callable[[Any], Any] | None], ...]
 
 
@@ -50,6 +53,42 @@ def _compiled(query: Query | Change, dialect: Dialect) -> tuple[str, Places]:
     # psycopg names its parameters, the others count them.
     places = compiled.positiontup if compiled.positiontup is not None else made
     return str(compiled), tuple((name, made[name]) for name in places)
+
+
+def beforehand(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """The same for what needs no transaction at PostgreSQL yet: nothing was locked or written, and it locks nothing."""
+    if conn.dialect.driver != "asyncpg" or conn.connection.dbapi_connection._transaction is not None:  # type: ignore[union-attr]
+        return rows(conn, query, bound)
+    text, places = _compiled(query, conn.dialect)
+    return _fetched(conn, text, _values(places, bound), begin=False)
+
+
+def locked(conn: Connection, query: Query, table: str, workspace: str, id: str) -> None:
+    """Lock one row, by `query` with its parameters; on asyncpg in the same round trip as BEGIN where this comes first."""
+    adapted: Any = conn.connection.dbapi_connection
+    known = conn.dialect.driver == "asyncpg" and adapted._transaction is None
+    if not (known and _PLAIN.fullmatch(workspace) and _PLAIN.fullmatch(id)):
+        rows(conn, query, {"workspace": workspace, "ids": orjson.dumps([id]).decode()})
+        return
+    adapted._transaction = _Begun(_driver(conn))
+    text = f"BEGIN; SELECT 1 FROM {table} WHERE workspace = '{workspace}' AND id = '{id}' FOR UPDATE"  # noqa: S608 - plain texts
+    try:
+        await_only(_driver(conn).execute(text))
+    except Exception as exc:
+        _raise(conn, text, exc)
+
+
+class _Begun:
+    """A transaction that was begun by a statement of ours, as SQLAlchemy's connection ends it."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def commit(self) -> None:
+        await self._driver.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        await self._driver.execute("ROLLBACK")
 
 
 def rows(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -93,10 +132,11 @@ def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any
         _in_transaction(conn, driver, text, [_values(places, each) for each in bound], many=True)
 
 
-def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]]) -> None:
+def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]], last: bool = False) -> None:
     """Statements that write, one after the other, each once; by asyncpg all of them in one round trip.
 
-    There they are parts of one statement, which see nothing of each other: no two may be about the same row.
+    There they are parts of one statement, which see nothing of each other: no two may be about the same row. The first part
+    is done last (ExecPostprocessPlan). `last`: nothing else is written in this transaction; then a statement needs none.
     """
     driver = conn.dialect.driver
     if driver == "pysqlite":
@@ -117,7 +157,8 @@ def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]])
     values = [
         value for (_, places), (_, bound) in zip(compiled, parts, strict=True) for value in _values(places, bound)
     ]
-    _in_transaction(conn, "asyncpg", _joined(tuple((text, len(places)) for text, places in compiled)), values)
+    joined = _joined(tuple((text, len(places)) for text, places in compiled))
+    _fetched(conn, joined, values, begin=not (last and conn.info.get(LASTS)))
 
 
 @lru_cache(1024)
@@ -144,11 +185,34 @@ def _in_transaction(conn: Connection, driver: str, text: str, values: list[Any],
             sqlite = _driver(conn)
             found: Sequence[Any] = (sqlite.executemany if many else sqlite.execute)(text, values).fetchall()
             return found
-        cursor = conn.connection.cursor()  # which knows whether the transaction has begun at the server
-        (cursor.executemany if many else cursor.execute)(text, values)
-        return cursor.fetchall() if cursor.description else []
+        if not many:
+            return _fetched(conn, text, values)
+        conn.connection.cursor().executemany(text, values)
+        return []
     except conn.dialect.loaded_dbapi.Error as exc:
         raise _as_sqlalchemy(conn, text, exc) from exc
+
+
+def _fetched(conn: Connection, text: str, values: Sequence[Any], begin: bool = True) -> Sequence[Sequence[Any]]:
+    """By asyncpg itself, which keeps what it prepared; SQLAlchemy's connection knows whether the transaction has begun."""
+    adapted: Any = conn.connection.dbapi_connection
+    try:
+        if begin and adapted._transaction is None:
+            await_only(adapted._start_transaction())
+        found: Sequence[Sequence[Any]] = await_only(adapted.driver_connection.fetch(text, *values))
+    except Exception as exc:
+        _raise(conn, text, exc)
+    return found
+
+
+def _raise(conn: Connection, text: str, exc: Exception) -> NoReturn:
+    """What asyncpg raised, as SQLAlchemy raises it."""
+    adapted: Any = conn.connection.dbapi_connection
+    try:
+        adapted._handle_exception(exc)
+    except conn.dialect.loaded_dbapi.Error as known:
+        raise _as_sqlalchemy(conn, text, known) from exc
+    raise exc
 
 
 def _as_sqlalchemy(conn: Connection, text: str, exc: Any) -> BaseException:

@@ -25,6 +25,7 @@ class Rows:
         self._inserts: Kept = defaultdict(list)
         self._updates: Kept = defaultdict(list)
         self._deletes: Kept = defaultdict(list)
+        self._counts: list[tuple[raw.Change, dict[str, Any]]] = []
 
     def insert(self, table: Table, **values: Any) -> None:
         values["workspace"] = self.workspace
@@ -39,8 +40,24 @@ class Rows:
         key["workspace"] = self.workspace
         self._deletes[table, tuple(key)].append(key)
 
-    def write(self, conn: Connection) -> None:
-        if (conn.dialect.name == "sqlite" and self._few()) or self._apart():
+    def count(self, conn: Connection, table: Table, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
+        """Add to the numbers of a row, which is made if it is not there: at the end, since many wait for such rows."""
+        self._counts.append((_count(table, tuple(key), tuple(deltas), conn.dialect.name), {**key, **deltas}))
+
+    def write(self, conn: Connection, last: bool = False) -> None:
+        """`last`: nothing else will be written in this transaction."""
+        if conn.dialect.name == "sqlite" and self._few():
+            raw.changes(conn, [*self._statements(), *self._counts])
+            return
+        if self._apart() and len(self._counts) <= 1:
+            raw.changes(conn, [*self._counts, *self._statements()], last)
+            return
+        self._write_apart(conn)
+        for statement, row in self._counts:
+            raw.change(conn, statement, [row])
+
+    def _write_apart(self, conn: Connection) -> None:
+        if self._apart():
             raw.changes(conn, [*self._statements()])
             return
         for (table, columns), rows in self._deletes.items():
