@@ -24,6 +24,7 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import Edit, UserEdit
 from syncd.core.granting import ROLE_NAME
 from syncd.core.handover import handover
+from syncd.core.scopes import KINDS
 from syncd.core.seats import cost
 from syncd.errors import Conflict, SyncdError, UsageError
 from syncd.store import describe, holders, listing, roles
@@ -181,6 +182,18 @@ def list_roles(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     columns = ("role", "users", "privileged", "permissions", "where")
     show_rows(columns, ([each[column] for column in columns] for each in found), "no roles")
+
+
+@role.command("scopes")
+def list_scopes(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """The kinds of data scopes: which records somebody sees is given as KIND=VALUE."""
+    there = session(ctx).workspace.scope_kinds.items()
+    found = [{"kind": kind, "description": told, "built_in": kind in KINDS} for kind, told in there]
+    if as_json:
+        print_json(found)
+        return
+    columns = ("kind", "description", "built_in")
+    show_rows(("kind", "what it is", "built in"), ([each[column] for column in columns] for each in found), "")
 
 
 @role.command("grant")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from syncd.core.access import DENIAL
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.schema import ENTERPRISE_USER
@@ -43,7 +44,7 @@ class Handover:
         live = [grant for grant in user.grants if grant.expires_at is None or grant.expires_at > now]
 
         def values(kind: str) -> set[str]:
-            return {grant.value for grant in live if grant.kind == kind}
+            return {grant.value for grant in live if grant.kind == kind and not grant.value.startswith(DENIAL)}
 
         return cls(
             roles=tuple(sorted(values("role"))),

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 
-from syncd.core.access import privileged
+from syncd.core.access import Role, privileged
 from syncd.core.actor import Actor
 from syncd.core.correlation import Asked, Candidate, CorrelationRule, Key
 from syncd.core.resource import fold
@@ -25,6 +25,7 @@ from syncd.errors import Conflict, NotFound, Refused
 from syncd.store import facts, linked
 from syncd.store import tables as t
 from syncd.store.commit import Ids, record_one
+from syncd.store.made_roles import known
 from syncd.store.rows import upsert
 
 ACCEPTED, REFUSED = "accepted", "refused"
@@ -119,13 +120,14 @@ def described(
     """id -> userName, and why this source may not adopt her (None: it may)."""
     policy = workspace.source(source)
     found: dict[str, tuple[str, str | None]] = {}
+    roles = known(conn, workspace)
     for batch in facts.batched(sorted(set(ids))):
         users = facts.load_users(conn, workspace.name, batch, workspace.precedence)
         graph = facts.load_graph(
             conn, workspace.name, {each.group for user in users.values() for each in user.memberships}
         )
         for id, user in users.items():
-            barred = PRIVILEGED if _privileged(user, workspace) else None
+            barred = PRIVILEGED if _privileged(user, roles) else None
             if barred is None and policy.may_adopt is not None:
                 paths = graph.closure(each.group for each in user.memberships)
                 if not policy.may_adopt(view(user, paths, graph, workspace.types.rule_user)):
@@ -134,12 +136,11 @@ def described(
     return found
 
 
-def _privileged(user: User, workspace: Workspace) -> bool:
-    roles = workspace.roles
+def _privileged(user: User, roles: Mapping[str, Role]) -> bool:
     return any(
         (grant.kind == "permission" and privileged([grant.value]))
         or (grant.kind == "role" and grant.value in roles and roles[grant.value].privileged)
-        for grant in user.grants
+        for grant in user.stated
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from syncd.core.access import OWNER
+from syncd.core.access import DENIAL, OWNER
 from syncd.core.change import (
     Change,
     ChangeGroup,
@@ -85,6 +85,10 @@ def guarded_loss(before: User, after: User) -> str | None:
     order = ("active", "locked", "pending", "suspended", "inactive", "deleted")
     if before.status in order[:4] and order.index(after.status) > max(2, order.index(before.status)):
         return after.status
-    old = {grant.value for grant in before.grants if grant.kind == "role"}
-    lost = sorted(old - {grant.value for grant in after.grants if grant.kind == "role"})
+    lost = sorted(_roles(before) - _roles(after))
     return f"loss of role {', '.join(lost)}" if lost else None
+
+
+def _roles(user: User) -> set[str]:
+    """Without the denials: that one ends is no loss."""
+    return {each.value for each in user.grants if each.kind == "role" and not each.value.startswith(DENIAL)}

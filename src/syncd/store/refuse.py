@@ -224,7 +224,7 @@ def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
     if edit is None or draft.before is None:
         return None
     name = draft.before.name
-    if any(_privileged(decision, grant) for grant in draft.before.grants):
+    if any(_privileged(decision, grant) for grant in draft.before.stated):
         return Refused(f"{name} holds a privileged role or permission: no source may adopt that account")
     if edit.adopt_approved:
         return None

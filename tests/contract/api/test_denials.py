@@ -139,6 +139,9 @@ def test_a_protected_account_and_limits_are_asked_before_something_is_denied(ser
     give(service, root, "role", "clerk")
     refused = service.ask("PATCH", f"/api/v1/users/{root}", {"userType": "External"})
     assert (refused.status_code, "loss of role clerk" in refused.json()["detail"]) == (403, True)
+    assert give(service, root, "role", "!viewer").status_code == 200
+    ended = service.ask("DELETE", f"/api/v1/users/{root}/grants", kind="role", value="!viewer")
+    assert ended.status_code == 204, "that a denial ends is no loss"
     people = [service.user(f"p{n}")["id"] for n in range(6)]
     for id in people:
         give(service, id, "role", "clerk")

@@ -121,6 +121,8 @@ def test_given_and_taken_back_by_hand_several_at_once(cli: Cli) -> None:
     ]
     assert [each["value"] for each in found["permissions"] if each["role"] is None] == ["nav.reports"]
     assert {each["expires"] is None for each in found["roles"]} == {False}
+    assert {each["kind"] for each in cli("role", "scopes", "--json").json if each["built_in"]} >= {"unit", "issue-type"}
+    assert "distributor" in cli("role", "scopes").out
     assert "no kind of data scope region" in cli("user", "grant", "ann", "--scope", "region=north", code=2).err
     picked = {
         **{("--role", "viewer"): ["ann"], ("--scope", "customer=acme"): ["ann"], ("--seat", "internal"): ["ann"]},
