@@ -27,7 +27,7 @@ from syncd.core.seats import Pool
 from syncd.core.signins import SignIn
 from syncd.core.state import Grant
 from syncd.core.workspace import Workspace
-from syncd.store import signins, tokens
+from syncd.store import invitations, signins, tokens
 from syncd.store import tables as t
 from syncd.store.retention import Retention
 from syncd.timers import Timers, TimerSettings
@@ -110,6 +110,17 @@ def _idle(stage: Stage) -> None:
         signins.report(conn, stage.workspace, ROOT, "waits", SignIn(True, stage.now), stage.now, stage.ids)
 
 
+def _invited(stage: Stage) -> None:
+    stage.do(user("boss", grant=(owner(),)))
+    with stage.database.writing() as conn:
+        given, why = (grant("seat", "desk"),), "joins us"
+        made, _ = invitations.invite(
+            conn, stage.workspace, ROOT, "ann@example.org", {}, given, (), why, stage.now, stage.ids
+        )
+    made.check()
+    stage.do(user("waits", grant=(grant("seat", "desk"),)))
+
+
 def _token(stage: Stage) -> None:
     end = NOON + 8 * DAY
     stage.database.write_now(lambda conn: tokens.create(conn, ROOT, "crm", stage.now, stage.ids, expires_at=end))
@@ -129,6 +140,7 @@ TABLE = (
     Timed("a grant that expires", _lent, 5 * DAY, ("revoke", "unseat", "seat")),
     Timed("the end of a deletion", _deleted, 14 * DAY, ("purge",), final=True),
     Timed("an idle seat", _idle, 6 * DAY + SECOND, ("unseat", "seat"), final=True),
+    Timed("an invitation nobody followed", _invited, 37 * DAY, ("delete", "unseat", "seat"), final=True),
     Timed("a warning of a token", _token, 5 * DAY, ("token_expires",), final=True),
     Timed(
         "the record's days",

@@ -309,6 +309,7 @@ def _workspace(name: str, part: written.Workspace, directories: Mapping[str, Dir
         purge_after=loaded.retention.purge_after,
         mails=loaded.mail is not None,
         invited_for=part.invitations.expire_after,
+        withdrawn_after=part.invitations.withdraw_after,
         confirms_emails=part.email_changes.confirm,
         email_changes_for=part.email_changes.expire_after,
         scope_kinds=scope_kinds(part.data_scopes, (kind for rule in part.rules for kind in rule.scopes)),

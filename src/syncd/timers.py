@@ -22,7 +22,18 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.guards import Held
 from syncd.core.workspace import Workspace
 from syncd.errors import SyncdError
-from syncd.store import idle, offboarding, purge, remake, retention, seals, timer_marks, tokens, transitions
+from syncd.store import (
+    idle,
+    invitations,
+    offboarding,
+    purge,
+    remake,
+    retention,
+    seals,
+    timer_marks,
+    tokens,
+    transitions,
+)
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
 from syncd.store.retention import Retention
@@ -210,15 +221,16 @@ class Timers:
                 found = offboarding.due(conn, workspace, now)
             if len(found) > PER_TICK:
                 self._looked = None  # the rest at the next tick
-            for id, kind in found[:PER_TICK]:
-                self._tell(workspace, id, kind, now)
-
-    def _tell(self, workspace: Workspace, id: str, kind: str, now: datetime) -> None:
-        try:
-            reports: Sequence[str] = ()
-            if kind == offboarding.HANDOVER:
+            leaving = [id for id, kind in found[:PER_TICK] if kind == offboarding.HANDOVER]
+            reports: Mapping[str, Sequence[str]] = {}
+            if leaving:
                 with self.database.reading() as conn:
-                    reports = offboarding.reports(conn, workspace.name, id)
+                    reports = offboarding.reports_of(conn, workspace.name, leaving)
+            for id, _ in found[:PER_TICK]:
+                self._tell(workspace, id, reports.get(id, ()), now)
+
+    def _tell(self, workspace: Workspace, id: str, reports: Sequence[str], now: datetime) -> None:
+        try:
             told = self.database.write_now(lambda conn: offboarding.tell(conn, workspace, id, now, self.ids, reports))
         except SyncdError:
             raise  # the database's trouble is everybody's
@@ -333,6 +345,7 @@ class Timers:
         yield from self._warn()
         for workspace in self.workspaces.values():
             yield from self._reclaim(workspace)
+            yield from self._withdraw(workspace)
             yield from self._purge(workspace)
         yield from self._retain()
 
@@ -357,6 +370,24 @@ class Timers:
                 log.error("reclaim_failed", workspace=workspace.name, user_id=each.id, why=fault)
             yield
         log.info("idle_seats_reclaimed", workspace=workspace.name, users=done, held=held)
+
+    def _withdraw(self, workspace: Workspace) -> Iterator[None]:
+        """Invitations that nobody followed for long: name and seats are free again. What is over a limit waits."""
+        now = self.clock()
+        with self.database.reading() as conn:
+            found = invitations.forgotten(conn, workspace, now, DOOMED)
+        done = 0
+        for each in found:
+            outcome = self.database.write_now(
+                lambda conn, each=each: invitations.withdraw(conn, workspace, each, now, self.ids)  # type: ignore[misc]
+            )
+            if outcome is not None and outcome.error is not None:
+                log.warning("withdrawal_refused", workspace=workspace.name, why=str(outcome.error))
+                break
+            done += outcome is not None
+            yield
+        if done:
+            log.info("invitations_withdrawn", workspace=workspace.name, n=done)
 
     def _warn(self) -> Iterator[None]:
         now = self.clock()

@@ -64,6 +64,7 @@ class Workspace:
     purge_after: timedelta | None = timedelta(days=14)  # this long a deletion can be undone; None: always
     warn_before: tuple[timedelta, ...] = (timedelta(days=14), timedelta(days=1))  # of an end date, each once
     invited_for: timedelta = timedelta(days=7)  # how long the link of an invitation counts
+    withdrawn_after: timedelta | None = timedelta(days=30)  # so long after it expired it is withdrawn; None: never
     confirms_emails: bool = False  # another address counts only when it is confirmed by the link of a mail
     email_changes_for: timedelta = timedelta(days=1)  # how long that link counts
     mails: bool = False  # whether letters can be sent

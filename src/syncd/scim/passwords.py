@@ -19,7 +19,7 @@ from syncd.core.secret import Secret
 from syncd.errors import Forbidden, InvalidSyntax, InvalidValue
 from syncd.scim.endpoint import Call
 from syncd.scim.messages import ABSENT, Operation, parse_object
-from syncd.store import passwords
+from syncd.store import describe, passwords
 from syncd.store.read import Connection
 
 _NAMES: Final = frozenset({"password", f"{CORE_USER}:password".lower()})
@@ -35,7 +35,10 @@ class Sent:
     kept: bool = False  # it is the one she has
 
     def keep(self, conn: Connection, call: Call, id: str, name: str) -> None:
-        """In the transaction of the request."""
+        """In the transaction of the request. Raises Forbidden for somebody who was given more than the connection may give:
+        whoever sets a password can sign in with it."""
+        if self.said and not self.kept:
+            _within_reach(conn, call, id, name)
         why = f"{call.request.method} by connection {call.actor.name}"
         now, ids = call.context.clock(), call.context.ids
         if self.hash is not None:
@@ -45,6 +48,17 @@ class Sent:
 
 
 NOTHING: Final = Sent()
+
+
+def _within_reach(conn: Connection, call: Call, id: str, name: str) -> None:
+    workspace, source = call.workspace, call.actor.source
+    for grant in describe.user_facts(conn, workspace, id).grants:
+        over = grant.expires_at is not None and grant.expires_at <= call.context.clock()
+        if not over and not workspace.may_grant.allowed(grant.kind, grant.value, source):
+            raise Forbidden(
+                f"{name} has the {grant.kind} {grant.value}, which connection {source} may not give: it does not set the "
+                "password of such a user; nothing was changed"
+            )
 
 
 def are_kept(call: Call) -> bool:

@@ -31,6 +31,9 @@ def load(path: Path, env: Environment[str, str]) -> Settings:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        hint = "name it with `--config FILE` or SYNCD_CONFIG"
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}; {hint}") from None
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}") from None
     except UnicodeDecodeError as exc:

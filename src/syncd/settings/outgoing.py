@@ -11,6 +11,7 @@ from syncd.core.secret import Secret
 from syncd.settings.block import Block
 from syncd.settings.values import (
     Duration,
+    DurationOrNever,
     FilePath,
     HookSecretEnv,
     HookSecretFile,
@@ -94,6 +95,8 @@ class Mail(Block):
 class Invitations(Block):
     expire_after: Duration = timedelta(days=7)
     """How long the link of an invitation counts; sending it again begins anew."""
+    withdraw_after: DurationOrNever = timedelta(days=30)
+    """So long after it expired it is withdrawn by itself: name and seats are free again. `never`: by people only."""
 
 
 class EmailChanges(Block):

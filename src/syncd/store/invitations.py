@@ -179,6 +179,24 @@ def cancel(conn: Connection, workspace: Workspace, actor: Actor, id: str, why: s
     return outcome
 
 
+def forgotten(conn: Connection, workspace: Workspace, now: datetime, limit: int) -> list[Invitation]:
+    """Those that expired so long ago that they are withdrawn, the oldest first."""
+    if workspace.withdrawn_after is None:
+        return []
+    old = _i.expires_at <= now - workspace.withdrawn_after
+    query = _rows(workspace).where(_i.ended_at.is_(None), old).order_by(_i.expires_at, _i.id).limit(limit)
+    return [_invitation(row, now) for row in conn.execute(query)]
+
+
+def withdraw(conn: Connection, workspace: Workspace, known: Invitation, now: datetime, ids: Ids) -> Outcome | None:
+    """What time does with one of them. None: it has ended, or was sent again, meanwhile."""
+    again = find(conn, workspace, known.id, now)
+    if again.state != "expired" or again.expires_at != known.expires_at:
+        return None
+    why = f"invited, and did not come until {known.expires_at:%Y-%m-%d}"
+    return cancel(conn, workspace, Actor("timer", "timer", workspace.name), known.id, why, now, ids)
+
+
 def _can_write(workspace: Workspace) -> None:
     if not workspace.mails:
         raise Conflict("no mail server is configured (`mail:`), so nobody can be invited")

@@ -19,7 +19,7 @@ from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import SEATED, status
 from syncd.core.offboarding import MANAGER, Handover, Leave, dated, leave, undated, warning
-from syncd.core.schema import USER
+from syncd.core.schema import ENTERPRISE_USER, USER
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, HeldByGuard, InvalidValue
@@ -35,6 +35,8 @@ LATE = timedelta(days=7)  # whose end came longer ago is history, not a hand-ove
 DEPTH = 20  # managers of managers: circles are survived
 DUE, CANCELLED, HANDOVER = "due", "cancelled", "handover"
 _o, _u, _k = t.offboardings.c, t.users.c, t.links.c
+_LOOKED_FOR = 50  # managers in one look through everybody
+_MANAGER_KEYS = (f"{ENTERPRISE_USER.lower()}:manager", "value")  # where the search view has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +266,21 @@ def recipient(
 
 def reports(conn: Connection, workspace: str, user_id: str) -> list[str]:
     """Ids of those whose manager she is. Looks through everybody."""
-    hers = parse_filter(f"{MANAGER} eq {orjson.dumps(user_id).decode()}", USER)
-    query = select(_u.id).where(_u.workspace == workspace, _u.status != "deleted", _u.id != user_id)
-    return list(conn.scalars(query.where(compile_filter(hers, conn.dialect.name, _u.search)).order_by(_u.id)))  # type: ignore[arg-type]
+    return reports_of(conn, workspace, [user_id])[user_id]
+
+
+def reports_of(conn: Connection, workspace: str, user_ids: Sequence[str]) -> dict[str, list[str]]:
+    """For each of these, whose manager she is. Looks through everybody once for many."""
+    found: dict[str, list[str]] = {id: [] for id in user_ids}
+    mine = select(_u.id, _u.search).where(_u.workspace == workspace, _u.status != "deleted").order_by(_u.id)
+    for ids in facts.batched(sorted(found), _LOOKED_FOR):
+        theirs = " or ".join(f"{MANAGER} eq {orjson.dumps(id).decode()}" for id in ids)
+        managed = compile_filter(parse_filter(theirs, USER), conn.dialect.name, _u.search)  # type: ignore[arg-type]
+        for row in conn.execute(mine.where(managed)):
+            manager = row.search[_MANAGER_KEYS[0]][_MANAGER_KEYS[1]]
+            if row.id != manager:
+                found[manager].append(row.id)
+    return found
 
 
 def user_names(conn: Connection, workspace: str, ids: Sequence[str]) -> dict[str, str]:

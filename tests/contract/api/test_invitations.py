@@ -15,6 +15,7 @@ import letter_desk
 from syncd.core.state import Link
 from syncd.store import invitations, purge
 from syncd.store import tables as t
+from syncd.timers import Timers
 from web_service import BASE, Service
 
 GOOD = {
@@ -206,3 +207,33 @@ def test_nothing_is_left_of_who_is_purged(desk: Desk) -> None:
     with desk.service.database.writing() as conn:
         assert purge.purge(conn, space, [made["user_id"]], desk.service.now, desk.service.ids) == 1
         assert conn.execute(t.invitations.select()).all() == [] and conn.execute(t.mails.select()).all() == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_who_never_came_is_withdrawn_by_itself(desk: Desk) -> None:
+    service = desk.service
+    made = desk.invite(seats=["internal"])
+    timers = Timers(service.database, service.workspaces, lambda: service.now, service.ids)
+
+    def rounds() -> None:
+        for _ in range(60):  # the clock leapt, so what cannot be undone waits
+            service.later(minutes=5)
+            timers.tick()
+
+    service.later(days=36)
+    rounds()
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["state"] == "expired"
+    assert desk.ask("GET", "/seats/internal").json()["used"] == 1
+    assert desk.ask("POST", f"/invitations/{made['id']}/resend", {}).status_code == 200
+    service.later(days=36)
+    rounds()
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["state"] == "expired", "its days began anew"
+    service.later(days=1)
+    rounds()
+    assert desk.ask("GET", f"/invitations/{made['id']}").json()["state"] == "cancelled"
+    assert desk.ask("GET", "/seats/internal").json()["used"] == 0
+    desk.invite()
+    service.workspaces["default"] = replace(service.workspaces["default"], withdrawn_after=None)
+    service.later(days=400)
+    rounds()
+    assert desk.ask("GET", "/invitations", state="expired").json()["items"], "never, where that is said"

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from syncd.core.change import UserEdit
 from syncd.core.secret import Secret
+from syncd.core.state import Grant
 from syncd.core.types import STANDARD
 from syncd.passwords import Passwords
 from syncd.store import passwords
@@ -160,3 +162,23 @@ def test_discovery_tells_whom_it_concerns(keeping: Service) -> None:
     answer = keeping.ask("POST", "Users", later, token=entra, headers={"Prefer": "respond-async"})
     assert answer.status_code == 201
     assert FIRST not in everything(keeping)
+
+
+def test_who_was_given_more_than_the_connection_may_give_is_out_of_its_reach(keeping: Service) -> None:
+    """It states her and may send her password, until somebody makes her an admin: then it would sign in as one."""
+    id = keeping.user("ann", password=FIRST)["id"]
+    keeping.commit(UserEdit(id, "local", grant=(Grant("role", "admin", "direct", "root"),)))
+    for answer in (
+        keeping.patch(f"Users/{id}", {"op": "replace", "path": "password", "value": SECOND}),
+        keeping.patch(f"Users/{id}", {"op": "remove", "path": "password"}),
+        put(keeping, id, password=SECOND, title="Head"),
+    ):
+        assert answer.status_code == 403 and "does not set the password" in answer.text, answer.text
+    assert has(keeping, id, FIRST) and "title" not in keeping.ask("GET", f"Users/{id}").json()
+    assert put(keeping, id, title="Head").status_code == 200, "everything else goes on"
+    assert put(keeping, id, password=FIRST).status_code == 200, "the one she has says nothing new"
+    known = keeping.workspaces["default"]
+    sources = {**known.sources, "okta": replace(known.sources["okta"], may_grant=frozenset({"admin"}))}
+    keeping.workspaces["default"] = replace(known, sources=sources)
+    keeping.web = keeping.application()
+    assert put(keeping, id, password=SECOND).status_code == 200 and has(keeping, id, SECOND)

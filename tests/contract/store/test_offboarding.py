@@ -276,3 +276,17 @@ def test_which_warning_is_due() -> None:
     assert warning(end, before, DAY, end - HOUR) is None
     assert warning(end, before, None, end) is None
     assert warning(end, (), None, end - HOUR) is None
+
+
+def test_whom_many_leavers_manage_is_one_look(stage: Stage) -> None:
+    managers = [f"m{number:02}" for number in range(60)]
+    stage.do(*(user(id) for id in managers))
+    stage.do(*(user(f"r{number:02}", values={MANAGER: id}) for number, id in enumerate(managers[:55])))
+    stage.do(user("second", values={MANAGER: "m00"}), user("gone", values={MANAGER: "m00"}))
+    stage.do(UserEdit("gone", "local", facts={"deleted_at": stage.now}))
+    with stage.database.reading() as conn:
+        found = offboarding.reports_of(conn, "default", managers)
+        assert offboarding.reports(conn, "default", "m00") == ["r00", "second"]
+    assert found == {**{id: [] for id in managers}, **{id: [f"r{n:02}"] for n, id in enumerate(managers[:55])}} | {
+        "m00": ["r00", "second"]
+    }
