@@ -431,6 +431,7 @@ def _digest(source: written.Source, mapping: DirectoryMapping) -> str:
     if isinstance(source, written.LdapSource):
         searches = (source.users, source.groups)
         parts += [[sorted(each.base), each.scope, each.filter] if each else None for each in searches]
+        parts += [source.groups.by] if source.groups and source.groups.by else []
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
@@ -538,7 +539,7 @@ def _directory(name: str, source: written.LdapSource | written.LdifSource, types
         page_size=source.page_size,
         canaries=source.canaries,
         key_attribute=source.key_attribute,
-        deltas=source.schedule.delta is not None,
+        deltas=source.schedule.delta is not None and not (source.groups and source.groups.by),
     )
     problems = config.problems()
     if problems:
@@ -560,7 +561,8 @@ def _account_rules(given: written.Accounts, timezone: tzinfo) -> Rules:
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:
-    return SearchConfig(search.base, search.filter, search.scope)
+    by = search.by if isinstance(search, written.GroupSearch) else None
+    return SearchConfig(search.base, search.filter, search.scope, by=by)
 
 
 def _seconds(seconds: float) -> int:

@@ -122,7 +122,7 @@ def test_one_url_after_another(server: Slapd | Dirsrv) -> None:
 
 
 def test_members_that_an_overlay_finds(new_slapd: Callable[..., Slapd], company_ldif: str) -> None:
-    """`memberURL` is not evaluated by us; what dynlist makes of it is read like any member."""
+    """What dynlist makes of a `memberURL` is read like any member, and the URL is not asked again."""
     group = f"cn=dynamic,ou=groups,{BASE}"
     said = f"objectClass: groupOfURLs\ncn: dynamic\nmemberURL: ldap:///ou=people,{BASE}??sub?(uid=noah.garcia)\n"
     server = new_slapd(

@@ -6,7 +6,7 @@ whether a whole branch is gone together with the entry above it. Whoever knows b
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -59,13 +59,17 @@ def _fewer(what: str, now: int, before: int | None, fewer: Fewer, who: str) -> I
         )
 
 
-def branches_gone(people: Iterable[tuple[str, bool]]) -> list[tuple[str, int]]:
-    """Entries right below which everybody is gone, and how many those were.
+def branches_gone(people: Iterable[tuple[str, str, bool]]) -> list[tuple[str, list[str]]]:
+    """Entries right below which everybody is gone, and the keys of those who were there.
 
-    `people`: the normalised DN of each who was there before, and whether she is there now.
+    `people`: the normalised DN and the key of each who was there before, and whether she is there now.
     """
-    there: Counter[str] = Counter()
-    gone: Counter[str] = Counter()
-    for name, is_there in people:
-        (there if is_there else gone)[name.partition(",")[2]] += 1
-    return sorted((above, n) for above, n in gone.items() if n >= BRANCH and not there[above])
+    there: set[str] = set()
+    gone: dict[str, list[str]] = defaultdict(list)
+    for name, key, is_there in people:
+        above = name.partition(",")[2]
+        if is_there:
+            there.add(above)
+        else:
+            gone[above].append(key)
+    return sorted((above, keys) for above, keys in gone.items() if len(keys) >= BRANCH and above not in there)

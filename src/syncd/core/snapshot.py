@@ -10,7 +10,7 @@ certificate says likewise whether it can be believed. One that cannot vouch for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -29,6 +29,7 @@ class Certificate:
     flavour: str | None = None  # the kind of directory, where only its own attributes say what an account is
     lockout: timedelta | None = None  # how long its lock-outs last, if it says
     own_entry: bool | None = None  # whether the account that reads sees its own entry; None: it has none
+    groups_by_users: bool = False  # groups are what users name: one that nobody names is there, and empty
     asserted_by: str | None = None  # "asserted": someone's own statement that the read is whole (an unmarked LDIF file)
     checkpoint: str | None = (
         None  # from where the next delta goes on; None: as it was (a delta), or no deltas (a whole read)
@@ -68,10 +69,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class Sighted(Protocol):
-    """A source that can be asked whether it shows an entry, of whatever kind."""
+    """A source that can be asked whether it shows something at all, wherever it is and of whatever kind."""
 
-    def sees(self, name: str) -> bool:
-        """By DN. Raises IncompleteRead, and whatever `Source.read` raises."""
+    def sees(self, name: str, keys: Sequence[str], key_attribute: str | None) -> bool:
+        """The entry of this DN, or one of those with these stable keys. Raises IncompleteRead, and what `Source.read` does."""
         ...
 
 

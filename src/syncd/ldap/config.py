@@ -28,6 +28,7 @@ class SearchConfig:
     filter: str = "(objectClass=*)"
     scope: str = "subtree"
     attributes: tuple[str, ...] = ()  # beside those the mapping wants
+    by: str | None = None  # of groups: the attribute by which users name them; None: their entries are read
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Conversation:
 
     def meet(self) -> Server:
         self.server = meet(self.session, self.config)
+        self.entries.paged = self.server.paging
         return self.server
 
     def searches(self) -> Iterator[Search]:
@@ -150,6 +151,7 @@ class Conversation:
             flavour=server.flavour if server else None,
             lockout=server.lockout if server else None,
             own_entry=self.own_entry,
+            groups_by_users=bool(self.config.groups and self.config.groups.by),
             checkpoint=self.checkpoint,
         )
 

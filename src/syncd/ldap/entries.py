@@ -10,11 +10,11 @@ from typing import Literal
 
 from syncd.core.snapshot import Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue
-from syncd.ldap import accounts, keys
+from syncd.ldap import accounts, dynamic, keys
 from syncd.ldap.client import RawEntry, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 
-GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber", "objectSid")
+GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber", "objectSid", "memberURL")
 USER_ATTRIBUTES = (*accounts.ATTRIBUTES, "primaryGroupID", "objectSid")
 _ALWAYS = ("objectClass", "uid", "modifyTimestamp")
 _ANY = "(objectClass=*)"
@@ -29,6 +29,7 @@ class Entries:
     def __init__(self, config: LdapConfig) -> None:
         self._config = config
         self.key_attribute = config.key_attribute
+        self.paged = True  # the server has paging
         self.seen = keys.Seen()
         self.users = self.groups = self.received = self.set_aside = 0
 
@@ -61,8 +62,13 @@ class Entries:
         if part == "users":
             self.users += 1
             return Entry("user", key, name, attributes)
+        try:
+            group = dynamic.with_members(session, self._config.users, Entry("group", key, name, attributes), self.paged)
+        except InvalidValue as exc:
+            self.set_aside += 1
+            return SetAside(name, str(exc), key)
         self.groups += 1
-        return Entry("group", key, name, attributes)
+        return group
 
 
 def whole_ranges(session: Session, raw: RawEntry) -> Mapping[str, tuple[bytes, ...]]:
@@ -99,5 +105,6 @@ def _range(session: Session, name: str, attribute: str, start: int) -> tuple[str
 def attributes_asked(config: LdapConfig, part: Part, search: SearchConfig, wanted: tuple[str, ...]) -> tuple[str, ...]:
     key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
     own = USER_ATTRIBUTES if part == "users" else GROUP_ATTRIBUTES
-    unique = {name.lower(): name for name in (*_ALWAYS, *key, *own, *search.attributes, *wanted)}
+    by = (config.groups.by,) if part == "users" and config.groups and config.groups.by else ()
+    unique = {name.lower(): name for name in (*_ALWAYS, *key, *own, *by, *search.attributes, *wanted)}
     return tuple(unique.values())

@@ -8,7 +8,7 @@ Then, and only if a neighbour of hers is found by the same search, she is gone. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from syncd.core.lookup import Answer, Elsewhere, GroupsOf, Known, Question, TooWide
@@ -17,12 +17,14 @@ from syncd.errors import IncompleteRead, InvalidValue
 from syncd.ldap import dn, keys, narrow
 from syncd.ldap.client import NotNow
 from syncd.ldap.config import SearchConfig
+from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import GROUP_ATTRIBUTES, Part
 from syncd.ldap.source import LdapReading
 from syncd.ldap.values import primary_group_of
 
 MOST = 200  # people looked up at once; more are cheaper to read with everybody else
 _MEMBERS = frozenset({"member", "uniquemember", "memberuid"})
+_DYNAMIC = "(memberURL=*)"
 _FEW = 50  # keys within one filter
 _SIZE_LIMIT = 4  # sizeLimitExceeded: there are more
 
@@ -67,6 +69,8 @@ class LdapLookup(LdapReading):
         finally:
             self.ended = True
             self.over(not self.because)
+        if config.groups is not None and config.groups.by is not None:
+            people = {key: ByUsers(config).take(entry) for key, entry in people.items()}
         return Answer(
             users=tuple(people.values()),
             groups=groups,
@@ -79,6 +83,14 @@ class LdapLookup(LdapReading):
             asked=tuple(self._asked),
             scope=f"below {' or '.join(config.users.base)}, and matches {config.users.filter}",
         )
+
+    def shows(self, name: str, keys: Sequence[str], key_attribute: str | None) -> bool:
+        """Instead of an answer: the entry of this DN, or one of those with these keys anywhere in the tree."""
+        self._asked = []
+        self._meet_one()
+        self.entries.key_attribute = self.config.key_attribute or key_attribute
+        known = keys if self.entries.key_attribute else ()
+        return self.session.sees(name) or any(self._anywhere(key) is not None for key in known)
 
     def _meet_one(self) -> None:
         """A server that is busy is left for another one, as at the beginning of a whole read."""
@@ -172,6 +184,8 @@ class LdapLookup(LdapReading):
     def _groups_of(self, user: Entry, known: Known | None) -> GroupsOf:
         search = self.config.groups
         assert search is not None
+        if search.by is not None:
+            return self._groups_she_names(user, known)
         naming = narrow.any_of(list(_naming(user)))
         attributes = self._group_attributes(search)
         named = {
@@ -181,6 +195,12 @@ class LdapLookup(LdapReading):
                 "groups", search, base, narrow.all_of([search.filter, naming]), attributes, again=True
             )
         }
+        finds_her = user.dn.encode()
+        for base in search.base:
+            dynamic = narrow.all_of([search.filter, _DYNAMIC])
+            for entry in self._entries_of("groups", search, base, dynamic, attributes, again=True):
+                if finds_her in entry.attributes.get("member", ()):
+                    named[entry.key] = entry
         leaving = set(known.groups) - named.keys() if known else set()
         left: set[str] = set()
         for some in _batches(sorted(leaving)):
@@ -189,10 +209,21 @@ class LdapLookup(LdapReading):
             )
             for base in search.base:
                 found = self._entries_of("groups", search, base, not_naming, attributes, again=True)
-                left |= {entry.key for entry in found}
+                left |= {entry.key for entry in found if finds_her not in entry.attributes.get("member", ())}
         silent = leaving - left
         because = f"{len(silent)} of her groups do not say whether she is still in them" if silent else None
         return GroupsOf(tuple(named.values()), frozenset(left), because)
+
+    def _groups_she_names(self, user: Entry, known: Known | None) -> GroupsOf:
+        """Her own entry says all of it, if it says anything: an attribute that is hidden looks like none."""
+        named = ByUsers(self.config)
+        named.take(user)
+        groups = {entry.key: entry for entry in named.groups()}
+        left = frozenset(known.groups) - groups.keys() if known else frozenset()
+        if left and not named.shown:
+            because = "her entry shows no group, which may be hidden: the next whole read tells"
+            return GroupsOf(tuple(groups.values()), frozenset(), because)
+        return GroupsOf(tuple(groups.values()), left)
 
     def _group_attributes(self, search: SearchConfig) -> tuple[str, ...]:
         key = (self.entries.key_attribute,) if self.entries.key_attribute else ()

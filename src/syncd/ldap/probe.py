@@ -135,7 +135,8 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
     bound_as = config.who
     if config.sasl:
         bound_as = session.who_am_i() or bound_as
-    for part, search in (("users", config.users), ("groups", config.groups)):
+    groups = config.groups if config.groups and config.groups.by is None else None  # else users name them
+    for part, search in (("users", config.users), ("groups", groups)):
         for base in search.base if search else ():
             assert search is not None
             entries, more, problem = _count(config, session, server, search, base, count_up_to)

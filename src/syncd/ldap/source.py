@@ -11,7 +11,7 @@ Memory: one page, and for each entry its key and a hash of its DN (to notice one
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TypeVar
@@ -24,6 +24,7 @@ from syncd.ldap import probe as looking
 from syncd.ldap.client import NotNow, Page, Session
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.conversation import Conversation, require_whole_tree
+from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import Part, attributes_asked
 from syncd.ldap.failover import Dialer
 from syncd.ldap.watchdog import Watchdog
@@ -98,10 +99,12 @@ class LdapSource:
         with closing(self._open(LdapLookup)) as looking_up:
             return looking_up.answer(question)
 
-    def sees(self, name: str) -> bool:
-        """Whether an entry is shown, whatever it is. Raises IncompleteRead, SourceUnreachable and ConfigError."""
-        with closing(self._open(LdapReading)) as looking_at:
-            return looking_at.session.sees(name)
+    def sees(self, name: str, keys: Sequence[str], key_attribute: str | None) -> bool:
+        """Whether the entry of this DN is shown, or one with these keys, wherever. Raises IncompleteRead, SourceUnreachable."""
+        from syncd.ldap.lookup import LdapLookup  # noqa: PLC0415 - is made of this module
+
+        with closing(self._open(LdapLookup)) as looking_at:
+            return looking_at.shows(name, keys, key_attribute)
 
     def probe(self, count_up_to: int = 1000) -> looking.Probe:
         """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""
@@ -147,9 +150,12 @@ class LdapReading(Conversation):
         config = self.config
         try:
             self._begin()
-            yield from self._part("users", config.users)
-            if config.groups is not None:
-                yield from self._part("groups", config.groups)
+            if config.groups is not None and config.groups.by is not None:
+                yield from self._by_users()
+            else:
+                yield from self._part("users", config.users)
+                if config.groups is not None:
+                    yield from self._part("groups", config.groups)
             self.look_for_canaries()
             self.look_for_itself()
             self.checkpoint = self._begun.checkpoint(self) if self._begun else None
@@ -182,6 +188,19 @@ class LdapReading(Conversation):
                 if met is not None and self.session.entries_received > met:
                     raise IncompleteRead(f"users: {why} after 0 entries") from exc
             self.elsewhere(f"users: {why} after 0 entries")
+
+    def _by_users(self) -> Generator[Entry | SetAside, None, None]:
+        """Users, and then the groups that they name."""
+        assert self.config.groups is not None
+        named = ByUsers(self.config)
+        for item in self._part("users", self.config.users):
+            yield named.take(item) if isinstance(item, Entry) else item
+        if not named.shown:
+            by = self.config.groups.by
+            raise IncompleteRead(f"groups: no user shows {by}: grant the right to read it, or there are no groups")
+        for group in named.groups():
+            self.entries.groups += 1
+            yield group
 
     def _part(self, part: Part, search: SearchConfig) -> Generator[Entry | SetAside, None, None]:
         before = self.entries.received

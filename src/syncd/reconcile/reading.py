@@ -23,7 +23,7 @@ from syncd.core.resource import fold, search_view
 from syncd.core.snapshot import Certificate, Entry, SetAside, Sighted, Source
 from syncd.core.state import uid_hashes
 from syncd.core.workspace import Workspace
-from syncd.errors import InvalidValue
+from syncd.errors import InvalidValue, SyncdError
 from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
@@ -114,7 +114,10 @@ class Reader:
         policy = self.workspace.source(self.source.name)
         now = Seen(certificate.users_read, certificate.groups_read, certificate.own_entry)
         known = replace(before, users=None, groups=None, most=None) if changed else before
-        found = [*doubts(now, known, policy.fewer), *(() if changed else self._hidden_branches())]
+        found = [
+            *doubts(now, known, policy.fewer),
+            *(() if changed else self._hidden_branches(certificate.key_attribute)),
+        ]
         if not found:
             return certificate
         if self.fewer_by is not None:
@@ -124,21 +127,29 @@ class Reader:
         accept = f"; if that is right: syncd sync {self.source.name} --accept-fewer"
         return replace(certificate, because=tuple(f"{each}{accept}" for each in found))
 
-    def _hidden_branches(self) -> Iterator[str]:
-        """Of branches that lost everybody, those whose own entry is not shown either: where so few are gone that no limit
-        would hold them."""
+    def _hidden_branches(self, key_attribute: str | None) -> Iterator[str]:
+        """Of branches that lost everybody, those whose own entry is not shown either, nor any of the people elsewhere: where
+        so few are gone that no limit would hold them."""
         there, limits = self.present, self.workspace.source(self.source.name).limits
         people = [
-            (old.dn_key, key in there or old.id in there)
+            (old.dn_key, key, key in there or old.id in there)
             for key, old in self.users.items()
             if old.dn_key and not old.absent
         ]
-        gone = sum(not is_there for _, is_there in people)
+        gone = sum(not is_there for *_, is_there in people)
         if gone > min(limits.of(kind).allowed(len(people)) for kind in ("suspend", "deactivate")):
             return
-        for above, n in branches_gone((name, is_there) for name, is_there in people if name):
-            if isinstance(self.source, Sighted) and not self.source.sees(above):
-                yield f"{above} is not visible any more, and {n:,} people were below it"
+        source = self.source
+        if not isinstance(source, Sighted):
+            return
+        for above, keys in branches_gone(people):
+            try:
+                shown = source.sees(above, keys[:3], key_attribute)
+            except SyncdError as exc:
+                yield f"{len(keys):,} people below {above} are gone, and whether it is there was not answered: {exc}"
+                continue
+            if not shown:
+                yield f"{above} is not visible any more, and {len(keys):,} people were below it"
 
     def _read(self) -> Certificate:
         reading = self.source.read(self.now)
@@ -218,6 +229,7 @@ class Reader:
         with self.database.reading() as conn:
             inside, in_groups, outside, placed = self._stored(conn)
             adopted = self._adoptions(conn, mapped)
+            emptied = list(self._emptied(conn)) if certificate.groups_by_users and certificate.complete else []
             doomed, fading = self._missing_groups(conn, inside.keys() | in_groups.keys(), certificate)
             missing = list(self._missing_users(conn, certificate))
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
@@ -225,7 +237,7 @@ class Reader:
             after = self.workspace.source(name).ladder.suspend_after
             then = f"suspended when missing for {after}" if after is not None else "never suspended"
             self.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
-        read_groups = self._groups()
+        read_groups = [*self._groups(), *emptied]
         self._warn_of_cycles(read_groups)
         if self.differences is not None:
             self._compare_groups(self.differences, read_groups, inside, in_groups)
@@ -377,6 +389,14 @@ class Reader:
                 )
             )
         return read
+
+    def _emptied(self, conn: Any) -> Iterator[diff.GroupRead]:
+        """Groups that no user names any more: they are there, without members."""
+        gone = self._gone_groups()
+        for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
+            self.present_groups.add(link.key)
+            dn_of, values = link.dn or link.key, link.values
+            yield diff.GroupRead(id, link.key, dn_of, values, link.entry_hash, frozenset(), frozenset(), ())
 
     def _gone_users(self) -> list[str]:
         """Keys of users whose entries were not read."""

@@ -338,6 +338,8 @@ class GroupSearch(Block):
     """Which entries are groups."""
     nested: bool = True
     """Members of a member group are members."""
+    by: Literal["memberOf", "isMemberOf"] | None = None
+    """Groups whose entries cannot be read: users' own attribute says who is in them, and a group is its DN."""
 
 
 class Connection(Block):

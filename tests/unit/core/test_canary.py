@@ -35,8 +35,8 @@ def test_an_account_that_lost_sight_of_itself() -> None:
 
 
 def test_a_branch_is_gone_when_everybody_of_enough_people_is() -> None:
-    def people(unit: str, n: int, there: int = 0) -> list[tuple[str, bool]]:
-        return [(f"uid={number},ou={unit},dc=x", number < there) for number in range(n)]
+    def people(unit: str, n: int, there: int = 0) -> list[tuple[str, str, bool]]:
+        return [(f"uid={number},ou={unit},dc=x", f"{unit}{number}", number < there) for number in range(n)]
 
     everybody = [*people("gone", 5), *people("small", 4), *people("halved", 9, there=1), *people("fine", 9, there=9)]
-    assert branches_gone(everybody) == [("ou=gone,dc=x", 5)]
+    assert branches_gone(everybody) == [("ou=gone,dc=x", [f"gone{number}" for number in range(5)])]
