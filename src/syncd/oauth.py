@@ -23,11 +23,13 @@ from starlette.types import Receive, Scope, Send
 from syncd import jwks
 from syncd.auth import Authenticator
 from syncd.core.connection import ALGORITHMS
+from syncd.core.permission import PLAIN
 from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError, TooManyRequests
 from syncd.store import tokens
 from syncd.store.tokens import Token
 
 PATH: Final = "/oauth/token"
+METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
 MAX_BODY: Final = 64 * 1024
 MAX_ASSERTION_S: Final = 600
 LEEWAY_S: Final = 60
@@ -142,6 +144,25 @@ class TokenEndpoint:
         if claims["exp"] > now + MAX_ASSERTION_S + LEEWAY_S:
             raise jwks.Untrusted(f"it lasts longer than {MAX_ASSERTION_S} s")
         return str(claims["jti"]), datetime.fromtimestamp(int(claims["exp"]) + LEEWAY_S, UTC)
+
+
+class Metadata:
+    """Where and how tokens are got (RFC 8414), for clients that are given nothing but the issuer."""
+
+    def __init__(self, url: str, issuer: str) -> None:
+        said = {
+            "issuer": issuer,
+            "token_endpoint": url,
+            "grant_types_supported": ["client_credentials"],
+            "response_types_supported": [],  # required; there is no authorization endpoint
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+            "scopes_supported": sorted(PLAIN),
+        }
+        self._body = orjson.dumps(said)
+
+    async def answer(self, request: Request) -> Response:
+        return Response(self._body, media_type="application/json")
 
 
 def _answer(status: int, body: dict[str, Any]) -> Response:

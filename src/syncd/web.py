@@ -55,7 +55,9 @@ from syncd.store.standing import Standing
 log = structlog.get_logger(__name__)
 NOTE_USED_EVERY_S: Final = 60
 LOOK_EVERY_S: Final = 10
-OPEN: Final = frozenset({"/healthz", "/readyz", oauth.PATH, invitation.PATH, reset.PATH, email_change.PATH})
+OPEN: Final = frozenset(
+    {"/healthz", "/readyz", oauth.PATH, oauth.METADATA_PATH, invitation.PATH, reset.PATH, email_change.PATH}
+)
 OPEN_ON_LOOPBACK: Final = frozenset({"/", "/metrics"})
 
 
@@ -97,6 +99,7 @@ def create_web(
             *scim,
             *api_routes(api),
             Route(oauth.PATH, oauth.TokenEndpoint(authenticator, issuer + oauth.PATH, issuer)),
+            Route(oauth.METADATA_PATH, oauth.Metadata(issuer + oauth.PATH, issuer).answer, methods=["GET"]),
             Route(invitation.PATH, invitation.InvitationPage(context, issuer).answer, methods=["GET", "POST"]),
             Route(reset.PATH, reset.ResetPage(context, issuer).answer, methods=["GET", "POST"]),
             Route(email_change.PATH, email_change.EmailChangePage(context, issuer).answer, methods=["GET", "POST"]),

@@ -258,6 +258,22 @@ def test_a_proof_is_good_once_and_for_one_client(service: Service) -> None:
     assert post(service, GRANT | {"client_id": id, "client_secret": f"syncd_{id}_{'0' * 64}"}).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_client_that_knows_the_issuer_alone_finds_the_way(service: Service) -> None:
+    found = service.ask("GET", "/.well-known/oauth-authorization-server", token=None)
+    told = found.json()
+    assert (found.status_code, found.headers["content-type"], told["issuer"]) == (200, "application/json", BASE)
+    id, secret = client(service)
+    endpoint = told["token_endpoint"].removeprefix(BASE)
+    form = "&".join(f"{name}={value}" for name, value in (GRANT | {"client_id": id, "client_secret": secret}).items())
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    got = service.ask("POST", endpoint, token=None, headers=headers, content=form.encode()).json()
+    assert service.ask("GET", "Users", token=got["access_token"]).status_code == 200
+    assert "private_key_jwt" in told["token_endpoint_auth_methods_supported"]
+    assert service.ask("POST", "/.well-known/oauth-authorization-server", token=None).status_code == 405
+    assert service.ask("GET", "/.well-known/oauth-authorization-server/x", token=None).status_code == 401
+
+
 def test_a_subject_that_is_no_id_is_nobody(service: Service) -> None:
     for subject in ("a\0b", "' OR 1=1 --", "", "x" * 5000):
         assert prove(service, assertion(service, subject)).status_code == 401
