@@ -106,7 +106,14 @@ def _scheduled(app: App) -> dict[str, Scheduled]:
     """What is read, by workspace and source."""
     times = app.timetables
     found = [
-        Scheduled(app.workspaces[name], each.source, each.mapping, times[name, source], each.schedule.misfire_grace)
+        Scheduled(
+            app.workspaces[name],
+            each.source,
+            each.mapping,
+            times[name, source],
+            each.schedule.misfire_grace,
+            each.schedule.live,
+        )
         for name, sources in app.directories.items()
         for source, each in sources.items()
     ]

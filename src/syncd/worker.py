@@ -26,9 +26,10 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.date import DateTrigger
 
 from syncd.core.actor import Actor
-from syncd.core.snapshot import Source
+from syncd.core.snapshot import Live, Source
 from syncd.core.workspace import Workspace
 from syncd.errors import AlreadyRan, BindRefused, Conflict, Stopped, SyncdError
+from syncd.live import Listener
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.run import reconcile
 from syncd.store import leases, run_records
@@ -44,6 +45,7 @@ TICK_S = 5
 SWEEP_S = 30
 GRACE_S = 15  # for a batch under way when the process is told to end
 FIRST_RETRY_S, LAST_RETRY_S = 30, 900
+_SOON = timedelta(seconds=2)
 _LOOK_BACK = timedelta(days=7)  # for times that nobody was there to see
 log = structlog.get_logger()
 
@@ -72,6 +74,7 @@ class Scheduled:
     mapping: DirectoryMapping
     timetable: Timetable
     misfire_grace: timedelta = timedelta(hours=1)
+    live: bool = False  # what changed is read as soon as the source says that something did
 
     @property
     def key(self) -> str:
@@ -94,6 +97,8 @@ class Worker:
     _ending: threading.Event = field(default_factory=threading.Event)
     _under_way: dict[str, bool] = field(default_factory=dict)  # key of a source -> it is read whole
     _failures: dict[tuple[str, bool], int] = field(default_factory=dict)
+    _rung: set[str] = field(default_factory=set)  # sources that said so while they were read
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of these three
     _owed: set[str] = field(default_factory=set)  # sources whose whole read came due while a delta was read
     _timers_fence: int | None = None
     _queue: Queue | None = None
@@ -123,6 +128,9 @@ class Worker:
         self._scheduler.start()
         for sender in self.senders:
             sender.start()
+        for each in self.directories.values():
+            if each.live and isinstance(each.source, Live):
+                self._listen(each, each.source)
         ready()
         waited = float(SWEEP_S)
         try:
@@ -176,15 +184,39 @@ class Worker:
                 return
             except SyncdError as exc:
                 log.warning("queue_passed_by", source=each.key, why=str(exc))
-        if each.key in self._under_way:  # its reads take longer than the time between them: they must not pile up
-            if whole and not self._under_way.get(each.key, True):
+        with self._lock:
+            busy = (
+                each.key in self._under_way
+            )  # its reads take longer than the time between them: they must not pile up
+            if busy and whole and not self._under_way[each.key]:
                 self._owed.add(each.key)
+            if not busy:
+                self._under_way[each.key] = whole
+        if busy:
             log.info(
                 "run_skipped", workspace=each.workspace.name, source=each.source.name, why="it is under way or next"
             )
             return
-        self._under_way[each.key] = whole
         self._pool.submit(self._read, each, when, whole)
+
+    def _listen(self, each: Scheduled, source: Live) -> None:
+        def checkpoint() -> str | None:
+            with self.database.reading() as conn:
+                return run_records.checkpoint(conn, each.workspace.name, each.source.name)
+
+        leads = lambda: self._timers_fence is not None  # noqa: E731 - one worker listens
+        names = (each.workspace.name, each.source.name)
+        Listener(*names, source, checkpoint, lambda: self._ring(each), leads, self._ending).start()
+
+    def _ring(self, each: Scheduled) -> None:
+        """Something changed: read it here and now, or again when what is read now is over."""
+        with self._lock:
+            if each.key in self._under_way:
+                self._rung.add(each.key)
+                return
+            self._under_way[each.key] = False
+        with suppress(RuntimeError):  # the pool takes no more: this process ends
+            self._pool.submit(self._read, each, None, False)
 
     def _taken(self, payload: bytes) -> None:
         """A job from the queue, in a thread of the pool."""
@@ -198,7 +230,8 @@ class Worker:
     # -- one read ----------------------------------------------------------------------------------------------------
 
     def _read(self, each: Scheduled, when: datetime | None, whole: bool) -> None:
-        self._under_way[each.key] = whole
+        with self._lock:
+            self._under_way[each.key] = whole
         try:
             if self._ending.is_set():
                 return
@@ -209,6 +242,14 @@ class Worker:
             log.info("run_skipped", workspace=each.workspace.name, source=each.source.name, why=str(exc))
             if whole and each.timetable.delta:  # a delta is under way somewhere, and does not take its place
                 self._again(each, whole)
+            elif when is None and each.live:  # it rang while another worker reads
+                self._scheduler.add_job(
+                    self._due,
+                    DateTrigger(self.clock() + _SOON),
+                    [each, (), False],
+                    id=f"rang {each.key}",
+                    replace_existing=True,
+                )
         except (Stopped, BindRefused):
             pass  # said by the run itself; the next worker goes on, and a wrong password tried again locks the account
         except SyncdError:
@@ -222,10 +263,15 @@ class Worker:
             else:
                 self._again(each, whole)
         finally:
-            self._under_way.pop(each.key, None)
-            if each.key in self._owed and not self._ending.is_set():
+            with self._lock:
+                self._under_way.pop(each.key, None)
+                owed, rung = each.key in self._owed, each.key in self._rung
                 self._owed.discard(each.key)
+                self._rung.discard(each.key)
+            if owed and not self._ending.is_set():
                 self._hand_out(each, None, True)
+            elif rung and not self._ending.is_set():
+                self._ring(each)
 
     def _reconcile(self, each: Scheduled, when: datetime | None, whole: bool) -> bool:
         name = each.source.name

@@ -121,6 +121,17 @@ class Deltas(Protocol):
         ...
 
 
+@runtime_checkable
+class Live(Protocol):
+    """A source of deltas that can tell that something changed as soon as it did. What it was is asked for by a delta: so a
+    bell that was not heard, or rang for nothing, changes only when that is."""
+
+    def listen(self, checkpoint: str) -> Iterator[None]:
+        """Yields whenever something changed since this checkpoint; blocks in between, and ends by raising SyncdError:
+        FullReadNeeded if this source cannot, else why it is to be listened to anew."""
+        ...
+
+
 class Changes(Protocol):
     """One delta under way. Iterate once; it may raise FullReadNeeded until then. Order does not matter: an entry that is
     named is there, whatever else is said of its key. Its certificate is known when nothing more is asked of it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -151,27 +151,38 @@ class Session:
             raise self._lost(exc) from exc
 
     def sync(
-        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes | None, persist: bool
+        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes | None
     ) -> Iterator[syncrepl.Told]:
         """What changed since `cookie`, one by one as it comes; None: everything. The last is Over.
 
-        `persist`: after that what changes, as it happens. No other request until the last was taken. The control is
-        critical, aliases are not followed (OpenLDAP refuses otherwise), and there are no pages: it would end after one.
+        No other request until the last was taken. The control is critical, aliases are not followed (OpenLDAP refuses
+        otherwise), and there are no pages: it would end after one.
         """
-        mode = syncrepl.REFRESH_AND_PERSIST if persist else syncrepl.REFRESH_ONLY
+        return self._synced(((base, scope, filter_text, cookie),), attributes, syncrepl.REFRESH_ONLY)
+
+    def listen(self, searches: Sequence[tuple[str, str, str, bytes | None]]) -> Iterator[syncrepl.Told]:
+        """The same of several (base, scope, filter, cookie), without attributes, and then what changes as it happens."""
+        return self._synced(searches, (), syncrepl.REFRESH_AND_PERSIST)
+
+    def _synced(
+        self, searches: Sequence[tuple[str, str, str, bytes | None]], attributes: tuple[str, ...], mode: int
+    ) -> Iterator[syncrepl.Told]:
         strategy: Receive = self._connection.strategy
         strategy.streaming = True
         try:
-            number = self._connection.search(
-                base,
-                filter_text,
-                _SCOPES[scope],
-                dereference_aliases=ldap3.DEREF_NEVER,
-                attributes=list(attributes) or ["1.1"],
-                controls=[(syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))],
-            )
+            numbers = [
+                self._connection.search(
+                    base,
+                    filter_text,
+                    _SCOPES[scope],
+                    dereference_aliases=ldap3.DEREF_NEVER,
+                    attributes=list(attributes) or ["1.1"],
+                    controls=[(syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))],
+                )
+                for base, scope, filter_text, cookie in searches
+            ]
             strategy.streaming = False
-            for answer in strategy.stream(number):
+            for answer in strategy.stream(*numbers):
                 yield syncrepl.told(answer)
         except GeneratorExit:
             raise

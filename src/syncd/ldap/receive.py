@@ -8,7 +8,7 @@ end the connection. Entries come as ldap3's dicts with `raw_dn` and `raw_attribu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 with warnings.catch_warnings():
@@ -56,16 +56,18 @@ class Receive(SyncStrategy):  # type: ignore[misc]
     def post_send_search(self, message_id: int) -> Any:
         return message_id if self.streaming else super().post_send_search(message_id)
 
-    def stream(self, message_id: int) -> Iterator[dict[str, Any]]:
-        """The answers to a search one by one, the last is its result. Entries have the values of their `controls`."""
-        answer: dict[str, Any] = {"type": _UNFINISHED[0]}
-        while answer["type"] in _UNFINISHED:
+    def stream(self, *message_ids: int) -> Iterator[dict[str, Any]]:
+        """The answers to these searches one by one, until each had its result. Entries have the values of their `controls`."""
+        left = set(message_ids)
+        while left:
             message = self._next()
             if message is None:
                 raise Ended("session terminated by server")
-            answer = self._answer(message, message_id, with_controls=True)
+            number, answer = self._answer(message, left, with_controls=True)
+            if answer["type"] not in _UNFINISHED:
+                left.discard(number)
+                self._outstanding.pop(number, None)
             yield answer
-        self._outstanding.pop(message_id, None)
 
     def _get_response(self, message_id: int, timeout: Any) -> Any:
         answers: list[Any] = []
@@ -73,25 +75,25 @@ class Receive(SyncStrategy):  # type: ignore[misc]
             message = self._next()
             if message is None:
                 return SESSION_TERMINATED_BY_SERVER
-            answer = self._answer(message, message_id)
+            _, answer = self._answer(message, {message_id})
             answers.append(answer)
             if answer["type"] not in _UNFINISHED:
                 answers.append(RESPONSE_COMPLETE)
                 return answers
 
-    def _answer(self, message: bytes, message_id: int, with_controls: bool = False) -> dict[str, Any]:
+    def _answer(self, message: bytes, to: Set[int], with_controls: bool = False) -> tuple[int, dict[str, Any]]:
+        """Which of these requests it answers, and how."""
         found = ber.envelope(message)
-        if found.id != message_id:
+        if found.id not in to:
             raise Ended(self._unasked(message, found.id))
         if found.tag != ber.ENTRY:
-            answer: dict[str, Any] = self.decode_response_fast(decode_message_fast(message))
-            return answer
+            return found.id, self.decode_response_fast(decode_message_fast(message))
         name, attributes = ber.entry(message, found.start, found.stop)
         self.entries += 1
         entry = {"type": "searchResEntry", "raw_dn": name, "raw_attributes": attributes}
         if with_controls:
             entry["controls"] = {oid: {"value": value} for oid, value in ber.controls(message, found).items()}
-        return entry
+        return found.id, entry
 
     def _next(self) -> bytes | None:
         """The next whole message; None when the server ended the connection."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from syncd.core.lookup import Answer, Question
 from syncd.core.snapshot import Entry, SetAside
-from syncd.errors import IncompleteRead, SyncdError
+from syncd.errors import FullReadNeeded, IncompleteRead, SyncdError
 from syncd.ldap import deltas, failover, outcome
 from syncd.ldap import probe as looking
 from syncd.ldap.client import NotNow, Page, Session
@@ -28,6 +28,7 @@ from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import Part, attributes_asked
 from syncd.ldap.failover import Dialer
 from syncd.ldap.watchdog import Watchdog
+from syncd.ldap.ways import Rings
 
 Talk = TypeVar("Talk", bound=Conversation)
 _Reading = TypeVar("_Reading", bound="LdapReading")
@@ -82,6 +83,22 @@ class LdapSource:
         return self._dialled(
             lambda dialer: deltas.LdapChanges(config, wanted, dialer.connect(), dialer.again, self._ended, begun)
         )
+
+    def listen(self, checkpoint: str) -> Iterator[None]:
+        """Yields whenever something changed since this checkpoint, until the connection ends: by its silence, its deadline,
+        the server or the network. Raises FullReadNeeded if this way cannot, IncompleteRead with why it ended, and as `read`.
+        """
+        begun = deltas.Begun.parse(checkpoint)
+        if not isinstance(begun.way, Rings):
+            raise FullReadNeeded(f"{begun.way.name} does not tell what changes as it happens")
+        config, wanted = self.config, self.attributes_wanted
+        talk = self._dialled(lambda dialer: Conversation(config, wanted, dialer.connect(), dialer.again, self._ended))
+        try:
+            if talk.meet().identity != begun.server:
+                raise FullReadNeeded("another server answers")
+            yield from begun.way.listen(talk, begun.state)
+        finally:
+            talk.over(None)
 
     def stop(self, reason: str = "syncd was told to end") -> None:
         """End what is being read or waited for, now: it becomes an incomplete read. For a process that is to end: later

@@ -60,10 +60,21 @@ class Syncrepl:
     def doubt(self, with_: Conversation) -> str | None:
         return None
 
+    def listen(self, with_: Conversation, state: State) -> Iterator[None]:
+        """RFC 4533's refreshAndPersist, only to hear that something changed: what it was is polled for."""
+        cookies = [each.encode("latin-1") for each in state["cookies"]]
+        asked = [(search.base, search.scope, search.filter) for search in with_.searches()]
+        for told in with_.session.listen([(*each, cookie) for each, cookie in zip(asked, cookies, strict=True)]):
+            match told:
+                case Named() | Keys():
+                    yield
+                case Over():
+                    raise IncompleteRead(f"the server ended it: {told.outcome}")
+
 
 def _cookie_of_now(with_: Conversation, search: Search) -> bytes:
     """By a search that finds nobody."""
-    told = list(with_.session.sync(search.base, "base", _NOBODY, (), None, persist=False))
+    told = list(with_.session.sync(search.base, "base", _NOBODY, (), None))
     over = told[-1]
     assert isinstance(over, Over)
     if over.code in outcome.LATER:
@@ -90,7 +101,7 @@ def _same_units(with_: Conversation, known: dict[str, Any]) -> str:
     base, left = str(known["base"]), set(known["keys"])
     cookie = str(known["cookie"]).encode("latin-1")
     present = False
-    for told in with_.session.sync(base, "subtree", _UNITS, (), cookie, persist=False):
+    for told in with_.session.sync(base, "subtree", _UNITS, (), cookie):
         match told:
             case Named(state=syncrepl.PRESENT):
                 left.discard(told.key)
@@ -119,7 +130,7 @@ def _same_units(with_: Conversation, known: dict[str, Any]) -> str:
 def _poll(with_: Conversation, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
     """What changed there. Returns the cookie of the next poll."""
     present = False
-    asked = with_.session.sync(search.base, search.scope, search.filter, search.attributes, cookie, persist=False)
+    asked = with_.session.sync(search.base, search.scope, search.filter, search.attributes, cookie)
     for told in asked:
         match told:
             case Named():

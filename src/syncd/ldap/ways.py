@@ -6,8 +6,8 @@ delta. What it returns comes back to `changes`, which returns what the next one 
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, Protocol
+from collections.abc import Generator, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 from syncd.core.snapshot import Reported
 from syncd.errors import IncompleteRead
@@ -26,6 +26,15 @@ class NotThisKind(NotOffered):
 
 class Behind(IncompleteRead):
     """This server has not yet got what was read before: another replica may have."""
+
+
+@runtime_checkable
+class Rings(Protocol):
+    """A way that can also tell that something changed, at once."""
+
+    def listen(self, with_: Conversation, state: State) -> Iterator[None]:
+        """Yields for each change since this state, those that come included. Raises IncompleteRead when it ends."""
+        ...
 
 
 class Way(Protocol):

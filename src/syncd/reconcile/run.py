@@ -92,7 +92,7 @@ def reconcile(
         if not delta or impact:
             return _everything(run, Reader(*common, impact=impact, fewer_by=accept_fewer))
         why, plan = _changes(run, common)
-        return plan or replace(Reader(*common).plan(), kind_why=why)
+        return plan or replace(Reader(*common, fewer_by=accept_fewer).plan(), kind_why=why)
 
     run = _Run(
         database, workspace, source.name, actor, clock, ids, dry_run, plan, only, progress or Quiet(), scheduled_at

@@ -33,6 +33,7 @@ from syncd.settings.model import (
     Missing,
     Policy,
     Rule,
+    Schedule,
     ScimSource,
     Source,
     Workspace,
@@ -208,6 +209,7 @@ def _source(name: str, source: Source, known: Known, types: Types | None) -> Ite
             yield ("may_grant", number), _missing("role", role, known.roles)
     if isinstance(source, Directory):
         yield from _missing_ladder(source.missing)
+        yield from _schedule(source.schedule)
         yield from _mapping(source, types)
         yield from _accounts(source.accounts)
         yield from _correlation(source, types)
@@ -305,6 +307,11 @@ def _missing_ladder(missing: Missing) -> Iterator[Contradiction]:
     for (earlier, first), (later, second) in pairwise(rungs):
         if second < first:
             yield ("missing", later), f"comes before {earlier}; each is counted from when the entry went missing"
+
+
+def _schedule(schedule: Schedule) -> Iterator[Contradiction]:
+    if schedule.live and schedule.delta is None:
+        yield ("schedule", "live"), "goes with delta, which makes sure of what was not heard: add delta: 5m, say"
 
 
 def _ldap(source: LdapSource) -> Iterator[Contradiction]:

@@ -297,6 +297,8 @@ class Schedule(Block):
     """Whole reads: as cron (minute hour day month weekday, 0 or 7 is Sunday) in `timezone`, or the time between them."""
     delta: Duration | None = None
     """Between reads of what changed, where the directory can say so; else everything is read each time."""
+    live: bool = False
+    """Changes are read as soon as the directory says that there are some; `delta` then makes sure of it."""
     jitter: DurationOrZero = timedelta(0)
     """Puts cron times off by a part of this that is always the same for a source, so that many do not start at once."""
     misfire_grace: Duration = timedelta(hours=1)

@@ -103,6 +103,12 @@ def failed(conn: Connection, workspace: str, run_id: str, message: str, now: dat
     conn.execute(update(t.runs).where(*where).values(status=status, finished_at=now, message=message))
 
 
+def checkpoint(conn: Connection, workspace: str, source: str) -> str | None:
+    """From where the next delta of this source goes on."""
+    s = t.source_states.c
+    return conn.scalar(select(s.checkpoint).where(s.workspace == workspace, s.source == source))
+
+
 def write_set_aside(conn: Connection, workspace: str, run_id: str, set_aside: Sequence[SetAside]) -> None:
     rows = [
         {"workspace": workspace, "run_id": run_id, "ordinal": index, "entry": each.entry, "why": each.why}

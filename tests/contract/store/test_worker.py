@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,11 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from syncd import live
 from syncd import worker as worker_module
 from syncd.core.snapshot import Certificate
 from syncd.core.workspace import SourcePolicy, Workspace
-from syncd.errors import BindRefused, SourceUnreachable
+from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable
 from syncd.reconcile.mapping import compile_mapping
 from syncd.store import leases, run_records
 from syncd.store import tables as t
@@ -68,10 +70,10 @@ class Machine:
     thread: threading.Thread | None = None
     log: list[Any] = field(default_factory=list)
 
-    def start(self, timetable: Timetable, grace: timedelta = timedelta(hours=1)) -> None:
+    def start(self, timetable: Timetable, grace: timedelta = timedelta(hours=1), live: bool = False) -> None:
         workspace = Workspace(sources={"corp": SourcePolicy("corp", "ldif")})
         numbers = itertools.count(time.time_ns())
-        each = Scheduled(workspace, self.source, MAPPING, timetable, grace)
+        each = Scheduled(workspace, self.source, MAPPING, timetable, grace, live)
         clock = lambda: self.now  # noqa: E731
         ids = lambda: f"{next(numbers)}"  # noqa: E731
         timers = Timers(self.database, {"default": workspace}, clock, ids)
@@ -93,6 +95,13 @@ class Machine:
         r = t.runs.c
         with self.database.reading() as conn:
             return [tuple(row) for row in conn.execute(select(r.status, r.scheduled_at).order_by(r.started_at, r.id))]
+
+    def tries_again(self, times: int) -> None:
+        """It failed so often, and the job is over: on PostgreSQL one that is not keeps the next one out of the queue."""
+        self.wait_for(lambda: len(events(self, "run_again")) == times)
+        if self.database.dialect == "postgresql":
+            with self.database.reading() as conn:
+                self.wait_for(lambda: not conn.exec_driver_sql("SELECT count(*) FROM syncd_pgqueuer").scalar())
 
     def wait_for(self, true: Callable[[], bool]) -> None:
         until = time.monotonic() + 20
@@ -182,9 +191,9 @@ def test_a_source_that_fails_is_tried_again_with_growing_pauses(machine: Machine
     machine.source.reading = gone
     machine.start(HOURLY)
     machine.now = at(13)
-    machine.wait_for(lambda: len(events(machine, "run_again")) == 1)
+    machine.tries_again(1)
     machine.now = at(13, 1)
-    machine.wait_for(lambda: len(events(machine, "run_again")) == 2)
+    machine.tries_again(2)
     first, second = (each["in_s"] for each in events(machine, "run_again"))
     assert 24 <= first <= 36 and 48 <= second <= 72
     machine.source.reading = lambda: None
@@ -289,7 +298,7 @@ def test_between_whole_reads_what_changed_is_read(machine: Machine) -> None:
         machine.now = at(hour)
         machine.wait_for(lambda hour=hour: len(machine.runs()) == hour - 12)  # type: ignore[misc]
         machine.wait_for(lambda expected=expected: kinds(machine)[-1] == ("clean", expected))  # type: ignore[misc]
-    assert (source.reads, source.deltas) == (2, 2)
+    assert (source.reads, source.deltas) == (2, 3)  # the second whole read asks what deltas would have told
 
 
 def test_no_delta_stands_in_for_a_whole_read(machine: Machine) -> None:
@@ -304,7 +313,7 @@ def test_no_delta_stands_in_for_a_whole_read(machine: Machine) -> None:
 
     source.reading = gone
     machine.now = at(15)
-    machine.wait_for(lambda: len(events(machine, "run_again")) == 1)
+    machine.tries_again(1)
     source.reading = lambda: None
     machine.now = at(15, 1)
     machine.wait_for(lambda: kinds(machine)[1:] == [("failed", None), ("clean", "full")])
@@ -312,8 +321,49 @@ def test_no_delta_stands_in_for_a_whole_read(machine: Machine) -> None:
         waiting = threading.Event()
         source.listening = lambda: waiting.wait(20) and None  # type: ignore[func-returns-value]
         machine.now = at(16)
-        machine.wait_for(lambda: source.deltas == 1)
+        machine.wait_for(lambda: source.deltas == 2)  # the whole read before it asked once
         machine.now = at(15) + timedelta(days=1)
         machine.wait_for(lambda: bool(events(machine, "run_skipped")))
         waiting.set()
         machine.wait_for(lambda: {("clean", "delta"), ("clean", "full")} <= set(kinds(machine)[3:]))
+
+
+@dataclass
+class Ringing(Telling):
+    """Also says at once that something changed; None breaks the connection."""
+
+    bells: queue.Queue[str | None] = field(default_factory=queue.Queue)
+    listened: list[str] = field(default_factory=list)
+
+    def listen(self, checkpoint: str) -> Iterator[None]:
+        self.listened.append(checkpoint)
+        while self.bells.get() is not None:
+            yield None
+        raise IncompleteRead("the connection broke")
+
+
+def test_what_rings_is_read_at_once_and_what_rings_meanwhile_after_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FIRST_PAUSE_S", 0.05)
+    machine.source = source = Ringing()
+    machine.start(BOTH, live=True)
+    try:
+        machine.now = at(13)
+        machine.wait_for(lambda: kinds(machine) == [("clean", "full")])
+        machine.wait_for(lambda: source.listened == ["here"])
+        source.bells.put("a")
+        machine.wait_for(lambda: kinds(machine)[1:] == [("clean", "delta")])
+        reading = threading.Event()
+        source.listening = lambda: reading.wait(20) and None  # type: ignore[func-returns-value]
+        source.bells.put("b")
+        machine.wait_for(lambda: source.deltas == 2)
+        source.bells.put(None)  # listened to anew, and rung, while the delta is read
+        machine.wait_for(lambda: len(source.listened) == 2)
+        source.bells.put("c")
+        machine.wait_for(source.bells.empty)
+        reading.set()
+        machine.wait_for(lambda: kinds(machine)[1:] == [("clean", "delta")] * 3)
+        assert [when for _, when in machine.runs()][1:] == [None] * 3
+    finally:
+        source.bells.put(None)
