@@ -152,6 +152,7 @@ class Explanation(Model):
     id: str
     userName: str | None
     displayName: str | None
+    manager: str | None = Field(description="The userName of her manager.")
     status: Status
     enabled: bool
     suspended: bool

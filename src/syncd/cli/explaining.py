@@ -88,6 +88,9 @@ def _headline(user: Json) -> Text:
 def _facts(user: Json) -> Iterator[tuple[str, Any]]:
     yield "id", user["id"]
     for path, value in user["values"].items():
+        if path.endswith(":manager.value"):
+            yield "manager", user["manager"]
+            continue
         yield path.rpartition(":")[2], _text(value)
     yield "roles", sorted({each["value"] for each in user["roles"]})
     yield "data scopes", [f"{each['kind']}={each['value']}" for each in user["data_scopes"]]

@@ -17,6 +17,7 @@ from syncd.errors import Conflict, UsageError
 from syncd.reconcile import render
 from syncd.store import mails as store
 from syncd.store.mails import STATES, Mail
+from syncd.store.offboarding import user_names
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd mail list` shows it.")]
 
@@ -39,15 +40,19 @@ def list_(
     current = session(ctx)
     with current.database.reading() as conn:
         found = store.listed(conn, current.workspace.name, None if state == "all" else state)
+        names = user_names(conn, current.workspace.name, sorted({each.about_id for each in found}))
     if as_json:
         for each in found:
             sys.stdout.write(json_line(asdict(each)) + "\n")
         return
     rows = (
-        (each.id, each.kind, each.about_id, each.created_at, each.attempts, each.state, each.next_at, each.last_error)
+        (
+            *(each.id, each.kind.replace("_", " "), names.get(each.about_id, each.about_id)),
+            *(each.created_at, each.attempts, each.state, each.last_error),
+        )
         for each in found
     )
-    show_rows(("id", "letter", "about", "since", "attempts", "state", "next", "last attempt"), rows, "no mail")
+    show_rows(("id", "letter", "about", "since", "tries", "state", "last attempt"), rows, "no mail")
 
 
 @mail.command("show")

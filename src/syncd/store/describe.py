@@ -19,6 +19,7 @@ from syncd.core.deletion import final_at, still_shown
 from syncd.core.denial import counted
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
+from syncd.core.offboarding import MANAGER
 from syncd.core.ownership import owned
 from syncd.core.resource import fold
 from syncd.core.schema import USER
@@ -156,6 +157,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "id": user.id,
         "userName": user.values.get("userName"),
         "displayName": user.values.get("displayName"),
+        "manager": _manager(conn, workspace.name, user),
         "status": state,
         "enabled": may_sign_in(user, workspace.authoritative, now),
         "suspended": user.suspended is not None,
@@ -193,6 +195,13 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "created_at": user.created_at,
         "version": user.version,
     }
+
+
+def _manager(conn: Connection, workspace: str, user: User) -> str | None:
+    """Her manager's userName; the id, where nobody here has it."""
+    id = user.values.get(MANAGER)
+    u = t.users.c
+    return id and (conn.scalar(select(u.user_name).where(u.workspace == workspace, u.id == id)) or str(id))
 
 
 def _password(kept: Kept | None) -> Json | None:
