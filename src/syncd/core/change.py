@@ -70,6 +70,7 @@ class GroupEdit:
     why: str = ""
 
 
+_BY_HAND = ("direct", "override")
 _ROLE_GRANTS = frozenset({"role", "permission", "scope"})  # what a loss of kind "role" covers
 # What a group itself shows: which groups it is in is shown by those.
 GROUP_SHOWS = frozenset({"group_create", "group_update", "group_delete", "grant", "revoke"})
@@ -350,7 +351,7 @@ def _access_between(
 ) -> None:
     def its(grant: Grant | None) -> bool:
         """What this source gave itself: by a membership, or (people) directly."""
-        return taken_back or (grant is not None and grant.origin in ("direct", "override") and source == ADMIN_SOURCE)
+        return taken_back or (grant is not None and grant.origin in _BY_HAND and source == ADMIN_SOURCE)
 
     old = {grant.id: grant for grant in before.grants if grant.kind != "seat"}
     new = {grant.id: grant for grant in after.grants if grant.kind != "seat"}
@@ -370,13 +371,14 @@ def _access_between(
             lost,
             own or (young(old[id].created_at) and its(old[id])),
         )
+    _by_hand_between(before, after, why, add)
     held_before = {seat.pool: seat for seat in before.seats}
     held_after = {seat.pool: seat for seat in after.seats}
     entitled = {grant.value: grant for grant in after.grants if grant.kind == "seat"}
     was_entitled = {grant.value: grant for grant in before.grants if grant.kind == "seat"}
     for pool in sorted(held_before.keys() | held_after.keys()):
         was, now_is = held_before.get(pool), held_after.get(pool)
-        reason = entitled[pool].why if pool in entitled else why
+        reason = (entitled[pool].why if pool in entitled else "") or why or "a seat came free"
         if was is not None and now_is is not None and was.priority != now_is.priority:
             add("update", {f"priority in {pool}": was.priority}, {f"priority in {pool}": now_is.priority}, why)
         if now_is is not None and now_is.held and not (was and was.held):
@@ -398,6 +400,24 @@ def _access_between(
 
 def _denied_by(denial: Grant) -> str:
     return "denied by hand" if denial.origin == "direct" else f"denied by {denial.comes_from}"
+
+
+def _by_hand_between(before: User, after: User, why: str, add: Any) -> None:
+    """What people gave or took and nothing else tells: another end of a grant, and a seat that she has or waits for anyway, or
+    holds none of now."""
+    old, new = ({each.id: each for each in user.grants if each.origin in _BY_HAND} for user in (before, after))
+    held_before, held_after = ({(each.pool, each.held) for each in user.seats} for user in (before, after))
+    moved = {pool for pool, _ in held_before ^ held_after}
+    for id in sorted(old.keys() ^ new.keys()):
+        if id[0] == "seat" and id[1] not in moved:
+            given = new.get(id)
+            told = f"seat {id[1]}"
+            add("revoke", told, None, why) if given is None else add("grant", None, told, given.why or why)
+    for id in sorted(old.keys() & new.keys()):
+        if (was := old[id].expires_at) != (now_is := new[id].expires_at):
+            name = f"end of {id[0]} {id[1]}"
+            ends = ({name: None if each is None else each.isoformat()} for each in (was, now_is))
+            add("update", *ends, new[id].why or why)
 
 
 def _lost_because(grant: Grant, why: str) -> str:

@@ -167,11 +167,13 @@ def _names(change: Change) -> Iterable[str]:
     match change.kind:
         case "create" | "update":
             stated = {**(change.before or {}), **(change.after or {})}
-            return (f"{SYNCD_USER}:status" if name == "status" else name for name in stated)
+            shown = (name for name in stated if " " not in name)  # not a place on a waiting list, or the end of a grant
+            return (f"{SYNCD_USER}:status" if name == "status" else name for name in shown)
         case "adopt":
             return ("externalId",)
         case "grant" | "revoke":
-            return (_GRANTED[str(change.after or change.before).partition(" ")[0]],)
+            granted = _GRANTED.get(str(change.after or change.before).partition(" ")[0])
+            return () if granted is None else (granted,)  # a seat itself says when it comes or goes
     return _NAMES.get(change.kind, ())
 
 

@@ -96,7 +96,9 @@ def _edit(
     ids: Ids,
 ) -> None:
     # Whoever may report sign-ins causes these, whatever else its token may do: the policy decides, not the reporter.
-    by_policy = Actor(actor.door, actor.name, actor.workspace, source=ADMIN_SOURCE, token_id=actor.token_id)
+    by_policy = Actor(
+        actor.door, actor.name, actor.workspace, ADMIN_SOURCE, token_id=actor.token_id, address=actor.address
+    )
     commit(conn, workspace, by_policy, [UserEdit(user_id, ADMIN_SOURCE, facts=stated, why=why)], now, ids)
 
 

@@ -117,6 +117,19 @@ def test_grants_seats_and_the_waiting_list() -> None:
     assert changes(person(), full)[2].why == "asked"
 
 
+def test_what_is_given_by_hand_is_told_though_no_seat_moves() -> None:
+    by_rule, held = Grant("seat", "crm", "rule", "staff"), Seat("crm", True, OLD)
+    by_hand = Grant("seat", "crm", "direct", "root", why="asked", expires_at=NOW)
+    before, after = person(grants=(by_rule,), seats=(held,)), person(grants=(by_rule, by_hand), seats=(held,))
+    assert brief(changes(before, after)) == [("grant", None, "seat crm", None)]
+    assert brief(changes(after, before)) == [("revoke", "seat crm", None, None)]
+    longer = person(grants=(by_rule, replace(by_hand, expires_at=None)), seats=(held,))
+    [ends] = changes(after, longer)
+    assert (ends.kind, ends.why) == ("update", "asked")
+    assert (ends.before, ends.after) == ({"end of seat crm": NOW.isoformat()}, {"end of seat crm": None})
+    assert brief(changes(person(), person(grants=(by_hand,), seats=(held,)))) == [("seat", None, "crm", None)]
+
+
 def test_the_seat_of_who_leaves_is_counted_as_her_leaving() -> None:
     full = person(grants=(Grant("seat", "crm", "rule", "r"),), seats=(Seat("crm", True, OLD),))
     assert brief(changes(full, replace(full, status="inactive", seats=()))) == [
