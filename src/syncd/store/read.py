@@ -33,7 +33,6 @@ from syncd.store.search import compile_element
 __all__ = [
     "Connection",
     "GroupOf",
-    "Member",
     "Memory",
     "Order",
     "Page",
@@ -61,15 +60,6 @@ _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A user or a nested group that belongs to a group, directly."""
-
-    id: str
-    kind: str  # "user" | "group"
-    display: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """A resource as it is stored, and what its document leaves out. () also stands for what was not asked for."""
 
@@ -82,7 +72,7 @@ class Stored:
     source: str = ""  # a group's owner
     manager: str | None = None  # the manager's id, if it is a user of this workspace
     groups: tuple[GroupOf, ...] = ()
-    members: tuple[Member, ...] = ()
+    members: bytes = b""  # of a group: JSON objects with commas between them
     derived: Mapping[str, Any] | None = None  # status, seats and waiting, if they were asked for
     stamp: Stamp = ()  # as long as it is the same, so is everything that the default projection shows
 
@@ -360,11 +350,12 @@ def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[
 def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], members: bool) -> list[Stored]:
     if not members or not rows:
         return list(rows)
-    found: dict[str, list[Member]] = defaultdict(list)
-    bound = queries.of(reader) | {"groups": [row.id for row in rows]}
-    for row in conn.execute(queries.members_of_groups(), bound):
-        found[row.group_id].append(Member(row.member_id, row.member, row.display))
-    return [replace(row, members=tuple(found.get(row.id, ()))) for row in rows]
+    urls = {"users_url": reader.users_url, "groups_url": reader.groups_url}
+    bound = queries.of(reader) | {name: orjson.dumps(url)[1:-1].decode() for name, url in urls.items()}
+    bound["ids"] = queries.as_list([row.id for row in rows])
+    query = queries.members_of_groups(reader.own, conn.dialect.name)
+    found = {id: ",".join(filter(None, (users, groups))).encode() for id, users, groups in raw.rows(conn, query, bound)}
+    return [replace(row, members=found.get(row.id, b"")) for row in rows]
 
 
 def _stored(row: Any) -> Stored:

@@ -32,7 +32,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
 from syncd.store import tables as t
@@ -270,24 +270,56 @@ def _listed(wanted: ColumnElement[str], dialect: str) -> Select[Any]:
 
 
 @cache
-def members_of_groups() -> Select[Any]:
-    m, u, g = t.memberships.c, t.users.c, t.groups.alias("nested").c
-    shared = (
-        m.workspace == _WORKSPACE,
-        m.group_id.in_(bindparam("groups", expanding=True, type_=Text())),
-    )
+def members_of_groups(own: bool, dialect: str) -> Select[Any]:
+    """Each of the groups `ids` with its users and its groups, both as JSON in order of their ids; NULL: there are none.
+
+    The database writes the JSON: a group of 50,000 takes a tenth of a second instead of more than one. `users_url` and
+    `groups_url` are as they stand in JSON.
+    """
+    u, nested, of = t.users.c, t.groups.alias("nested"), t.groups.c
+    member = _members("user", of.id)
     users = (
-        select(m.group_id, m.member, m.member_id, u.user_name.label("display"))
-        .join(t.users, and_(u.workspace == m.workspace, u.id == m.member_id))
-        .where(*shared, m.member == "user", *visible())
+        _as_json(member, "User", bindparam("users_url", type_=Text()), u.user_name, dialect)
+        .select_from(member.member_id.table.join(t.users, and_(u.workspace == _WORKSPACE, u.id == member.member_id)))
+        .where(*visible(own))
     )
-    nested = (
-        select(m.group_id, m.member, m.member_id, g.display_name.label("display"))
-        .join_from(t.memberships, g.id.table, and_(g.workspace == m.workspace, g.id == m.member_id))
-        .where(*shared, m.member == "group", visible_group(g))
+    inner = _members("group", of.id)
+    there = and_(nested.c.workspace == _WORKSPACE, nested.c.id == inner.member_id)
+    groups = (
+        _as_json(inner, "Group", bindparam("groups_url", type_=Text()), nested.c.display_name, dialect)
+        .select_from(inner.member_id.table.join(nested, there))
+        .where(visible_group(nested.c))
     )
-    both = users.union(nested)  # one row however many sources state the membership
-    return both.order_by(both.selected_columns.group_id, both.selected_columns.member_id)  # type: ignore[return-value]
+    asked = _listed(bindparam("ids", type_=Text()), dialect)
+    found = select(of.id, _together(users, dialect), _together(groups, dialect))
+    return found.where(of.workspace == _WORKSPACE, of.id.in_(asked))
+
+
+def _members(kind: str, group: ColumnElement[str]) -> Any:
+    """One row however many sources state the membership."""
+    m = t.memberships.c
+    found = select(m.member_id).distinct().where(m.workspace == _WORKSPACE, m.group_id == group, m.member == kind)
+    return found.order_by(m.member_id).correlate(t.groups).subquery().c
+
+
+def _as_json(member: Any, kind: str, url: ColumnElement[str], display: ColumnElement[str], dialect: str) -> Select[Any]:
+    """Rows of a member's id, and the member as it is sent."""
+    id = member.member_id
+    quoted = func.json_quote(display) if dialect == "sqlite" else cast(func.to_json(display), Text())
+    parts: tuple[Any, ...] = (id, '","$ref":"', url, id, f'","type":"{kind}","display":', quoted, "}")
+    text: ColumnElement[str] = literal('{"value":"', Text())
+    for part in parts:
+        text = text.op("||", return_type=Text())(literal(part, Text()) if isinstance(part, str) else part)
+    return select(id, text.label("sent"))
+
+
+def _together(members: Select[Any], dialect: str) -> ColumnElement[Any]:
+    c = members.correlate(t.groups).subquery().c
+    if dialect == "sqlite":  # in the order that they come in, which is that of the index
+        text: ColumnElement[Any] = func.group_concat(c.sent, ",")
+    else:
+        text = func.string_agg(c.sent, aggregate_order_by(literal(",", Text()), c.member_id))
+    return select(text).correlate(t.groups).scalar_subquery()
 
 
 # -- filters --------------------------------------------------------------------------------------------------------------
