@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 from sqlalchemy import select
@@ -22,7 +24,7 @@ from syncd.store.decide import Decision
 from syncd.store.invariants import check
 from syncd.timers import Timers
 
-from .conftest import GROUP_URN, USER_URN, Service
+from .conftest import BASE, GROUP_URN, USER_URN, Service
 
 BADGE = "urn:example:params:scim:schemas:extension:badge:2.0:User"
 SCHEMA = Schema(
@@ -266,6 +268,22 @@ def test_what_a_schema_calls_unique_nobody_else_has(service: Service) -> None:
     assert isinstance(back.error, Uniqueness409) and "doors 'y'" in str(back.error)
     with service.database.reading() as conn:
         assert check(conn, service.workspaces["default"], service.now) == []
+
+
+def test_of_requests_at_once_one_has_it(service: Service) -> None:
+    declare(service, *UNIQUE)
+    headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/scim+json"}
+
+    async def all_at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web), timeout=60) as client:
+            bodies = [{"schemas": [USER_URN], "userName": f"u{n}", BADGE: {"number": "Same"}} for n in range(8)]
+            asked = (client.post(f"{BASE}/scim/v2/Users", json=body, headers=headers) for body in bodies)
+            return list(await asyncio.gather(*asked))
+
+    answers = service.run(all_at_once())
+    assert sorted(each.status_code for each in answers) == [201] + [409] * 7
+    assert {each.json()["scimType"] for each in answers if each.status_code == 409} == {"uniqueness"}
+    assert service.names(f'{NUMBER} eq "same"') == service.names()
 
 
 def test_of_a_batch_the_first_has_it_and_what_one_gives_up_another_may_take(service: Service) -> None:
