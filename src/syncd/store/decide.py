@@ -93,7 +93,9 @@ class Decision:
         self.every_role: Mapping[str, Role] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
+        self.entered: dict[str, set[str]] = defaultdict(set)  # group that may go at the end -> users who come into it
         self.released: set[str] = set()  # users of whom nothing that was held is wanted any more
+        self.awaiting: set[str] = set()  # users of whom a role or seat is kept that was held before
         self.superseded: set[str] = set()  # users of whom a push of this source was held before
         self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
         self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
@@ -142,7 +144,8 @@ class Decision:
                 if isinstance(edit, GroupEdit):
                     affected |= self._group(verdict, edit, current)
             if affected:
-                self._touch(verdict, facts.users_within(self.conn, self.workspace.name, affected))
+                within = facts.users_within(self.conn, self.workspace.name, affected)
+                self._touch(verdict, within.union(*(self.entered[id] for id in affected & self.entered.keys())))
 
     def _group(self, verdict: Verdict, edit: GroupEdit, current: dict[str, Group]) -> set[str]:
         """Decide one group; returns the groups whose members must be derived anew."""
@@ -347,6 +350,7 @@ class Decision:
             elif ("seat" if grant.kind == "seat" else "role") in losing:
                 grants.append(grant)
                 draft.kept = True
+                draft.kept_kinds.add("seat" if grant.kind == "seat" else "role")
             elif self.rules_changed and grant.origin == "rule":
                 grants.append(grant)
         for grant in ruled.values():
@@ -416,6 +420,8 @@ class Decision:
                     self.left[each.group].add(draft.id)
             if draft.waits_for_approval and not draft.kept:
                 self.released.add(draft.id)
+            if draft.waits_for_approval & draft.kept_kinds:
+                self.awaiting.add(draft.id)
             # Whoever waits, or waited: a later batch finds her in the store's queue as she was before.
             queued = (*draft.after.seats, *(draft.before.seats if draft.before else ()))
             waits = any(not seat.held for seat in queued)
@@ -425,6 +431,8 @@ class Decision:
             )  # she is below a changed group, and comes again
             if not self.lock and (waits or again):
                 self.overlay[draft.id] = draft.after
+            for group in self._mixed() & (draft.after.groups - (draft.before.groups if draft.before else frozenset())):
+                self.entered[group].add(draft.id)
         verdict.changes = tuple(changes)
 
     def _mixed(self) -> frozenset[str]:

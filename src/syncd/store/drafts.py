@@ -40,6 +40,7 @@ class Draft:
     side_effect: bool = False  # only served from a waiting list
     waits_for_approval: frozenset[str] = frozenset()  # kinds of loss that a guard held in an earlier plan
     kept: bool = False  # a held loss is still wanted
+    kept_kinds: set[str] = field(default_factory=set)  # of these: role, seat
 
     @property
     def why(self) -> str:

@@ -54,6 +54,7 @@ class Decided:
     waiting: tuple[HeldItem, ...] = ()  # held by an earlier run, still wanted, not decided yet
     set_aside: list[SetAside] = field(default_factory=list)
     released: set[str] = field(default_factory=set)  # subjects of whom nothing that was held is wanted any more
+    awaiting: set[str] = field(default_factory=set)  # users of whom a role or seat is kept that was held before
     whole: bool = True  # everything was read: what is not wanted now is not wanted any more
     again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
@@ -116,7 +117,8 @@ def decide(
             if lost:
                 losing.append(replace(item, changes=lost))
         decided = _pass(conn, workspace, plan, now, run_id, size, frozenset(each.kind for each in held), step)
-    decided.held, decided.losing, decided.released = held, losing, first.released
+    # What is held now may be why something that was held before is wanted still, such as a group she would have left.
+    decided.held, decided.losing, decided.released = held, losing, first.released - decided.awaiting
     decided.held_items = (*items, *refusals(decided.refused))
     decided.waiting = _waiting(conn, workspace.name, plan.source, decided)
     return decided
@@ -180,6 +182,7 @@ def _pass(
             collect(decided, verdict, deltas, number)
         done += len(batch)
         step("decide", done, total)
+    decided.awaiting = decision.awaiting
     decided.released = decision.released | (held_groups - decision.still_wanted)
     for pool, use in decided.seats_before.items():
         used, waiting = deltas[pool]

@@ -351,3 +351,27 @@ def test_a_group_in_two_groups_that_go_leaves_both(stage: Stage) -> None:
     stage.run(directory)
     assert [row.display_name for row in stage.rows(t.groups)] == ["in"]
     assert stage.named("ann").groups == {stage.group_named("in").id}
+
+
+def test_who_comes_into_a_group_within_one_that_goes_in_the_same_run(stage: Stage) -> None:
+    """She is decided before the outer group goes, and is in it nowhere but in this plan: what it gives must not stay."""
+    stage.configure(
+        sources={"corp": policy()},
+        pools={"desk": Pool("desk", 5)},
+        rules=(rule("crew", 'groups[display eq "crew"]', roles=("viewer",), seats=("desk",)),),
+    )
+    directory = Directory()
+    directory.hire("ann", "bob")
+    directory.teams = {"crew": set(), "in": {"ann"}}
+    stage.run(directory)
+    crew, inner = stage.group_named("crew").id, stage.group_named("in").id
+    stage.do(GroupEdit(inner, "local", join=(crew,)))
+    assert stage.held("desk") == [stage.named("ann").id]
+    stage.later(days=2)
+    del directory.teams["crew"]
+    directory.teams["in"].add("bob")
+    promised = stage.plan(directory)
+    done = stage.run(directory)
+    assert (done.digest, done.notes) == (promised.digest, ())
+    assert (stage.held("desk"), promised.seats_after["desk"].used) == ([], 0)
+    assert stage.named("ann").groups == stage.named("bob").groups == {inner}

@@ -724,3 +724,27 @@ def test_the_ladder_climbs_with_the_days_and_a_return_heals_all_of_it(stage: Sta
     assert (after.id, after.status, after.groups) == (before.id, "active", before.groups)
     assert {grant.id for grant in after.grants} == {grant.id for grant in before.grants}
     assert [seat.held for seat in after.seats] == [True]
+
+
+def test_what_is_held_stays_held_while_its_reason_is_held_too(stage: Stage) -> None:
+    """A seat she would lose by being in a group; then she would leave the group, which is held as well: she is in it still."""
+    none = Limits({kind: Limit(share=0, floor=0) for kind in ("membership", "seat")})
+    stage.configure(
+        sources={"corp": policy(limits=none)},
+        pools={"desk": Pool("desk", 5)},
+        rules=(rule("outside", 'not (groups[display eq "away"])', seats=("desk",)),),
+    )
+    directory = Directory()
+    directory.hire("ann", "bob")
+    directory.teams = {"away": set()}
+    stage.run(directory)
+    ann = stage.named("ann").id
+    directory.teams["away"] = {"ann"}
+    assert [each.kind for each in stage.run(directory).held] == ["seat"]
+    directory.teams["away"] = set()
+    assert sorted(each.kind for each in stage.run(directory).held) == ["membership", "seat"]
+    assert {(row.subject, row.kind) for row in stage.rows(t.held)} == {("ann", "membership"), ("ann", "seat")}
+    stage.do(UserEdit(ann, "local"))
+    assert ann in stage.held("desk"), "nobody approved that she loses it"
+    stage.approve(next(row.digest for row in stage.rows(t.held) if row.kind == "membership"))
+    assert ann in stage.held("desk") and stage.named("ann").groups == frozenset()
