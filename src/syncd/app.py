@@ -26,7 +26,7 @@ from syncd import settings as configuration
 from syncd.core import filter as scim_filter
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE, Actor
-from syncd.core.canary import Fewer
+from syncd.core.canary import Bad, Fewer
 from syncd.core.connection import Access, Shows, TrustedIssuer
 from syncd.core.correlation import Correlation, CorrelationRule
 from syncd.core.guards import Limit, Limits
@@ -377,6 +377,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         adopt=source.adopt,
         may_adopt=_condition(source.adopt, types)[0] if by_filter else None,
         correlation=_correlation(source, types),
+        bad=Bad(source.quarantine.share, source.quarantine.floor) if isinstance(source, written.Directory) else Bad(),
         fewer=Fewer(source.fewer.share, source.fewer.floor) if isinstance(source, written.Directory) else Fewer(),
         passwords=source.passwords if isinstance(source, written.ScimSource) else False,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",

@@ -119,7 +119,10 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
     if seen.drift:
         what = f"its last whole read found {seen.drift:,} differences that deltas had not told, and repaired them"
         yield Finding("notice", about, what, "if it goes on, read whole more often: `schedule.full`")
-    if last is not None and last.set_aside:
+    if quarantined := workspace.quarantined.get(seen.name):
+        what = f"{quarantined:,} entries could not be used, and are looked at again"
+        yield Finding("notice", about, what, f"`syncd runs quarantine --source {seen.name}` names them")
+    elif last is not None and last.set_aside:
         what = f"{last.set_aside:,} entries were set aside"
         yield Finding("notice", about, what, f"`syncd runs show {last.id}` names them")
 

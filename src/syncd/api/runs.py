@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from syncd.api.model import Instant, Model, Page, Paging, Text
 from syncd.api.operation import Call, Operation
 from syncd.api.paging import asked
 from syncd.errors import NotFound
-from syncd.store import held, run_records
+from syncd.store import held, quarantine, run_records
 from syncd.store.held import HeldRow, HeldSummary
 from syncd.store.read import Connection
 from syncd.store.run_records import RunRow
@@ -46,6 +47,26 @@ class SetAsideShown(Model):
 
 class RunWhole(RunShown):
     set_aside: tuple[SetAsideShown, ...] = Field(description=f"Entries that could not be read, up to {_SHOWN:,}.")
+
+
+class QuarantineShown(Model):
+    """An entry that could not be used; it is looked at again by itself."""
+
+    source: str
+    entry: str
+    why: str
+    key: str
+    since: Instant
+    tries: int
+    next_at: Instant
+
+
+class QuarantineList(Model):
+    items: tuple[QuarantineShown, ...] = Field(description=f"The longest first, up to {_SHOWN:,}.")
+
+
+class ListQuarantine(Model):
+    source: Text | None = None
 
 
 class RunPage(Page[RunShown]):
@@ -116,6 +137,11 @@ def show(call: Call, conn: Connection) -> RunWhole:
     return RunWhole.model_validate({**_run(found), "set_aside": aside})
 
 
+def list_quarantine(call: Call, conn: Connection) -> QuarantineList:
+    found = quarantine.listed(conn, call.workspace.name, call.asked(ListQuarantine).source)
+    return QuarantineList(items=tuple(QuarantineShown.model_validate(asdict(each)) for each in found[:_SHOWN]))
+
+
 def list_held(call: Call, conn: Connection) -> HeldList:
     return HeldList(items=tuple(_held(each) for each in held.list_held(conn, call.workspace.name)))
 
@@ -172,6 +198,16 @@ def _item(each: HeldRow) -> HeldItemShown:
 OPERATIONS = (
     Operation("GET", "/runs", "runs:read", list_, "Runs, the last first", answer=RunPage, query=ListRuns),
     Operation("GET", "/runs/{id}", "runs:read", show, "One run", answer=RunWhole),
+    Operation(
+        "GET",
+        "/quarantine",
+        "runs:read",
+        list_quarantine,
+        "Entries of directories that could not be used, by name and reason",
+        answer=QuarantineList,
+        query=ListQuarantine,
+        beside=True,
+    ),
     Operation("GET", "/held", "runs:read", list_held, "What guards hold", answer=HeldList, beside=True),
     Operation(
         "GET", "/held/{digest}", "runs:read", show_held, "The items under one digest", answer=HeldPage, query=Paging

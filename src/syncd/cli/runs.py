@@ -7,6 +7,7 @@ report; progress goes to stderr, the report to stdout.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ from syncd.core.filter import parse_filter
 from syncd.core.plan import Report
 from syncd.errors import SourceUnreachable, UsageError
 from syncd.reconcile import render, run
-from syncd.store import activity, run_records
+from syncd.store import activity, quarantine, run_records
 from syncd.store import held as held_store
 from syncd.store.activity import Wanted
 
@@ -239,6 +240,23 @@ def show_(
         show(made)
         if len(done) > rows:
             say(f"more than {rows} changes: `syncd runs show {found.id} --json` shows all")
+
+
+@runs.command("quarantine")
+def quarantine_(
+    ctx: typer.Context,
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Entries that could not be used, by name and reason, the longest first; each is looked at again by itself."""
+    current = session(ctx)
+    with current.database.reading() as conn:
+        found = quarantine.listed(conn, current.workspace.name, source)
+    if as_json:
+        print_json({"quarantine": [asdict(each) for each in found]})
+        return
+    rows = ((each.entry, each.source, each.why, each.since, each.tries, each.next_at) for each in found)
+    show_rows(("entry", "source", "why", "since", "tries", "again"), rows, "nothing is set aside")
 
 
 @runs.command()

@@ -25,6 +25,25 @@ class Fewer:
 
 
 @dataclass(frozen=True, slots=True)
+class Bad:
+    """How many entries of a read may be set aside, for it to be believed: the larger of the two."""
+
+    share: float = 0.1
+    floor: int = 50
+
+    def doubt(self, set_aside: int, read: int) -> str | None:
+        """When that many are bad, it is hardly the entries. `read`: the others."""
+        whole = set_aside + read
+        allowed = max(self.floor, int(self.share * whole))
+        if set_aside <= allowed:
+            return None
+        return (
+            f"{set_aside:,} of {whole:,} entries cannot be used ({set_aside / whole:.0%}), believed are {allowed:,} "
+            f"(share {self.share:.0%}, floor {self.floor})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Before:
     """What complete reads saw; None: nothing is known."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from syncd.core.access import BUILT_IN, Role
 from syncd.core.actor import ADMIN_SOURCE
-from syncd.core.canary import Fewer
+from syncd.core.canary import Bad, Fewer
 from syncd.core.connection import Access, Shows
 from syncd.core.correlation import Correlation
 from syncd.core.guards import Limits
@@ -37,6 +37,7 @@ class SourcePolicy:
     limits: Limits = field(default_factory=Limits)
     ladder: Ladder = field(default_factory=Ladder)
     fewer: Fewer = field(default_factory=Fewer)  # entries a read may show fewer than the last ones, and be believed
+    bad: Bad = field(default_factory=Bad)  # entries that may be set aside
     on_conflict: str = "yield"  # or "refuse"
     adopt: str = "never"  # "never" | "ask" | a filter's text: which existing users this source may take over
     may_adopt: Condition | None = field(default=None, compare=False)

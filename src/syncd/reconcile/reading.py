@@ -49,6 +49,9 @@ Stored = tuple[
 ]
 
 
+Mapped = Spool[tuple[Entry, str, str, bool, MappedUser]]  # entry, id, its hash, whether it is new
+
+
 @dataclass(slots=True)
 class Reader:
     """Reads a source into a plan. Entries stream through; what is kept is ids, and what changed goes to a spool."""
@@ -97,14 +100,25 @@ class Reader:
             self.seen.by_dn |= {row.dn_key: (kind, row.id) for row in known.values() if row.dn_key}
         certificate = self._read()
         holds = None if self.impact else what_changed(self.workspace, name, state, certificate)
+        mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
         if not self.impact:
-            certificate = self._believed(certificate, before, holds is not None)
+            certificate = self._usable(self._believed(certificate, before, holds is not None))
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
-        edits = self._edits(certificate)
+        edits = self._edits(certificate, mapped)
         asked = tuple(self.asked.values())
         aside, said = tuple(self.set_aside), self.fewer_said
         return Plan(name, edits, certificate, aside, holds, self.impact, accepted=said, asked=asked)
+
+    def _usable(self, certificate: Certificate) -> Certificate:
+        """Incomplete, if too much of it could not be read or mapped: then it is the mapping, or the source."""
+        read = certificate.users_read + certificate.groups_read
+        mapped = len(self.set_aside) - certificate.set_aside  # of those that were read
+        doubt = self.workspace.source(self.source.name).bad.doubt(len(self.set_aside), read - max(0, mapped))
+        if doubt is None:
+            return certificate
+        first = self.set_aside[0]
+        return replace(certificate, because=(*certificate.because, f"{doubt}, such as {first.entry}: {first.why}"))
 
     def _believed(self, certificate: Certificate, before: Before, changed: bool) -> Certificate:
         """Incomplete, if this read looks blind beside those before it (core/canary.py). A changed base, filter or mapping may
@@ -223,9 +237,10 @@ class Reader:
             self.present_groups.add(found[1])
             self.unread.add(found[1])
 
-    def _edits(self, certificate: Certificate) -> Spool[ChangeGroup]:
+    def _edits(self, certificate: Certificate, mapped: Mapped | None = None) -> Spool[ChangeGroup]:
         name = self.source.name
-        mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
+        if mapped is None:
+            mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
         with self.database.reading() as conn:
             inside, in_groups, outside, placed = self._stored(conn)
             adopted = self._adoptions(conn, mapped)

@@ -292,6 +292,13 @@ class Fewer(Block):
     """This many fewer are always believed."""
 
 
+class Quarantine(Block):
+    share: Share = 0.1
+    """Of all entries of the read."""
+    floor: Annotated[int, Field(ge=0)] = 50
+    """This many always may."""
+
+
 class Schedule(Block):
     full: Times | None = None
     """Whole reads: as cron (minute hour day month weekday, 0 or 7 is Sunday) in `timezone`, or the time between them."""
@@ -392,6 +399,8 @@ class Directory(Connection):
     """Entries that every good read sees; one missing makes the read incomplete."""
     fewer: Fewer = Fewer.model_construct()
     """How many entries fewer than the last complete reads one may show and count as complete."""
+    quarantine: Quarantine = Quarantine.model_construct()
+    """How many entries may be set aside before the read as a whole is not believed."""
     schedule: Schedule = Schedule.model_construct()
     """When to read. Not given: only `syncd sync`."""
     missing: Missing = Missing.model_construct()

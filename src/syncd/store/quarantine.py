@@ -7,6 +7,7 @@ the transaction that moves the checkpoint or before it, and asked for again by i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
@@ -63,6 +64,28 @@ def named(conn: Connection, workspace: str, source: str, ids: Iterable[str], why
             select(k.dn, k.key).where(k.workspace == workspace, k.source == source, k.resource_id.in_(batch))
         )
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An entry as people look at it. `tries`: how often it was looked at."""
+
+    source: str
+    entry: str
+    why: str
+    key: str
+    since: datetime
+    tries: int
+    next_at: datetime
+
+
+def listed(conn: Connection, workspace: str, source: str | None = None) -> list[Waiting]:
+    """The longest first."""
+    q = t.quarantine.c
+    query = select(q.source, q.entry, q.why, q.key, q.since, q.tries, q.next_at).where(q.workspace == workspace)
+    if source is not None:
+        query = query.where(q.source == source)
+    return [Waiting(*row) for row in conn.execute(query.order_by(q.since, q.source, q.key))]
 
 
 def due(conn: Connection, workspace: str, source: str, now: datetime) -> list[str]:

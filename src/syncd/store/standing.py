@@ -104,6 +104,7 @@ class WorkspaceSeen:
     webhooks: tuple[str, ...] = ()  # that are configured
     mail: MailSeen = field(default_factory=MailSeen)
     asked: Mapping[str, int] = field(default_factory=dict)  # source -> new entries that wait for `syncd adopt`
+    quarantined: Mapping[str, int] = field(default_factory=dict)  # source -> entries that wait to be looked at again
     owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
 
     def held_of(self, source: str) -> int:
@@ -139,6 +140,8 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     held = _grouped(conn, select(h.workspace, h.source, h.kind, func.count()), h.workspace, names, h.source, h.kind)
     undecided = select(a.workspace, a.source, func.count()).where(a.decision.is_(None))
     asked = _grouped(conn, undecided, a.workspace, names, a.source)
+    q = t.quarantine.c
+    aside = _grouped(conn, select(q.workspace, q.source, func.count()), q.workspace, names, q.source)
     outbox = _grouped(conn, select(o.workspace, o.state, func.count(), func.min(o.at)), o.workspace, names, o.state)
     states = {
         (row.workspace, row.source): row
@@ -192,6 +195,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                 each.webhooks,
                 mail.get(each.name, MailSeen()),
                 dict(asked[each.name]),
+                dict(aside[each.name]),
                 tuple(owed.get(each.name, ())),
             )
             for each in shown

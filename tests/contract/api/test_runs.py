@@ -9,7 +9,7 @@ import pytest
 
 from syncd.core.correlation import Asked, Candidate
 from syncd.core.snapshot import SetAside
-from syncd.store import adoptions, run_records
+from syncd.store import adoptions, quarantine, run_records
 from web_service import Service
 
 
@@ -89,6 +89,16 @@ def test_held_items_are_discarded(service: Service, digest: str) -> None:
     assert ask(service, "POST", f"/held/{digest}/discard") == {"discarded": 12}
     [group] = ask(service, "GET", "/groups")["items"]
     assert group["users"] == 12
+
+
+def test_entries_that_cannot_be_used_are_named(service: Service) -> None:
+    aside = [SetAside("uid=x,dc=x", "userName: none of its attributes has a value", "k1")]
+    with service.database.writing() as conn:
+        quarantine.put(conn, "default", "corp", aside, "run", service.now)
+    [shown] = ask(service, "GET", "/quarantine")["items"]
+    assert (shown["entry"], shown["why"], shown["tries"]) == ("uid=x,dc=x", aside[0].why, 1)
+    assert ask(service, "GET", "/quarantine", source="okta")["items"] == []
+    assert ask(service, "GET", "/quarantine", token=service.make_token(workspace="other"))["items"] == []
 
 
 def test_new_entries_that_may_be_known_are_answered(service: Service) -> None:

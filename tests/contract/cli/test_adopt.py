@@ -31,6 +31,10 @@ def test_who_waits_is_listed_and_decided_about(asked: tuple[Cli, str, str]) -> N
     listed = cli("adopt", "list", "--json").json["adoptions"]
     assert {each["user_name"] for each in listed} == {one, two}
     assert "score 100: userName" in cli("adopt", "list").out
+    waiting = cli("runs", "quarantine", "--json").json["quarantine"]
+    assert {each["entry"].split(",")[0] for each in waiting} == {f"uid={one}", f"uid={two}"}
+    assert "may be" in cli("runs", "quarantine", "--source", "corp").out
+    assert cli("runs", "quarantine", "--source", "other", "--json").json == {"quarantine": []}
     status = cli("status", "--json", code=None).json
     assert [each["adoptions_waiting"] for each in status["sources"]] == [2]
     assert any("syncd adopt list" in each["do"] for each in status["findings"])
