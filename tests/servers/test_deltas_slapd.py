@@ -19,7 +19,7 @@ from servers import corp as companies
 from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.faulty import DONE, Cut, Message, proxy
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
-from servers.slapd import BASE, READER, Slapd
+from servers.slapd import ACCESS_READ_ALL, BASE, READER, Slapd
 from syncd import app, live
 from syncd.cli.checking import check
 from syncd.core.plan import Report
@@ -72,12 +72,10 @@ def is_whole(corp: Corp) -> None:
     assert left.complete and changes(left) == []
 
 
-@pytest.mark.parametrize("overlays", [NO_LOG, LOG])
-def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> None:
-    directory, corp = started(overlays=overlays)
-    assert delta(corp).counts["read"] == 0
+def happenings() -> tuple[str, ...]:
+    """Everything that becomes of people and groups, one after another."""
     anna, nadia = PERSON["anna.xu"], PERSON["nadia.ivanov"]
-    happenings = (
+    return (
         modify(anna.dn, ("replace", "title", "Head")),
         person("new.one", FINANCE),
         modify(GROUP["billing"].dn, ("add", "member", f"uid=new.one,{FINANCE}")),
@@ -89,7 +87,13 @@ def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> No
         delete(f"cn=young,{GROUPS_BASE}"),
         delete(f"uid=newer.one,{unit_of(nadia)}"),
     )
-    for text in happenings:
+
+
+@pytest.mark.parametrize("overlays", [NO_LOG, LOG])
+def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> None:
+    directory, corp = started(overlays=overlays)
+    assert delta(corp).counts["read"] == 0
+    for text in happenings():
         directory.modify(text)
         report = delta(corp)
         assert report.counts["read"] <= 5  # a person, and the groups that name her
@@ -144,14 +148,27 @@ def test_a_session_log_that_was_lost_is_made_good_by_who_is_present(started: Sta
     is_whole_but_for_the_missing(corp, {"anna.xu"})
 
 
-def test_a_server_that_cannot_tell_is_read_whole(started: Started, tmp_path: Path) -> None:
+def test_a_server_without_a_better_way_tells_by_timestamps(started: Started) -> None:
     directory, corp = started(overlays="")
+    for text in (*happenings(), move(FINANCE, "ou=Money"), move(f"ou=Money,{PEOPLE_BASE}", "ou=Finance")):
+        directory.modify(text)
+        delta(corp)
+        assert changes(corp.plan()) == []
+    is_whole_but_for_the_missing(corp, {"newer.one"})
+    assert corp.run().drift == 0
+    assert (
+        f"{directory.url}: what changed is read by modifyTimestamp (syncrepl: the server does not offer it: load the overlay "
+        "syncprov)"
+    ) in said(corp)
+
+
+def test_entries_that_show_no_timestamp_are_read_whole(started: Started) -> None:
+    hidden = f"access to attrs=modifyTimestamp by * none\n{ACCESS_READ_ALL}"
+    _, corp = started(overlays="", access=hidden)
     report = corp.run(delta=True)
     assert report.kind == "full" and report.complete
     assert report.kind_why == "the last whole read left nothing to go on from; `syncd check` says why"
-    assert (
-        f"{directory.url}: every read reads everything: syncrepl: the server does not offer it: load the overlay syncprov"
-    ) in said(corp)
+    assert any("every read reads everything: " in text and "modifyTimestamp of " in text for text in said(corp))
 
 
 def test_the_check_says_how_what_changed_is_read(started: Started) -> None:

@@ -93,9 +93,11 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A delta says that this entry is there and did not change (RFC 4533 section 3.3.2, the present phase)."""
+    """A delta says that this entry is there and did not change (RFC 4533 section 3.3.2, the present phase), but for its
+    name if that is given and another one."""
 
     key: str
+    dn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from syncd.ldap.values import Attributes, primary_group_of
 from syncd.ldap.way_389ds import ContentSync
 from syncd.ldap.way_active_directory import DirSync, Numbers
 from syncd.ldap.way_syncrepl import Syncrepl
+from syncd.ldap.way_timestamps import Timestamps
 from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State, Way
 
-WAYS: tuple[Way, ...] = (Syncrepl(), ContentSync(), DirSync(), Numbers())  # the better one first
+WAYS: tuple[Way, ...] = (Syncrepl(), ContentSync(), DirSync(), Numbers(), Timestamps())  # the better one first
 _AT_ONCE = 50  # keys in one search
 
 T = TypeVar("T")

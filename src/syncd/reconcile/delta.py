@@ -26,6 +26,7 @@ from syncd.reconcile.reading import Reader, Stored, linked_of
 from syncd.store import linked, quarantine
 from syncd.store.spool import Spool
 
+_MOST_STRANGERS = 1000
 _LEFT = ("deactivated", "deleted")  # rungs on which one leaves one's groups
 
 
@@ -36,7 +37,8 @@ class DeltaReader(Reader):
     checkpoint: str = ""
     named: set[str] = field(default_factory=set)  # keys of entries that came, set aside or not
     gone: set[str] = field(default_factory=set)  # keys that were linked, and are not there any more
-    still: set[str] = field(default_factory=set)
+    still: dict[str, int | None] = field(default_factory=dict)  # key -> hash of its normalised name, if that was told
+    unlike: set[str] = field(default_factory=set)  # keys of those who are there, and otherwise than the store says
     listed: list[OnlyThese] = field(default_factory=list)
     sids: set[bytes] = field(default_factory=set)  # objectSids of groups that came or were asked for
     came: Spool[Entry | SetAside] = field(default_factory=Spool)
@@ -79,7 +81,7 @@ class DeltaReader(Reader):
                 case Gone():
                     self.gone.add(item.key)
                 case Still():
-                    self.still.add(item.key)
+                    self.still[item.key] = _name_hash(item.dn)
                 case OnlyThese():
                     self.listed.append(item)
                 case _:
@@ -98,6 +100,7 @@ class DeltaReader(Reader):
             shelved = self.were_shelved = quarantine.keys(conn, *self._mine)
             for only in self.listed:
                 self.gone |= self._unnamed(conn, only)
+            self._note_strangers(conn, shelved)
             self._know(linked.links_by_key(conn, *self._mine, self.named | self.gone))
             self.shelved = {row.resource_id for row in linked.links_by_key(conn, *self._mine, shelved - due)}
         self.gone = {key for key in self.gone - self.named if self._is_there(key)}
@@ -106,7 +109,7 @@ class DeltaReader(Reader):
             self._came(item)  # it was reported gone, and is there
         self.gone -= self.named
         retried = frozenset(due | (shelved & self.named))
-        wanted, seen = due - self.named, 0
+        wanted, seen = (due | self.unlike) - self.named, 0
         while True:
             for item in changes.again(sorted(wanted)) if wanted else ():
                 self._came(item)
@@ -164,13 +167,25 @@ class DeltaReader(Reader):
         """Linked, and not missing yet."""
         return any(key in known and not known[key].absent for known in (self.users, self.groups))
 
+    def _note_strangers(self, conn: Any, shelved: set[str]) -> None:
+        """Those who are there, and whom the store does not know, nor set aside: moved here with what they are below."""
+        unknown = self.still.keys() - shelved - self.named if self.listed else set()
+        if unknown:
+            unknown -= {row.key for kind in ("user", "group") for row in linked.links(conn, *self._mine, kind)}
+        if len(unknown) > _MOST_STRANGERS:
+            raise FullReadNeeded(f"{len(unknown):,} entries are there that were never told")
+        self.unlike |= unknown
+
     def _unnamed(self, conn: Any, only: OnlyThese) -> set[str]:
         """Keys of this kind below this base that were not named."""
-        there = self.named | self.still
         found = set()
         for row in linked.links(conn, *self._mine, only.kind):
+            told = self.still.get(row.key)
+            if row.key in self.still and (linked_of(row).absent or (told is not None and told != hash(row.dn_key))):
+                self.unlike.add(row.key)
             if (
-                row.key not in there
+                row.key not in self.named
+                and row.key not in self.still
                 and row.dn_key is not None
                 and (only.base is None or dn.is_within(row.dn_key, only.base, only.scope))
             ):
@@ -308,6 +323,13 @@ def _primary(entry: Entry) -> set[bytes]:
     except InvalidValue:
         return set()  # said again, and set aside, when it is taken
     return {found} if found is not None else set()
+
+
+def _name_hash(name: str | None) -> int | None:
+    try:
+        return hash(dn.normalize(name)) if name is not None else None
+    except InvalidValue:
+        return None
 
 
 def why_not(state: Any, digest: str, source: object) -> str | None:
