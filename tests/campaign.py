@@ -11,7 +11,6 @@ and no start-up. The clock stands still, so both runs must come to the same rows
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import re
@@ -32,6 +31,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 import postgres_server
+from forking import FORKS
 from postgres_server import Postgres
 from syncd import sample
 from syncd.app import compose
@@ -154,9 +154,6 @@ class World:
 
 # -- a process of its own ------------------------------------------------------------------------------------------------
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["campaign", "syncd.cli", "psycopg", "sqlalchemy.dialects.postgresql.psycopg"])
-
 
 def run(folder: Path, url: str, *argv: str, now: datetime) -> int:
     """`syncd ARGV` in a process of its own; returns its exit code."""
@@ -167,8 +164,8 @@ def run(folder: Path, url: str, *argv: str, now: datetime) -> int:
 
 
 def _started(folder: Path, url: str, argv: tuple[str, ...], now: datetime) -> tuple[Any, Pipe]:
-    mine, other = _FORKS.Pipe(duplex=False)
-    process = _FORKS.Process(target=_child, args=(folder, url, argv, now, other))
+    mine, other = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_child, args=(folder, url, argv, now, other))
     process.start()
     other.close()
     return process, mine

@@ -7,7 +7,6 @@ Between two commits nothing lasts, so these are all the moments there are.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 from sqlalchemy import event, select
 
 from door_stage import NOON, Stage, owner, policy, user
+from forking import FORKS
 from syncd.core.actor import Actor
 from syncd.core.change import UserEdit
 from syncd.core.offboarding import MANAGER
@@ -161,19 +161,9 @@ def timers(stage: Stage, timed: Timed) -> Timers:
     return Timers(stage.database, {"default": stage.workspace}, lambda: stage.now, stage.ids, timed.settings)
 
 
-_FORKS = multiprocessing.get_context("forkserver")
-# What it imports itself it shares with all that it forks. It does not know where the tests are.
-_FORKS.set_forkserver_preload(
-    [
-        *("pytest", "alembic.command", "psycopg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql.psycopg"),
-        *("syncd.reconcile.run", "syncd.store.migrate", "syncd.timers"),
-    ]
-)
-
-
 def killed(url: str, timed: Timed, now: datetime, commit: int) -> bool:
     """Timers that work at this moment, killed just before their n-th commit. False if they have fewer to do."""
-    process = _FORKS.Process(target=_work, args=(url, timed.name, now, commit))
+    process = FORKS.Process(target=_work, args=(url, timed.name, now, commit))
     process.start()
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
