@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 
+from syncd.store import describe, raw, rows
 from syncd.store import fact_queries as queries
-from syncd.store import raw, rows
 from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade
@@ -62,3 +63,15 @@ def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) 
         of_a_table = step.split()[1] in tables or step.split()[1].rpartition("_")[0] in tables
         assert not (step.startswith("SCAN") and of_a_table), step
         assert not step.endswith("(workspace=?)"), step
+
+
+def test_an_address_that_a_stranger_types_is_found_by_an_index(database: Database) -> None:
+    said: list[tuple[str, Any]] = []
+    with database.reading() as conn:
+        listen(conn, "before_cursor_execute", lambda *each: said.append(each[2:4]))
+        assert describe.signs_in_as(conn, "default", "nobody@example.org") is None
+        asked = [each for each in said if each[0].startswith("SELECT")]
+        steps = [row[3] for text, with_ in asked for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", with_)]
+    assert len(asked) == 2 and any("emails" in step for step in steps)
+    for step in steps:
+        assert "SCAN users" not in step and not step.endswith("(workspace=?)"), step
