@@ -257,7 +257,12 @@ _COMPOSE: dict[str, Compose] = {
 
 
 def listed(
-    conn: Connection, workspace: str, state: str | None = "waiting", after: str | None = None, limit: int | None = None
+    conn: Connection,
+    workspace: str,
+    state: str | None = "waiting",
+    after: str | None = None,
+    limit: int | None = None,
+    about: str | None = None,
 ) -> list[Mail]:
     """In the order of their ids, which is that of time; `after`: the id before the first."""
     query = _rows(workspace)
@@ -265,6 +270,8 @@ def listed(
         query = query.where(_m.ended_at.is_(None) if state == "waiting" else _m.ended_as == state)
     if after is not None:
         query = query.where(_m.id > after)
+    if about is not None:
+        query = query.where(_m.about_id == about)
     return [_mail(row) for row in conn.execute(query.order_by(_m.id).limit(limit))]
 
 
