@@ -97,6 +97,14 @@ def shapes(types: Types) -> Mapping[tuple[str, str], str]:
     }
 
 
+def read_by(types: Types, conditions: Iterable[str]) -> tuple[tuple[object, ...], ...]:
+    """How the attributes of the workspace's own are declared that these conditions name: what they mean depends on it."""
+    text = "\n".join(conditions).lower()
+    named = (path for path in types.rule_user.paths if ":" in path and path.lower() in text)
+    found = ((path, types.rule_user.resolve(path)) for path in sorted(named))
+    return tuple((path, _shape(each.attribute)) for path, each in found if each and each.own and path != each.extension)
+
+
 def _digest(schema: Schema) -> str:
     return hashlib.sha256(repr([_shape(each) for each in schema.attributes]).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ from syncd.core.rules import MayGrant, Rule
 from syncd.core.scopes import KINDS
 from syncd.core.seats import Pool, excluders, in_order
 from syncd.core.signins import SignInPolicy
-from syncd.core.types import STANDARD, Types
+from syncd.core.types import STANDARD, Types, read_by
 
 Condition = Callable[[Mapping[str, Any]], bool]
 
@@ -90,6 +90,8 @@ class Workspace:
         if choices:  # their order counts, and so does what ranks higher
             ranks = sorted((name, role.rank) for name, role in self.roles.items() if role.rank is not None)
             rules += repr((choices, ranks))
+        if declared := read_by(self.types, (rule.when for rule in self.rules)):
+            rules += repr(declared)
         limits = repr(sorted((name, None if roles is None else sorted(roles)) for name, roles in granted.items()))
         object.__setattr__(self, "may_grant", MayGrant(self.roles, granted))
         object.__setattr__(self, "pool_order", in_order(self.pools))

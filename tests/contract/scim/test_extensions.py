@@ -355,6 +355,21 @@ def test_a_rule_may_ask_for_it(service: Service) -> None:
     assert service.roles(ann["id"]) == {"clerk"}
 
 
+def test_a_schema_that_a_rule_reads_is_a_part_of_the_rules(service: Service) -> None:
+    """So that what users would lose by another type is planned and held, like a change of the rule itself."""
+
+    def digest(when: str, *attributes: Attribute) -> str:
+        types = extended([Extension(Schema(BADGE, "Badge", "", attributes))])
+        rule = Rule("guards", when, lambda _: True, roles=("clerk",))
+        return replace(service.workspaces["default"], types=types, rules=(rule,)).rules_digest
+
+    number, text = Attribute("level", Type.INTEGER), Attribute("level")
+    when = f"{BADGE.upper()}:LEVEL ge 5"
+    assert digest(when, number) != digest(when, text)
+    assert digest(when, number) == digest(when, replace(number, description="x"), Attribute("other"))
+    assert digest("title pr", number) == digest("title pr", text) == digest("title pr")
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_discovery_is_the_workspaces_own(service: Service) -> None:
     extend(service)
