@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ import httpx
 import structlog
 
 from syncd.deliver import message, webhooks
+from syncd.deliver.loop import GRACE_S, Loop
 from syncd.deliver.webhooks import Answer, Webhook
 from syncd.errors import SyncdError
 from syncd.store import deliveries
@@ -28,7 +28,6 @@ from syncd.store.engine import Database
 POLL_S = 1.0
 AT_ONCE = 8  # messages to one webhook on their way at the same time
 MARGIN = timedelta(seconds=20)  # what was taken and not written down so long after its timeout is lost, and sent again
-GRACE_S = 10  # for what is on its way when the process is to end
 log = structlog.get_logger()
 
 
@@ -60,36 +59,29 @@ class Courier:
     clock: Callable[[], datetime]
     pauses: Pauses = field(default_factory=Pauses)
     poll_s: float = POLL_S
-    _ending: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _loop: Loop = field(init=False)
     _busy: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
     _unreached: set[tuple[str, str]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._loop = Loop("courier", self._turn, self.poll_s, "deliveries_not_read", self._last)
+
     def start(self) -> None:
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="courier", daemon=True)
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """What is on its way is waited for; what is cut off is sent again by whoever works next."""
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(GRACE_S + self.poll_s)
+        self._loop.stop()
 
     # -- what is due ---------------------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        while not self._ending.is_set():
-            try:
-                waiting = await asyncio.to_thread(self._waiting)
-                for key in waiting & self.webhooks.keys() - self._busy.keys():
-                    task = asyncio.create_task(self._serve(self.webhooks[key]))
-                    self._busy[key] = task
-                    task.add_done_callback(lambda _, key=key: self._busy.pop(key))  # type: ignore[misc]
-            except SyncdError as exc:
-                log.warning("deliveries_not_read", why=str(exc))
-            except Exception:
-                log.exception("courier_failed")
-            await asyncio.to_thread(self._ending.wait, self.poll_s)
+    async def _turn(self) -> None:
+        waiting = await asyncio.to_thread(self._waiting)
+        for key in waiting & self.webhooks.keys() - self._busy.keys():
+            task = asyncio.create_task(self._serve(self.webhooks[key]))
+            self._busy[key] = task
+            task.add_done_callback(lambda _, key=key: self._busy.pop(key))  # type: ignore[misc]
+
+    async def _last(self) -> None:
         if self._busy:
             await asyncio.wait([*self._busy.values()], timeout=GRACE_S)
 
@@ -101,7 +93,7 @@ class Courier:
         """Everything that is due for one webhook."""
         try:
             async with webhooks.client(webhook, AT_ONCE) as client:
-                while not self._ending.is_set():
+                while not self._loop.ends:
                     limit = 1 if webhook.key in self._unreached else AT_ONCE
                     taken = await asyncio.to_thread(self.database.write_now, self._take(webhook, limit))
                     if not taken:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,9 +22,9 @@ import structlog
 from syncd.core.mail import Envelope
 from syncd.core.secret import Secret
 from syncd.core.workspace import Workspace
-from syncd.deliver.courier import GRACE_S, MARGIN, Pauses
+from syncd.deliver.courier import MARGIN, Pauses
 from syncd.deliver.letters import Templates, letter
-from syncd.errors import SyncdError
+from syncd.deliver.loop import Loop
 from syncd.store import mails
 from syncd.store.describe import Conn as Connection
 from syncd.store.engine import Database
@@ -148,30 +147,21 @@ class Postman:
     give_up: timedelta = timedelta(days=2)
     pauses: Pauses = field(default_factory=lambda: Pauses(timedelta(seconds=30), timedelta(hours=1)))
     poll_s: float = POLL_S
-    _ending: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _loop: Loop = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._loop = Loop("postman", self._turn, self.poll_s, "mail_not_taken")
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="postman", daemon=True)
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """The mail on its way is waited for; what is cut off is sent again by whoever works next."""
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(GRACE_S + self.poll_s)
+        self._loop.stop()
 
-    async def _work(self) -> None:
-        while not self._ending.is_set():
-            try:
-                while not self._ending.is_set() and await asyncio.to_thread(self._waiting):
-                    taken = await asyncio.to_thread(self.database.write_now, self._take)
-                    await self._hand_in(taken)
-            except SyncdError as exc:
-                log.warning("mail_not_taken", why=str(exc))
-            except Exception:
-                log.exception("postman_failed")
-            await asyncio.to_thread(self._ending.wait, self.poll_s)
+    async def _turn(self) -> None:
+        while not self._loop.ends and await asyncio.to_thread(self._waiting):
+            taken = await asyncio.to_thread(self.database.write_now, self._take)
+            await self._hand_in(taken)
 
     @property
     def _for(self) -> timedelta:
@@ -195,7 +185,7 @@ class Postman:
         trouble: Outcome | None = None
         try:
             await client.connect()
-            while left and trouble is None and not self._ending.is_set():
+            while left and trouble is None and not self._loop.ends:
                 outcome = await deliver(client, self.server, self.templates, left[0].envelope)
                 await self._note([(left.pop(0), outcome)])
                 trouble = outcome if outcome.server else None
