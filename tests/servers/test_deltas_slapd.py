@@ -89,9 +89,21 @@ def happenings() -> tuple[str, ...]:
     )
 
 
-@pytest.mark.parametrize("overlays", [NO_LOG, LOG])
-def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> None:
-    directory, corp = started(overlays=overlays)
+def access_log(folder: Path) -> str:
+    """The session log is made of the overlay accesslog's records, which outlast a restart."""
+    folder.mkdir()
+    source = "overlay syncprov\nsyncprov-sessionlog-source cn=log"
+    writes = "overlay accesslog\nlogdb cn=log\nlogops writes\nlogsuccess TRUE"
+    records = f"database mdb\nsuffix cn=log\ndirectory {folder}\nmaxsize 4194304\nindex reqStart,entryCSN eq"
+    return f"{writes}\n{source}\n{records}"
+
+
+@pytest.mark.parametrize("overlays", [NO_LOG, LOG, "accesslog"])
+def test_what_changed_is_all_that_is_read(started: Started, overlays: str, tmp_path: Path) -> None:
+    if overlays == "accesslog":
+        directory, corp = started(overlays=access_log(tmp_path / "log"), globals="moduleload accesslog")
+    else:
+        directory, corp = started(overlays=overlays)
     assert delta(corp).counts["read"] == 0
     for text in happenings():
         directory.modify(text)
@@ -105,6 +117,21 @@ def test_what_changed_is_all_that_is_read(started: Started, overlays: str) -> No
 def is_whole_but_for_the_missing(corp: Corp, missing: set[str]) -> None:
     assert {name for name, link in corp.links().items() if link.missing_since} == missing
     is_whole(corp)
+
+
+def test_a_directory_in_which_nothing_happened_is_asked_once(started: Started) -> None:
+    directory, corp = started()
+    asked: list[int] = []
+
+    def count(message: Message) -> bytes:
+        asked.append(message.tag)
+        return message.raw
+
+    with proxy(directory.port, count) as between:
+        corp.url = between.url
+        delta(corp)
+    assert asked.count(DONE) == 3  # the root DSE, the naming context, and what changed
+    corp.url = directory.url
 
 
 @pytest.mark.parametrize("overlays", [NO_LOG, LOG])

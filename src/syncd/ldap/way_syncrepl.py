@@ -9,14 +9,15 @@ are asked about first, and one that changed, came or went means a whole read.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
-from syncd.ldap import keys, narrow, outcome, syncrepl
+from syncd.ldap import dn, keys, narrow, outcome, syncrepl
 from syncd.ldap.client import NotNow, RawEntry
 from syncd.ldap.conversation import Conversation, Search, require_whole_tree
-from syncd.ldap.syncrepl import Elsewhere, Keys, Named, NewCookie, Over, PhaseOver
+from syncd.ldap.syncrepl import Elsewhere, Keys, Named, NewCookie, Over, PhaseOver, Told
 from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State
 
 _NOBODY = "(!(objectClass=*))"
@@ -51,9 +52,10 @@ class Syncrepl:
         cookies: list[str] = list(state["cookies"])
         if len(cookies) != len(searches):
             raise FullReadNeeded("the checkpoint is of other searches")
-        units = [{**each, "cookie": _same_units(with_, each)} for each in state["units"]]
+        asking = _Asking(with_)
+        units = [{**each, "cookie": _same_units(asking, each)} for each in state["units"]]
         for number, search in enumerate(searches):
-            cookie = yield from _poll(with_, search, cookies[number].encode("latin-1"))
+            cookie = yield from _poll(asking, search, cookies[number].encode("latin-1"))
             cookies[number] = cookie.decode("latin-1")
         return {"cookies": cookies, "units": units}
 
@@ -70,6 +72,34 @@ class Syncrepl:
                     yield
                 case Over():
                     raise IncompleteRead(f"the server ended it: {told.outcome}")
+
+
+@dataclass(slots=True)
+class _Asking:
+    """Polls. OpenLDAP ends one without a word and without a cookie if the whole database is as the cookie says: then it is not
+    asked again with the same cookie below the same naming context."""
+
+    with_: Conversation
+    quiet: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def __call__(
+        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes
+    ) -> Iterator[Told]:
+        where = (self._context(base), cookie)
+        if where in self.quiet:
+            yield Over(0, "success", "", False, None)
+            return
+        silent = True
+        for told in self.with_.session.sync(base, scope, filter_text, attributes, cookie):
+            silent = silent and told == Over(0, "success", "", False, None)
+            yield told
+        if silent and where[0]:
+            self.quiet.add(where)
+
+    def _context(self, base: str) -> str:
+        assert self.with_.server is not None
+        above = [context for context in self.with_.server.contexts if context and dn.is_under(base, context)]
+        return max(above, key=len, default="")
 
 
 def _cookie_of_now(with_: Conversation, search: Search) -> bytes:
@@ -96,12 +126,12 @@ def _units(with_: Conversation, base: str) -> Iterator[str]:
                 raise NotOffered(f"{base}: a unit shows no entryUUID") from None
 
 
-def _same_units(with_: Conversation, known: dict[str, Any]) -> str:
+def _same_units(asking: _Asking, known: dict[str, Any]) -> str:
     """The next cookie. Raises FullReadNeeded if one of these units is not as it was."""
     base, left = str(known["base"]), set(known["keys"])
     cookie = str(known["cookie"]).encode("latin-1")
     present = False
-    for told in with_.session.sync(base, "subtree", _UNITS, (), cookie):
+    for told in asking(base, "subtree", _UNITS, (), cookie):
         match told:
             case Named(state=syncrepl.PRESENT):
                 left.discard(told.key)
@@ -127,14 +157,13 @@ def _same_units(with_: Conversation, known: dict[str, Any]) -> str:
     return cookie.decode("latin-1")
 
 
-def _poll(with_: Conversation, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
+def _poll(asking: _Asking, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
     """What changed there. Returns the cookie of the next poll."""
     present = False
-    asked = with_.session.sync(search.base, search.scope, search.filter, search.attributes, cookie)
-    for told in asked:
+    for told in asking(search.base, search.scope, search.filter, search.attributes, cookie):
         match told:
             case Named():
-                entry = _named(with_, search, told)
+                entry = _named(asking.with_, search, told)
                 if entry is not None:
                     yield entry
             case Keys():
