@@ -250,6 +250,32 @@ def test_a_primary_group_has_its_members(domain: Samba, tmp_path: Path) -> None:
         corp.close()
 
 
+def test_one_person_is_looked_up_by_her_guid_and_her_groups(changed_domain: Samba, tmp_path: Path) -> None:
+    """Found, moved between groups, renamed, gone: by a few searches, and only what the domain says for certain."""
+    corp = corp_of(changed_domain, tmp_path)
+    try:
+        staff = f"CN=staff,{GROUPS}"
+        new = f"CN=Nora Newman,{PEOPLE}"
+        changed_domain.modify(
+            f"dn: {new}\nchangetype: add\nobjectClass: user\nsAMAccountName: nora\ngivenName: Nora\nsn: Newman\n"
+            "userAccountControl: 544\n"
+        )
+        changed_domain.modify(f"dn: {staff}\nchangetype: modify\nadd: member\nmember: {new}\n")
+        corp.run()
+        assert "staff" in {each["display"] for each in corp.user("nora")["groups"]}
+        changed_domain.modify(f"dn: {staff}\nchangetype: modify\ndelete: member\nmember: {new}\n")
+        left = corp.run(only='userName eq "nora"')
+        assert (left.counts["leave"], [step.ok for step in left.looked[0].steps]) == (1, [True] * 5)
+        changed_domain.modify(f"dn: {new}\nchangetype: modrdn\nnewrdn: CN=Nora Norton\ndeleteoldrdn: 1\n")
+        assert corp.run(only='userName eq "nora"').counts["update"] <= 1
+        changed_domain.modify(f"dn: CN=Nora Norton,{PEOPLE}\nchangetype: delete\n")
+        gone = corp.run(only='userName eq "nora"').looked[0]
+        assert not gone.steps[0].ok and "is gone" in gone.steps[0].what
+        assert corp.links()["nora"].missing_reads == 1 and corp.links()["erin"].missing_reads == 0
+    finally:
+        corp.close()
+
+
 # -- the way there -----------------------------------------------------------------------------------------------------------
 
 

@@ -296,3 +296,30 @@ def test_what_other_directories_say_of_an_account_is_heeded_and_explained(change
         changed.modify(modify(who.dn, *gone, ("delete", "objectClass", "extensibleObject")))
     corp.run()
     assert (corp.user(who.uid)["status"], corp.user(who.uid)["scheduled"]) == ("active", [])
+
+
+def test_one_person_is_looked_up_by_a_few_searches(corp: Corp, changed: Dirsrv) -> None:
+    """389ds too says of a group that it does not name her only if its members may be seen; and of her key likewise."""
+    rosa = PERSON["rosa.castillo"]
+    group = next(one for one in companies.COMPANY.groups if one.name == "crm-users").dn
+    named = f'userName eq "{rosa.uid}"'
+    try:
+        changed.modify(modify(group, ("delete", "uniqueMember", rosa.dn)))
+        left = corp.run(only=named)
+        assert (left.counts["leave"], [step.ok for step in left.looked[0].steps]) == (1, [True] * 5)
+    finally:
+        changed.modify(modify(group, ("add", "uniqueMember", rosa.dn)))
+    assert corp.run(only=named).counts["join"] == 1
+    rule = '(targetattr="member || uniqueMember")(version 3.0; acl "hide"; deny(all) userdn="ldap:///' + READER + '";)'
+    try:
+        changed.modify(modify(GROUPS_BASE, ("add", "aci", rule)))
+        hidden = corp.run(only=named)
+        assert hidden.counts["leave"] == 0 and "do not say whether she is still" in hidden.looked[0].steps[2].what
+    finally:
+        changed.modify(modify(GROUPS_BASE, ("delete", "aci", rule)))
+    changed.modify(person("late.comer", unit_of(rosa)))
+    assert corp.run(only='userName eq "late.comer"').counts["create"] == 1
+    changed.modify(delete(f"uid=late.comer,{unit_of(rosa)}"))
+    gone = corp.run(only='userName eq "late.comer"').looked[0]
+    assert not gone.steps[0].ok and "is gone" in gone.steps[0].what
+    assert corp.links()["late.comer"].missing_reads == 1 and corp.links()[rosa.uid].missing_reads == 0

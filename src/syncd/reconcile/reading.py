@@ -144,19 +144,14 @@ class Reader:
     def _hidden_branches(self, key_attribute: str | None) -> Iterator[str]:
         """Of branches that lost everybody, those whose own entry is not shown either, nor any of the people elsewhere: where
         so few are gone that no limit would hold them."""
-        there, limits = self.present, self.workspace.source(self.source.name).limits
-        people = [
-            (old.dn_key, key, key in there or old.id in there)
-            for key, old in self.users.items()
-            if old.dn_key and not old.absent
-        ]
-        gone = sum(not is_there for *_, is_there in people)
-        if gone > min(limits.of(kind).allowed(len(people)) for kind in ("suspend", "deactivate")):
+        gone = {key for key in self._gone_users() if not self.users[key].absent}
+        source, limits = self.source, self.workspace.source(self.source.name).limits
+        if not gone or not isinstance(source, Sighted):
             return
-        source = self.source
-        if not isinstance(source, Sighted):
+        known = [(key, old.dn_key) for key, old in self.users.items() if old.dn_key and not old.absent]
+        if len(gone) > min(limits.of(kind).allowed(len(known)) for kind in ("suspend", "deactivate")):
             return
-        for above, keys in branches_gone(people):
+        for above, keys in branches_gone((name, key, key not in gone) for key, name in known):
             try:
                 shown = source.sees(above, keys[:3], key_attribute)
             except SyncdError as exc:
