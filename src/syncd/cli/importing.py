@@ -7,7 +7,7 @@ Then it is a run of the source `local`, with the guards, the report and the exit
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +56,11 @@ def import_(
     people = _read(current, file, encoding, delimiter)
     why = reason or f"imported from {Path(file).name if file != '-' else 'standard input'}"
     lines, edits = _edits(current, people, why, invite)
+
+    def again() -> Spool[ChangeGroup]:
+        lines[:], made = _edits(current, people, why, invite)
+        return made
+
     for note in people.notes:
         say(note)
     if people.faults:
@@ -67,12 +72,12 @@ def import_(
         )
     asking = not plan and not yes and sys.stdin.isatty() and file != "-"
     if plan or asking:
-        report = _run(current, edits, len(lines), dry_run=True)
+        report = _run(current, edits, again, len(lines), dry_run=True)
         if plan:
             _told(report, as_json, rows)
         console(stderr=True).print(render.for_people(report, rows))
         confirmed("Do this?", False)
-    report = _run(current, edits, len(lines), dry_run=False)
+    report = _run(current, edits, again, len(lines), dry_run=False)
     if invite:
         asked = current.database.write_now(
             lambda conn: imports.ask_in(
@@ -123,10 +128,12 @@ def _edits(current: Session, people: userfile.People, why: str, invite: bool) ->
     return ids, edits
 
 
-def _run(current: Session, edits: Spool[ChangeGroup], people: int, dry_run: bool) -> Report:
+def _run(
+    current: Session, edits: Spool[ChangeGroup], again: Callable[[], Spool[ChangeGroup]], people: int, dry_run: bool
+) -> Report:
     with steps() as progress:
         return run.imported(
-            *(current.database, current.workspace, edits, people, current.actor, current.clock, current.app.ids),
+            *(current.database, current.workspace, edits, again, people, current.actor, current.clock, current.app.ids),
             dry_run=dry_run,
             progress=progress,
         )

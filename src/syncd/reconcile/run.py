@@ -179,6 +179,7 @@ def imported(
     database: Database,
     workspace: Workspace,
     groups: Spool[ChangeGroup],
+    anew: Callable[[], Spool[ChangeGroup]],
     people: int,
     actor: Actor,
     clock: Clock,
@@ -189,11 +190,12 @@ def imported(
 ) -> Report:
     """What people state in a file (store/imports.py), judged as a whole and applied in batches, like a run of `local`.
 
-    `people`: how many the file names; those of whom nothing changes are not in `groups`.
+    `people`: how many the file names; those of whom nothing changes are not in `groups`. `anew`: makes the groups again, if
+    a killed import was finished first, which may have made the same people.
     """
 
     def make(run: _Run) -> Plan:
-        return Plan(ADMIN_SOURCE, groups, Certificate(users_read=people), kind=IMPORT)
+        return Plan(ADMIN_SOURCE, anew() if run.notes else groups, Certificate(users_read=people), kind=IMPORT)
 
     return _Run(database, workspace, ADMIN_SOURCE, actor, clock, ids, dry_run, None, None, progress or Quiet()).go(make)
 

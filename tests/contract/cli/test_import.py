@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from command_line import CONFIG, Cli
+from syncd.store import runs
 
 PRICES = CONFIG.replace("crm: {limit: 2", "crm: {limit: 2, price: 5, currency: EUR, per: month")
 MAIL = "mail: {host: localhost, tls: none, sender: syncd@example.org}\n"
@@ -114,3 +116,27 @@ def test_out_and_in_again(office: Cli) -> None:
 
 def test_json_is_one_object(office: Cli) -> None:
     assert json.loads(office("import", path(office), "--plan", "--json", code=3).out)["source"] == "local"
+
+
+def test_an_import_that_was_killed_is_finished_by_the_next_one(office: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stored people are made first; then the file is looked at anew, so that nobody is in her own way."""
+    lines = "userName,title\n" + "".join(f"u{n:03},Lead\n" for n in range(700))
+    (office.folder / "many.csv").write_text(lines, encoding="utf-8")
+    batches = []
+
+    def killed(*given: Any) -> Any:
+        batches.append(given)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return apply(*given)
+
+    apply = runs.apply
+    monkeypatch.setattr(runs, "apply", killed)
+    office("import", path(office, "many.csv"), code=None)
+    monkeypatch.setattr(runs, "apply", apply)
+    made = len(office("user", "list", "--json").out.splitlines())
+    assert 0 < made < 700
+    done = office("import", path(office, "many.csv"), "--json").json
+    assert (done["status"], done["set_aside"]) == ("clean", [])
+    assert len(office("user", "list", "--json").out.splitlines()) == 700
+    assert [each["status"] for each in office("runs", "list", "--json").json["runs"]] == ["clean", "applied"]
