@@ -151,10 +151,15 @@ class Changes(Protocol):
 
 @runtime_checkable
 class PrimaryGroups(Protocol):
-    """Changes of a directory where a group's members are not all named by it (Active Directory's primaryGroupID)."""
+    """Changes of a directory where a group's members are not all named by it (Active Directory's primaryGroupID), and where the
+    names by which it has them change when theirs do, without a change of the group."""
 
     def groups_of(self, sids: Collection[bytes]) -> Iterator[Entry | SetAside]:
         """Those groups that have one of these objectSids."""
+        ...
+
+    def groups_naming(self, dns: Collection[str]) -> Iterator[Entry | SetAside]:
+        """Those groups that have one of these as a member."""
         ...
 
     def people_of(self, sids: Collection[bytes]) -> Iterator[tuple[bytes, str]]:

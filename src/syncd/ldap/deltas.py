@@ -118,6 +118,13 @@ class LdapChanges(Conversation):
         except IncompleteRead as exc:
             self.because.append(str(exc))
 
+    def groups_naming(self, dns: Collection[str]) -> Iterator[Entry | SetAside]:
+        try:
+            for some in _some(sorted(dns)):
+                yield from self.having(narrow.any_of([f"(member={narrow.escaped(name)})" for name in some]), "groups")
+        except IncompleteRead as exc:
+            self.because.append(str(exc))
+
     def people_of(self, sids: Collection[bytes]) -> Iterator[tuple[bytes, str]]:
         """Whose primary groups these are: said by its last part, in the domain of the person's own objectSid."""
         attribute = self.entries.key_attribute

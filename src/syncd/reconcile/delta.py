@@ -118,31 +118,38 @@ class DeltaReader(Reader):
             with self.database.reading() as conn:
                 self._know(linked.links_by_key(conn, *self._mine, keys - self.users.keys() - self.groups.keys()))
                 wanted = self._touched(conn, islice(self.came, before, None)) - self.named - self.gone
-            for item in self._primary_groups(changes, before, seen):
+            for item in self._other_groups(changes, before, seen):
                 self._came(item)
             self.gone -= self.named
             if not wanted and len(self.came) == seen:
                 return retried
             self.named |= wanted  # asked for once, whether it is there or not
 
-    def _primary_groups(self, changes: Changes, start: int, stop: int) -> Iterator[Entry | SetAside]:
-        """Groups that say nothing of it themselves: those that somebody who came has as her primary one. Of whoever was there
-        before, the directory puts a changed one among the changes: `member` of the old group names her from then on."""
-        wanted: set[bytes] = set()
+    def _other_groups(self, changes: Changes, start: int, stop: int) -> Iterator[Entry | SetAside]:
+        """Groups of an Active Directory that say nothing of it themselves, for whoever came or came back: the one that she has
+        as her primary one, and those that have her as a member, by a name that followed her from where she was. Of whoever
+        was there before, it puts a changed primary group among the changes: `member` of the old one names her from then on.
+        """
+        sids: set[bytes] = set()
+        names: set[str] = set()
         for item in islice(self.came, start, stop):
             if not isinstance(item, Entry) or "objectsid" not in item.attributes:
                 continue
             if not isinstance(changes, PrimaryGroups):
                 raise FullReadNeeded("who has which primary group (primaryGroupID) is only known of everybody at once")
+            old = (self.users if item.kind == "user" else self.groups).get(item.key)
+            if old is None or old.absent or item.key in self.were_shelved:
+                names.add(item.dn)
+                sids |= _primary(item) if item.kind == "user" else set()
             if item.kind == "group":
-                self.sids |= set(item.attributes["objectsid"])
-            elif (old := self.users.get(item.key)) is None or old.absent or item.key in self.were_shelved:
-                wanted |= _primary(item)
-        wanted -= self.sids
-        self.sids |= wanted
-        if wanted:
+                self.sids |= set(_sids(item))
+        sids -= self.sids
+        self.sids |= sids
+        if names:
             assert isinstance(changes, PrimaryGroups)
-            yield from changes.groups_of(wanted)
+            for group in (*changes.groups_of(sids), *changes.groups_naming(names)):
+                if group.key not in self.named:
+                    yield group
 
     def _learn_primary(self, changes: Changes) -> None:
         """Who has a group that came as her primary one, of those who did not come."""
