@@ -89,6 +89,7 @@ def _operation(item: Any, index: int) -> BulkOperation:
     if not isinstance(item, dict):
         raise InvalidSyntax(f"{at} must be an object with method, path and data, not {kind_of(item)}")
     method, bulk_id, version = (member(item, name, at) for name in ("method", "bulkId", "version"))
+    told = shown(method.upper()) if isinstance(method, str) else ""  # in the result, which has to name it (3.7.3)
     method = method.upper() if isinstance(method, str) else plain(method)
     bulk_id = None if bulk_id is ABSENT or bulk_id is None else bulk_id
     if bulk_id is not None and (not isinstance(bulk_id, str) or not bulk_id):
@@ -106,7 +107,7 @@ def _operation(item: Any, index: int) -> BulkOperation:
         if method != "DELETE" and not isinstance(data, dict):
             raise InvalidSyntax(f"data must be an object, as the body of a single {method}, not {kind_of(data)}")
     except SyncdError as exc:
-        return BulkOperation(index, method if method in METHODS else "", bulk_id, fault=exc)
+        return BulkOperation(index, told, bulk_id, fault=exc)
     named = {found} if (found := _reference(id)) is not None else set()
     refers = frozenset(named | set(_references(data)))
     version = version if isinstance(version, str) and method != "POST" else None

@@ -246,7 +246,9 @@ def test_each_operation_needs_its_own_permission(service: Service) -> None:
 def test_what_is_wrong_with_one_operation_is_its_own_affair(service: Service, operation: Op, status: str) -> None:
     results = bulk(service, operation, person("after"))
     assert statuses(results) == [status, "201"]
-    assert results[0]["response"]["detail"].startswith("Operations[0]")
+    assert results[0]["response"]["detail"].startswith("Operations[0]: ")
+    named = operation.get("method")
+    assert results[0].get("method") == (named if isinstance(named, str) and named else None)
 
 
 @pytest.mark.parametrize(
