@@ -96,6 +96,17 @@ steps = st.builds(
 rounds = st.lists(st.lists(steps, min_size=1, max_size=12), min_size=1, max_size=4)
 
 
+def others_say(stage: Stage, step: Step) -> None:
+    """What people put where beside the directory: somebody in one of its groups, a group in another."""
+    groups = {row.display_name: row.id for row in stage.rows(t.groups)}
+    people = {row.user_name: row.id for row in stage.rows(t.users)}
+    where, what = groups.get(step.other), f"t{step.who[1:]}"
+    if step.kind == "join" and step.value == "Guest" and where and step.who in people:
+        stage.act(UserEdit(people[step.who], "local", join=(where,)))
+    elif step.kind == "nest" and step.value == "Guest" and where and what in groups and groups[what] != where:
+        stage.act(GroupEdit(groups[what], "local", join=(where,)))
+
+
 def founded() -> Directory:
     directory = Directory()
     directory.hire(*PEOPLE[:5], employeeType="Employee")
@@ -196,6 +207,7 @@ def test_what_is_applied_is_done_and_what_is_promised_is_kept(happenings: list[l
             stage.later(days=2 if patient else 0, minutes=1)
             for step in happening:
                 step.apply(directory)
+                others_say(stage, step)
             before = everything(stage)
             tables = {table.name: stage.rows(table) for table in t.metadata.sorted_tables if "workspace" in table.c}
             promised = stage.plan(directory)

@@ -258,8 +258,12 @@ class Reader:
         for fading_edit in fading:
             edits.append((fading_edit,))
         joins, leaves = diff.membership_moves(read_groups, lambda id: in_groups.get(id, frozenset()), doomed)
-        for id in self.unread | self._kept(leaves):
-            leaves.pop(id, None)  # a group may name her by what was not read
+        # A group may name somebody by what was not read. While somebody who is missing may come back she keeps her groups, so
+        # that roles return with her; deactivated, she leaves them.
+        back = {each.id for each in missing if each.link and each.link.stage not in ("deactivated", "deleted")}
+        for id in (self.unread | self._kept(leaves) | back) & leaves.keys():
+            # But for a group that goes at the end of this plan, whoever is in it.
+            leaves[id] = [group for group in leaves[id] if group in doomed and self.only is None]
         for edit in self._users(missing, mapped, adopted, joins, leaves):
             edits.append((edit,))
         if self.only is None:
@@ -305,7 +309,7 @@ class Reader:
 
     def _kept(self, leaves: Mapping[str, Any]) -> set[str]:
         """Users of these who stay in their groups though no group that was read names them any more. Of those who are
-        missing, `_users` knows by itself."""
+        missing, `_edits` knows by itself."""
         return set()
 
     def _users(
@@ -328,9 +332,6 @@ class Reader:
                 yield whole
 
         for edit in missing:
-            # While she may come back she keeps her groups, so that roles return with her; deactivated, she leaves them.
-            if edit.link is not None and edit.link.stage not in ("deactivated", "deleted"):
-                leaves.pop(edit.id, None)
             yield from ready(edit)
         late: Spool[UserEdit] = Spool()
         for entry, id, hashed, new, user in mapped:
@@ -347,7 +348,7 @@ class Reader:
             else:
                 yield from ready(edit)
         coming = {edit.id for edit in late}
-        for id in sorted((joins.keys() | leaves.keys()) - named - coming):
+        for id in sorted((joins.keys() | {id for id, groups in leaves.items() if groups}) - named - coming):
             yield from ready(UserEdit(id, name, why=f"members changed in {name}"))
         for edit in late:
             yield from ready(edit)

@@ -375,3 +375,28 @@ def test_who_comes_into_a_group_within_one_that_goes_in_the_same_run(stage: Stag
     assert (done.digest, done.notes) == (promised.digest, ())
     assert (stage.held("desk"), promised.seats_after["desk"].used) == ([], 0)
     assert stage.named("ann").groups == stage.named("bob").groups == {inner}
+
+
+def test_who_goes_missing_with_a_group_of_hers_is_decided_once(stage: Stage) -> None:
+    """She keeps her groups while she may come back, and this one goes at the end of the same run."""
+    stage.configure(
+        sources={"corp": policy(ladder=AT_ONCE)},
+        pools={"desk": Pool("desk", 5)},
+        rules=(rule("outside", 'not (groups[display eq "crew"])', seats=("desk",)),),
+    )
+    directory = Directory()
+    directory.hire("ann", "bob")
+    directory.teams = {"crew": {"ann"}, "rest": {"ann", "bob"}}
+    stage.run(directory)
+    ann = stage.named("ann").id
+    stage.later(days=2)
+    del directory.people["ann"], directory.teams["crew"]
+    promised = stage.plan(directory)
+    done = stage.run(directory)
+    assert (done.digest, done.counts["suspend"]) == (promised.digest, 1)
+    assert not [note for note in done.notes if "dropped" in note]
+    assert promised.seats_after["desk"].waiting == 0
+    assert [each.group for each in stage.user(ann).memberships] == [stage.group_named("rest").id]
+    directory.hire("ann")
+    stage.run(directory)
+    assert ann in stage.held("desk")
