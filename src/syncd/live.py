@@ -19,7 +19,7 @@ from syncd.errors import FullReadNeeded, SyncdError
 
 log = structlog.get_logger()
 
-GATHER_S = 0.1  # changes that come together are read together
+GATHER_S = 0.05  # changes that come together are read together
 FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 60.0
 _LONG_S = 30.0  # a connection that lasted this long was no failure
 

@@ -282,6 +282,25 @@ def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
     is_whole_but_for_the_missing(corp, set())
 
 
+def test_a_server_that_asks_for_a_refresh_is_read_whole(started: Started) -> None:
+    directory, corp = started()
+    directory.modify(modify(PERSON["anna.xu"].dn, ("replace", "title", "Head")))
+
+    def spoil(message: Message) -> bytes:
+        if message.tag != DONE or message.connection > 1 or message.searches_before != 2:
+            return message.raw
+        required = ber.element(DONE, b"\x0a\x02\x10\x00\x04\x00\x04\x00")  # e-syncRefreshRequired (4096)
+        return ber.element(ber.SEQUENCE, message.id + required)
+
+    with proxy(directory.port, spoil) as between:
+        corp.url = between.url
+        report = corp.run(delta=True)
+    corp.url = directory.url
+    assert (report.kind, report.complete, report.counts["update"]) == ("full", True, 1)
+    assert report.kind_why == "units: e-syncRefreshRequired (4096)"
+    assert delta(corp).counts["read"] == 0
+
+
 # ---- another server
 
 

@@ -220,4 +220,4 @@ def _judge(base: str, over: Over, part: str = "units") -> None:
         raise IncompleteRead(f"{part}: the base {base} does not exist or is hidden: {over.outcome}")
     if over.code in (3, 10, 80):
         raise IncompleteRead(about)
-    raise FullReadNeeded(about)
+    raise FullReadNeeded(about)  # e-syncRefreshRequired, a limit of ours, whatever else a whole read may still manage
