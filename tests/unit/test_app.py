@@ -151,7 +151,7 @@ def test_ids_are_uuids_of_version_7_in_the_order_they_were_made() -> None:
 def test_ids_keep_their_order_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = TimeOrderedIds()
     first = ids()
-    monkeypatch.setattr("syncd.app.time.time_ns", lambda: 0)
+    monkeypatch.setattr("syncd.app.machine.time.time_ns", lambda: 0)
     assert ids() > first
 
 
