@@ -20,6 +20,7 @@ from web_service import Service
 PASSWORD = "correct horse battery"
 PAGE = "/email-change"
 OLD, NEW = "ann@example.org", "ann@example.net"
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no engine changes it
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_the_old_sign_in_stays_until_the_new_address_is_confirmed(desk: Desk) ->
     assert ("email_change_asked", "okta test") in rows and ("update", OLD) in rows
 
 
+@SQLITE
 def test_resent_withdrawn_replaced_and_expired(desk: Desk) -> None:
     id = person(desk)
     ask(desk, id)
@@ -129,6 +131,7 @@ def test_nobody_takes_over_anothers_address(desk: Desk) -> None:
     assert sorted(address(desk, each)[1] for each in (id, bob, named)).count(NEW) == 1
 
 
+@SQLITE
 def test_where_the_policy_says_nothing_it_changes_at_once(desk: Desk) -> None:
     policy(desk, False)
     id = person(desk)
@@ -146,6 +149,7 @@ def test_where_the_policy_says_nothing_it_changes_at_once(desk: Desk) -> None:
     )
 
 
+@SQLITE
 def test_her_other_addresses_and_a_name_of_her_own_stay(desk: Desk) -> None:
     policy(desk, False)
     home = {"value": "ann@home.example", "type": "home"}
@@ -158,6 +162,7 @@ def test_her_other_addresses_and_a_name_of_her_own_stay(desk: Desk) -> None:
     assert [each["value"] for each in shown(desk, id)["emails"]] == ["ann@home.example"]
 
 
+@SQLITE
 def test_who_may_not(desk: Desk) -> None:
     """A directory's address is changed there; somebody above is out of reach; and who rises meanwhile is too."""
     service = desk.service
@@ -181,6 +186,7 @@ def test_who_may_not(desk: Desk) -> None:
     assert "no mail server" in ask(desk, id, status=409)["detail"]
 
 
+@SQLITE
 def test_a_source_that_states_her_address_meanwhile_has_the_last_word(desk: Desk) -> None:
     id = person(desk)
     ask(desk, id)

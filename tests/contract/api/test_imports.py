@@ -38,6 +38,7 @@ def desk(service: Service) -> Iterator[Desk]:
 
 
 PRICE = Price(Decimal("10"), "EUR", "month")
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no engine changes it
 
 
 def send(desk: Desk, text: str = PEOPLE, status: int = 200, dry: bool = False, token: str = "", **more: Any) -> Any:
@@ -93,6 +94,7 @@ def test_who_is_there_is_changed_and_an_empty_cell_says_nothing(desk: Desk) -> N
     assert {each["value"] for each in desk.service.access(ann["id"])["roles"]} == {"member", "viewer"}
 
 
+@SQLITE
 def test_faults_of_the_file_and_of_what_it_names_change_nothing(desk: Desk) -> None:
     text = "\n".join(
         [
@@ -122,6 +124,7 @@ def test_faults_of_the_file_and_of_what_it_names_change_nothing(desk: Desk) -> N
     assert desk.ask("POST", "/users/import", {"csv": "userName\nx\n", "delimiter": "|"}).status_code == 422
 
 
+@SQLITE
 def test_each_line_has_its_own_answer_at_the_door(desk: Desk) -> None:
     service = desk.service
     clerk = service.made_by("local", "clerk", Grant("role", "member", "direct", "root"))
@@ -134,6 +137,7 @@ def test_each_line_has_its_own_answer_at_the_door(desk: Desk) -> None:
     assert "y" not in users(desk)
 
 
+@SQLITE
 def test_people_are_asked_in_by_mail(desk: Desk) -> None:
     told = send(desk, invite=True)
     assert told["invited"] == 4 and users(desk)["ann@example.org"]["status"] == "pending"
@@ -148,6 +152,7 @@ def test_people_are_asked_in_by_mail(desk: Desk) -> None:
     assert len(desk.office.taken) == 4
 
 
+@SQLITE
 def test_another_address_is_confirmed_where_the_policy_says_so(desk: Desk) -> None:
     service = desk.service
     service.workspaces["default"] = replace(service.workspaces["default"], confirms_emails=True)
@@ -158,6 +163,7 @@ def test_another_address_is_confirmed_where_the_policy_says_so(desk: Desk) -> No
     ]
 
 
+@SQLITE
 def test_what_is_exported_is_read_back_and_computes_nothing(desk: Desk) -> None:
     send(desk, PEOPLE.replace("Bob", "=cmd|calc").replace("cmd|calc", "cmd()"))
     answer: httpx.Response = desk.ask("GET", "/users/export")

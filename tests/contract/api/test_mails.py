@@ -9,6 +9,8 @@ import pytest
 from letter_desk import Desk, desk_of
 from web_service import Service
 
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no engine changes it
+
 
 @pytest.fixture
 def desk(service: Service) -> Iterator[Desk]:
@@ -42,6 +44,7 @@ def test_what_became_of_letters(desk: Desk) -> None:
     assert desk.ask("GET", "/mails/nothing").status_code == 404
 
 
+@SQLITE
 def test_who_asked_from_a_sign_in_page_is_nobody_yet(desk: Desk) -> None:
     assert desk.ask("POST", "/password-resets/by-mail", {"userName": "nobody"}).status_code == 202
     [waiting] = desk.ask("GET", "/mails").json()["items"]
@@ -49,6 +52,7 @@ def test_who_asked_from_a_sign_in_page_is_nobody_yet(desk: Desk) -> None:
     assert "nobody" not in desk.ask("GET", "/mails").text
 
 
+@SQLITE
 def test_who_may(desk: Desk) -> None:
     invited(desk)
     reads = desk.service.make_token(allow=["deliveries:read"])

@@ -19,6 +19,7 @@ from web_service import Service
 
 OLD, NEW = "correct horse battery", "staple of the evening"
 PAGE = "/password-reset"
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no engine changes it
 
 
 @pytest.fixture
@@ -110,6 +111,7 @@ def test_nobody_learns_who_has_an_account(desk: Desk) -> None:
     assert {each.last_error for each in void if not each.about_id} == {"nobody who may have a password here was named"}
 
 
+@SQLITE
 def test_not_too_often(desk: Desk) -> None:
     person(desk)
     for _ in range(5):
@@ -127,6 +129,7 @@ def test_not_too_often(desk: Desk) -> None:
     forgot(desk, "one more", 429, address="192.0.2.1")
 
 
+@SQLITE
 def test_what_ends_a_link(desk: Desk) -> None:
     id = person(desk)
     for end in ("set", "late", "deleted"):
@@ -148,6 +151,7 @@ def test_what_ends_a_link(desk: Desk) -> None:
         assert len(mails.listed(conn, "default", "sent")) == 3
 
 
+@SQLITE
 def test_a_letter_that_waited_too_long_or_a_password_set_meanwhile(desk: Desk) -> None:
     id = person(desk)
     desk.service.later(minutes=1)
@@ -162,6 +166,7 @@ def test_a_letter_that_waited_too_long_or_a_password_set_meanwhile(desk: Desk) -
     assert [each.last_error for each in letters(desk)] == ["a password was set since", "whoever asked waits no more"]
 
 
+@SQLITE
 def test_an_admin_has_the_link_sent_and_sees_no_token(desk: Desk) -> None:
     id = person(desk, password=False)
     answer = desk.ask("POST", f"/users/{id}/password-reset", {"mail": True})
@@ -182,6 +187,7 @@ def test_an_admin_has_the_link_sent_and_sees_no_token(desk: Desk) -> None:
     assert "no mail server" in forgot(desk, status=409)
 
 
+@SQLITE
 def test_nobody_takes_the_address_of_somebody_above_to_get_her_link(desk: Desk) -> None:
     """Who may change an address and has a link sent to it would sign in as whom she likes."""
     service = desk.service
@@ -197,6 +203,7 @@ def test_nobody_takes_the_address_of_somebody_above_to_get_her_link(desk: Desk) 
     assert desk.ask("PATCH", f"/users/{boss}", {"title": "Head"}, token=token).status_code == 200
 
 
+@SQLITE
 def test_the_policy_beside_a_provider(desk: Desk) -> None:
     service = desk.service
     service.workspaces["default"] = replace(

@@ -9,6 +9,7 @@ from syncd import sample
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 SYNCD = "urn:syncd:params:scim:schemas:extension:2.0:User"
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # no engine changes it
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def test_a_whole_profile(ann: Cli) -> None:
     assert values(ann, "anna")["userName"] == "anna"
 
 
+@SQLITE
 def test_people_by_kind(ann: Cli) -> None:
     ann("user", "set", "ann", "kind=portal")
     assert (
@@ -75,6 +77,7 @@ def test_people_by_kind(ann: Cli) -> None:
         ((), "give NAME=VALUE"),
     ],
 )
+@SQLITE
 def test_what_is_refused(ann: Cli, words: tuple[str, ...], says: str) -> None:
     before = values(ann)
     assert says in ann("user", "set", "ann", *words, code=2).err
