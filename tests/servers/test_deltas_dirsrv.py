@@ -39,8 +39,8 @@ def corp(server: Dirsrv, tmp_path: Path) -> Iterator[Corp]:
     yield from reconciled(server, tmp_path)
 
 
-def reconciled(server: Dirsrv, folder: Path) -> Iterator[Corp]:
-    made = Corp(folder, f"sqlite:///{folder / 'syncd.db'}", server.url, dict(SOURCE))
+def reconciled(server: Dirsrv, folder: Path, **different: object) -> Iterator[Corp]:
+    made = Corp(folder, f"sqlite:///{folder / 'syncd.db'}", server.url, {**SOURCE, **different})
     try:
         assert made.run().complete
         yield made
@@ -145,9 +145,20 @@ def test_a_changelog_that_names_nobody_is_not_believed(tmp_path: Path, dirsrv_te
 
 
 def test_check_says_how_changes_are_read(server: Dirsrv, corp: Corp) -> None:
+    """Where people are known by another key than the server names them by, the next best way is taken."""
+
     def said() -> str:
         return "\n".join(each.text for each in check(corp.composed()) if each.about == "source corp")
 
     assert "what changed is read by content synchronization" in said()
     corp.source["key_attribute"] = "entryUUID"
-    assert "content synchronization: it names entries by nsUniqueId, not entryUUID" in said()
+    other = "content synchronization: it names entries by nsUniqueId, not entryUUID"
+    assert f"what changed is read by modifyTimestamp ({other})" in said()
+
+
+def test_people_known_by_another_key_are_read_by_what_changed_too(server: Dirsrv, tmp_path: Path) -> None:
+    for corp in reconciled(server, tmp_path, key_attribute="entryUUID"):
+        assert changes(delta(corp)) == []
+        server.modify(modify(PERSON["anna.xu"].dn, ("replace", "title", "Chair")))
+        assert changes(delta(corp)) == [("update", "anna.xu")]
+        is_whole(corp)

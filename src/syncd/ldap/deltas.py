@@ -71,9 +71,14 @@ def choose(with_: Conversation) -> tuple[Begun | None, list[str]]:
     assert with_.server is not None
     for way in WAYS:
         try:
-            return Begun(way, way.begin(with_), with_.server.identity), refused
+            begun = Begun(way, way.begin(with_), with_.server.identity)
         except NotOffered as exc:
             (strange if isinstance(exc, NotThisKind) else refused).append(f"{way.name}: {exc}")
+            continue
+        attribute = with_.entries.key_attribute
+        if attribute is None or way.key_attribute in (None, attribute):
+            return begun, refused
+        refused.append(f"{way.name}: it names entries by {way.key_attribute}, not {attribute}")
     return None, refused or strange
 
 
