@@ -17,6 +17,7 @@ from syncd.core.access import DENIAL
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.denial import denials
 from syncd.core.lifecycle import SEATED
+from syncd.core.quick import changed, quick
 from syncd.core.state import STAGES, Grant, Group, Link, Membership, Seat, User
 
 KINDS = (
@@ -26,6 +27,7 @@ KINDS = (
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UserEdit:
     """New facts about one user. Without any, the user is derived anew (a group above her changed)."""
@@ -48,6 +50,7 @@ class UserEdit:
     why: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class GroupEdit:
     """New facts about one group. Its members join and leave by edits of their own."""
@@ -80,6 +83,7 @@ Edit = UserEdit | GroupEdit
 ChangeGroup = tuple[Edit, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Change:
     """One observable difference. `loss` is the kind of loss it counts as, None for a gain or a neutral change."""
@@ -100,11 +104,11 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
     if edit.link is not None:
         old = user.link(edit.source, edit.link.key)
         made = (old and old.created_at) or edit.link.created_at or now
-        new = edit.link if edit.link.created_at == made else replace(edit.link, created_at=made)
+        new = edit.link if edit.link.created_at == made else changed(edit.link, created_at=made)
         links = (*(each for each in links if each is not old), new)
     if edit.drop_link is not None:
         links = tuple(each for each in links if (each.source, each.key) != (edit.source, edit.drop_link))
-    return replace(
+    return changed(
         user,
         links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
         memberships=_memberships(user.memberships, edit, now),

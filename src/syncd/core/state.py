@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from syncd.core.quick import quick
+
 Values = Mapping[str, Any]  # canonical attribute path -> JSON value; see core/resource.py
 UNTIL_LIFTED = datetime(9999, 12, 31, tzinfo=UTC)  # the end of a lock that has none: whoever locked it lifts it
 STAGES = ("missing", "suspended", "deactivated", "deleted")  # the ladder of a missing entry, in order
@@ -37,6 +39,7 @@ def uid_hashes(key: str | None) -> frozenset[str]:
     return frozenset(key.lstrip("*").split(",")) if key else frozenset()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Link:
     """(source, stable key) -> resource, with everything that source last stated about it."""
@@ -60,6 +63,7 @@ class Link:
     waits_for: str | None = None  # `name_hash` of the normalised DN of a manager who was not found
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Grant:
     """One role, permission, data scope (`kind=value`) or seat of one user, with its origin."""
@@ -83,6 +87,7 @@ class Grant:
         return self.why if self.origin == "group" else f"{self.origin} {self.name}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Seat:
     """A seat held in, or waited for in, one pool. Lower `priority` is served first, then the longer wait."""
@@ -93,6 +98,7 @@ class Seat:
     priority: int = 100
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Membership:
     """This user (or group) is a direct member of `group`, as `origin` (a source) states."""
@@ -102,6 +108,7 @@ class Membership:
     created_at: datetime | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class User:
     """One user: facts first, then what is derived. `version` 0 means not stored yet."""
@@ -145,6 +152,7 @@ class User:
         return self.status != "deleted"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Group:
     """One group. `source` owns it; its members are rows of their own (Membership), never part of this value."""

@@ -27,6 +27,7 @@ from syncd.core.etag import etag
 from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
 from syncd.core.permission import named, outside
+from syncd.core.quick import quick
 from syncd.core.schema import ResourceType
 from syncd.core.types import Types, with_plain_members
 from syncd.core.workspace import Workspace
@@ -74,6 +75,7 @@ class NotOffered(SyncdError):
 Note = Callable[[Connection, int, str, int | None], None]  # status, id, version unless it is gone
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One authenticated, permitted request. `permission`: what its method needed; `dry_run`: nothing of it will last.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from syncd.core.quick import changed
 from syncd.core.resource import canonical, flatten
 from syncd.core.schema import ResourceType
 from syncd.core.state import Link
@@ -46,7 +47,7 @@ class Statement:
         for path, value in there.items():
             if self.values.get(path, value) != value:
                 raise Mutability(f"{path} is immutable: it is set once, leave it as it is")
-        return replace(
+        return changed(
             start,
             key=key,
             values={**self._unseen(start), **self.values, **there},
@@ -89,7 +90,7 @@ class Difference:
         """This connection's link after the change; an equal one if the connection has nothing new to say."""
         start = own or Link(source, id)
         kept = {path: value for path, value in start.values.items() if path not in self.removed}
-        return replace(
+        return changed(
             start,
             key=start.key if self.external_id is None else self.external_id or id,
             values={**kept, **self.changed},

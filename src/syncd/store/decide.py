@@ -34,6 +34,7 @@ from syncd.core.denial import counted
 from syncd.core.groups import Graph, GroupName
 from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
+from syncd.core.quick import changed
 from syncd.core.resource import fold
 from syncd.core.rules import MayGrant, evaluate, through_groups
 from syncd.core.state import Grant, Group, User
@@ -300,7 +301,7 @@ class Decision:
         state, next_at = status(after, self.workspace.authoritative, self.now)
         moments = [grant.expires_at for grant in grants if grant.expires_at is not None]
         result = counted(grants)
-        after = replace(
+        after = changed(
             after,
             values=values,
             grants=result.grants,
@@ -410,7 +411,7 @@ class Decision:
             )
             start = draft.before.version if draft.before else 0
             seen = any(change.kind != "yield" for change in found)  # a value that yields is seen by nobody
-            draft.after = replace(draft.after, version=start + 1 if seen else start)
+            draft.after = changed(draft.after, version=start + 1 if seen else start)
             if draft.retain or self.retain or self.by_absence:
                 draft.after = _unread(draft.after, self.source)
             changes += found

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 
 from syncd.core.filter import Filter
 from syncd.core.groups import Graph
+from syncd.core.quick import quick
 from syncd.core.state import Link, User
 from syncd.store import pages, raw
 from syncd.store import read_queries as queries
@@ -59,6 +60,7 @@ __all__ += ["stated_members", "user_named", "users_by_id"]
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A resource as it is stored, and what its document leaves out. () also stands for what was not asked for."""
