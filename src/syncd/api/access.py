@@ -73,6 +73,15 @@ class DenialReasoned(Reasoned):
     taken: tuple[str, ...] = Field(description="Where she would have it from; none: she would not have it anyway.")
 
 
+class Withheld(Model):
+    """What she is not given, since only the word of sources leads there that may not grant it (`may_grant`)."""
+
+    kind: str
+    value: str
+    through: str = Field(description="The rule, or `group NAME`.")
+    sources: tuple[str, ...]
+
+
 class ScopeReasoned(Reasoned):
     kind: str
 
@@ -169,6 +178,7 @@ class Explanation(Model):
     waiting: tuple[WaitReasoned, ...]
     denials: tuple[DenialReasoned, ...] = Field(description="Roles, data scopes and seats that are denied.")
     reclaimed: tuple[str, ...] = Field(description="Pools of idle seats that come back with the next sign-in.")
+    withheld: tuple[Withheld, ...]
     groups: tuple[GroupReasoned, ...]
     links: tuple[LinkShown, ...]
     scheduled: tuple[Scheduled, ...]

@@ -38,6 +38,13 @@ def whole(user: Json) -> RenderableType:
         denied = table("denied", "which", "by", "would come from", title="Denied, whatever gives it")
         fill(denied, ((e["kind"], *_grant(e)[:2], ", ".join(e["taken"]) or "nothing") for e in user["denials"]))
         parts.append(denied)
+    if user["withheld"]:
+        kept = table(
+            "not given", "which", "would come by", "source that may not grant it", title="Withheld (`may_grant`)"
+        )
+        columns = ("kind", "value", "through")
+        fill(kept, ((*(e[column] for column in columns), ", ".join(e["sources"])) for e in user["withheld"]))
+        parts.append(kept)
     through = {each["role"] for each in user["permissions"] if each["role"]}
     if through:
         roles = table("role", "permits", title="What the roles permit")

@@ -7,6 +7,7 @@ objects (instants as datetime, for the caller to render); the command line and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -20,8 +21,9 @@ from syncd.core.denial import counted
 from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
 from syncd.core.offboarding import MANAGER
-from syncd.core.ownership import owned
+from syncd.core.ownership import merge, owned
 from syncd.core.resource import fold
+from syncd.core.rules import evaluate, through_groups
 from syncd.core.schema import USER
 from syncd.core.signins import SignIns
 from syncd.core.state import STAGES, Grant, Link, Membership, Seat, User
@@ -180,6 +182,7 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
             if grant.value.startswith(DENIAL) and grant.kind != "permission"
         ],
         "reclaimed": list(user.reclaimed),
+        "withheld": _withheld(conn, workspace, user),
         "groups": _groups(conn, workspace.name, user),
         "links": [_link(link, workspace) for link in user.links],
         "scheduled": list(
@@ -278,6 +281,22 @@ def _waiting(conn: Connection, workspace: Workspace, user: User, seat: Seat, gra
         "queue": conn.scalar(queue) or 0,
         "needs": [needed for needed in (pool.requires if pool else ()) if needed not in holding],
     }
+
+
+def _withheld(conn: Connection, workspace: Workspace, user: User) -> list[Json]:
+    """What a rule or a group would give her, were it not that only these sources' word leads there, who may not grant it."""
+    graph = facts.load_graph(conn, workspace.name, [each.group for each in user.memberships])
+    paths = graph.closure(each.group for each in user.memberships)
+    may = replace(workspace.may_grant, roles=known(conn, workspace))
+    owners = merge(user.links, workspace.precedence)[1]
+    refused = evaluate(workspace.rules, user, owners, graph, may, workspace.types.rule_user)[1]
+    refused += through_groups(user, paths, graph, may)[1]
+    has = {(each.kind, each.value) for each in user.stated}
+    return [
+        {"kind": each.kind, "value": each.value, "through": each.rule, "sources": list(each.sources)}
+        for each in refused
+        if (each.kind, each.value) not in has
+    ]
 
 
 def _groups(conn: Connection, workspace: str, user: User) -> list[Json]:

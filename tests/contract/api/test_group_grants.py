@@ -137,7 +137,10 @@ def test_what_a_source_may_not_grant_it_does_not_give_by_a_membership(service: S
     pushed = service.group("admins of all", ann)["id"]
     assert give(service, pushed, "role", "admin").status_code == 200
     assert held(service, ann)["roles"] == []
+    told = service.ask("GET", f"/api/v1/users/{ann}/explain").json()["withheld"]
+    assert told == [{"kind": "role", "value": "admin", "through": "group admins of all", "sources": ["okta"]}]
     members(service, pushed, add=[ann])
+    assert service.access(ann)["withheld"] == []
     assert held(service, ann)["roles"] == ["admin"]
 
 
