@@ -333,7 +333,7 @@ def test_who_waits_for_a_lock_too_long_is_503_while_others_read(
 def test_a_server_that_hangs_costs_a_request_its_time_and_no_more(
     cluster: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_COMMAND_S", 1)
+    monkeypatch.setattr(engine, "_COMMAND_S", 3)
     service = Service(url)
     ann = service.user("ann")
     stopped = cluster.backends(url)

@@ -143,8 +143,8 @@ def routes(service: Service) -> list[tuple[str, str]]:
 
 def test_every_route_walked_with_another_workspaces_token(service: Service) -> None:
     """Nothing readable, nothing writable: an id of another workspace is no id, in a path, a filter or a body."""
-    ann = service.user("ann-secret", externalId="ext-secret", title="secret")
-    group = service.group("group-secret", ann["id"])
+    ann = service.user("ann-unspoken", externalId="ext-unspoken", title="unspoken")
+    group = service.group("group-unspoken", ann["id"])
     before = [service.ask("GET", "Users").content, service.ask("GET", "Groups").content]
     token = service.make_token(workspace="other")
     own = service.group("own", token=token)
@@ -164,18 +164,18 @@ def test_every_route_walked_with_another_workspaces_token(service: Service) -> N
                 answers += [service.ask(method, path, body, token=token) for body in bodies]
             for answer in answers:
                 assert answer.status_code < 500 or answer.status_code == 501, (method, path, answer.text)
-                assert "secret" not in answer.text, (method, path)
+                assert "unspoken" not in answer.text, (method, path)
                 if "{id}" in template and template.startswith(("/scim/v2/Users", "/scim/v2/Groups")):
                     assert answer.status_code in (400, 404), (method, path, answer.text)
                     assert method not in ("GET", "DELETE") or answer.status_code == 404
     for path, filter in (
         ("Users", f'id eq "{ann["id"]}"'),
-        ("Users", 'userName eq "ann-secret"'),
-        ("Users", 'externalId eq "ext-secret" and title pr'),
+        ("Users", 'userName eq "ann-unspoken"'),
+        ("Users", 'externalId eq "ext-unspoken" and title pr'),
         ("Users", f'groups.value eq "{group["id"]}"'),
         ("Groups", f'members.value eq "{ann["id"]}"'),
         ("Groups", f'id eq "{group["id"]}"'),
-        ("Groups", 'displayName eq "group-secret"'),
+        ("Groups", 'displayName eq "group-unspoken"'),
     ):
         assert service.names(filter, path, token=token) == []
     taken = {"op": "add", "path": "members", "value": [{"value": ann["id"]}]}
