@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
+from functools import lru_cache
 
 from syncd.errors import InvalidValue
 
@@ -41,6 +43,7 @@ _SHORT = {
     "userid": "uid",
 }
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+")
+_RUN = re.compile('[^\\\\,+";<>\0\ud800-\udc7f\udd00-\udfff]+')  # of characters that stand for themselves
 _HEX = frozenset("0123456789abcdefABCDEF")
 _MUST_ESCAPE = frozenset('"+,;<>\\\0')  # RFC 4514 section 2.4
 _ESCAPABLE = _MUST_ESCAPE | frozenset(" #=")
@@ -49,6 +52,8 @@ _ESCAPABLE = _MUST_ESCAPE | frozenset(" #=")
 _PLAIN_TEXT = r"[!$-*\-.-:?-\[\]-`{-~a-z]+"
 _PLAIN_PART = rf"(?:uid|cn|ou|dc|o|c|l|st)={_PLAIN_TEXT}(?: {_PLAIN_TEXT})*"
 _PLAIN = re.compile(rf"{_PLAIN_PART}(?:,{_PLAIN_PART})*")
+_LEAF = re.compile(r"((?:[^\\,]|\\.)+),", re.DOTALL)
+_DEEP = 100  # commas
 _CANONICAL_ESCAPES = {ord(c): f"\\{ord(c):02x}" for c in '"+,;<>\\\0#='}
 
 
@@ -57,7 +62,18 @@ def normalize(dn: str) -> str:
     lowered = dn.lower() if dn.isascii() else dn
     if _PLAIN.fullmatch(lowered):
         return lowered
+    split = _LEAF.match(dn) if dn.count(",") < _DEEP else None
+    if split is not None:
+        with suppress(InvalidValue):  # it is raised below, with its place in the whole name
+            leaf, above = parse(split[1]), _above(dn[split.end() :])
+            if leaf and above:
+                return f"{_canonical_rdn(leaf[0])},{above}"
     return ",".join(_canonical_rdn(rdn) for rdn in parse(dn))
+
+
+@lru_cache(4096)  # the units above people are few
+def _above(dn: str) -> str:
+    return normalize(dn)
 
 
 def parse(dn: str) -> tuple[Rdn, ...]:
@@ -143,10 +159,14 @@ def _part(dn: str, at: int) -> tuple[str, str, int]:
             continue
         if char in '";<>\0':
             raise _invalid(dn, at, f"{char!r} must be escaped with a backslash")
-        raw += char.encode("utf-8", "surrogateescape") if not "\ud800" <= char <= "\udc7f" else _no_surrogate(dn, at)
-        at += 1
-        if char != " ":
-            keep = len(raw)
+        run = _RUN.match(dn, at)
+        if run is None:
+            raise _invalid(dn, at, "half a surrogate pair is not a character")
+        text = run[0]
+        if inked := text.rstrip(" "):
+            keep = len(raw) + len(inked.encode("utf-8", "surrogateescape"))
+        raw += text.encode("utf-8", "surrogateescape")
+        at = run.end()
     return kind, raw[:keep].decode("utf-8", "surrogateescape"), at
 
 
@@ -196,10 +216,6 @@ def _canonical_value(value: str) -> str:
     if not folded.isascii():
         folded = "".join(f"\\{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in folded)
     return folded
-
-
-def _no_surrogate(dn: str, at: int) -> bytes:
-    raise _invalid(dn, at, "half a surrogate pair is not a character")
 
 
 def _invalid(dn: str, at: int, why: str) -> InvalidValue:

@@ -114,3 +114,25 @@ def test_the_fast_path_agrees_with_the_slow_one(value: str) -> None:
     name = f"uid={dn.escape_value(value)},ou=People,dc=x"
     slow = dn.normalize(name.replace("ou=", "2.5.4.11="))
     assert dn.normalize(name) == slow
+
+
+@given(DNS, DNS)
+def test_a_name_is_its_first_part_and_the_name_above_it(name: str, base: str) -> None:
+    below = ",".join(filter(None, (name, base)))
+    assert dn.normalize(below) == ",".join(filter(None, (dn.normalize(name), dn.normalize(base))))
+
+
+def test_a_fault_is_told_by_its_place_in_the_whole_name() -> None:
+    with pytest.raises(InvalidValue, match=r"character 14: '<' must be escaped"):
+        dn.normalize("cn=a\\, b,ou=c<d>,dc=x")
+
+
+def test_a_name_of_thousands_of_parts() -> None:
+    name = ",".join(["cn=a\\, b"] * 5000)
+    assert dn.normalize(name) == ",".join(["cn=a\\2c b"] * 5000)
+
+
+@pytest.mark.parametrize("bad", ["cn=\udd00", "cn=\udc00", "cn=a \udfff,dc=x"])
+def test_half_a_character_is_none(bad: str) -> None:
+    with pytest.raises(InvalidValue, match="half a surrogate pair"):
+        dn.normalize(bad)
