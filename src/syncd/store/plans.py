@@ -89,12 +89,17 @@ def batch_size(conn: Connection, workspace: str) -> int:
     """Small while requests may have to wait for SQLite's one writer; large into an empty store and on PostgreSQL."""
     if conn.dialect.name == "postgresql":
         return 500
-    if any(each.kind == "web" and each.alive for each in leases.processes(conn)):
+    if web_is_alive(conn):
         return 25
     users = conn.scalar(
         select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
     )
     return 100 if users else 500
+
+
+def web_is_alive(conn: Connection) -> bool:
+    """Whether requests may come that write."""
+    return any(each.kind == "web" and each.alive for each in leases.processes(conn))
 
 
 def decide(

@@ -28,7 +28,7 @@ from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
 from syncd.store.held import EDITS, hold_all
-from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rules_differ, touched
+from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rules_differ, touched, web_is_alive
 from syncd.store.rows import Rows, upsert
 from syncd.store.run_records import write_set_aside
 
@@ -118,6 +118,7 @@ def apply_items(
     with database.reading() as conn:
         graph = facts.load_graph(conn, workspace.name, None)
         changed = actor.source != RULES and rules_differ(conn, workspace)
+        served = web_is_alive(conn)
     announce(graph, groups_of(item.edits for _, item in items))
     dropped, done = 0, 0
     late: list[SetAside] = []
@@ -165,7 +166,7 @@ def apply_items(
                 last(conn, late, again)
         done += len(batch)
         step("apply", done, total)
-        database.give_way(time.monotonic() - began)
+        database.give_way(time.monotonic() - began if served else 0.0)
     return dropped, late
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from door_stage import Directory, Stage, staff
 from syncd.errors import DatabaseUnavailable
-from syncd.store import writer
+from syncd.store import leases, writer
 from syncd.store.engine import Database, rehearsal
 from syncd.store.writer import Writer
 
@@ -303,3 +304,22 @@ def test_the_log_is_moved_into_the_file_beside_who_writes(bench: Bench, monkeypa
     assert made is not None
     made.close()  # the thread has done what it was given
     assert b"alice" in bench.database.path.read_bytes()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_run_leaves_the_lock_as_long_as_it_had_it_only_where_requests_may_wait_for_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+    monkeypatch.setattr(Database, "give_way", lambda _, held_s=0.0: left.append(held_s))
+    stage, directory = Stage(database_url), Directory()
+    directory.hire(*staff("p", 30))
+    stage.run(directory)
+    assert left and not any(left)
+    with stage.database.writing() as conn:
+        leases.beat(conn, "web", "0.1.0")
+    left.clear()
+    directory.hire(*staff("q", 30))
+    stage.run(directory)
+    stage.close()
+    assert any(left)
