@@ -1,0 +1,29 @@
+"""A list in a temporary file gives back what was put into it."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncd.core.change import GroupEdit, UserEdit
+from syncd.core.secret import Secret
+from syncd.core.snapshot import Entry, SetAside
+from syncd.core.state import Grant, Link
+from syncd.store.spool import Spool
+
+LINK = Link("corp", "k1", dn="uid=a,dc=x", values={"userName": "a", "emails": ({"value": "a@x"},)})
+ITEMS = (
+    Entry("user", "k1", "uid=a,dc=x", {"uid": (b"a",), "photo": (b"\xff",)}),
+    SetAside("uid=b,dc=x", "no userName", "k2"),
+    (UserEdit("u1", "corp", create=True, link=LINK, join=("g1",)), GroupEdit("g1", "corp", leave=("u1",))),
+    UserEdit("u2", "local", grant=(Grant("role", "admin", "direct", "ann", "by hand"),), facts={"suspended": None}),
+)
+
+
+def test_what_was_put_in_comes_out_as_often_as_wanted() -> None:
+    spool = Spool(ITEMS)
+    assert tuple(spool) == tuple(spool) == ITEMS and len(spool) == len(ITEMS)
+
+
+def test_a_secret_is_not_written() -> None:
+    with pytest.raises(TypeError, match="a secret is not pickled"):
+        Spool([UserEdit("u1", "corp", facts={"password": Secret("x")})])
