@@ -153,6 +153,7 @@ def read(text: str, type: ResourceType, delimiter: str | None = None) -> People:
     columns = _columns(*head, type, people.faults)
     seen: dict[str, int] = {}
     addresses: dict[str, int] = {}
+    line, cells = 1, head[1]
     for line, cells in table:
         if len(people.faults) >= MOST_FAULTS:
             break
@@ -165,6 +166,11 @@ def read(text: str, type: ResourceType, delimiter: str | None = None) -> People:
         if row.address is not None and (stood := addresses.setdefault(fold(row.address), line)) != line:
             people.faults.append(Fault(row.at("emails"), f"{row.address} is the address on line {stood} already"))
         people.rows.append(row)
+    # Spreadsheets leave out empty cells at the end of a line, but never its end.
+    if len(cells) < len(head[1]) and not lines.endswith(("\n", "\r")):
+        people.faults.append(
+            Fault(Place(line), f"has {len(cells)} of {len(head[1])} cells and no end of line: the file looks cut")
+        )
     return people
 
 

@@ -116,6 +116,7 @@ def test_faults_are_told_by_line_and_column_all_together() -> None:
     ("text", "says"),
     [
         ("", "line 1: the file is empty"),
+        ("userName,title\nann,Lead\nbob", "line 3: has 1 of 2 cells and no end of line: the file looks cut"),
         ("userName,usrName\n", "line 1, column 2 (usrName): is no column that there is; did you mean userName?"),
         ("userName,password\n", "column 2 (password): is no column"),
         ("userName,active\n", "column 2 (active): is no column"),
