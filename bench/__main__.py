@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 import bench.daemon
+import bench.directory.__main__ as directory
 import bench.door
 import bench.scim.__main__ as scim
 
-PARTS = {"door": bench.door.main, "daemon": bench.daemon.main, "scim": scim.main}
+PARTS = {"door": bench.door.main, "daemon": bench.daemon.main, "directory": directory.main, "scim": scim.main}
 
 
 def main() -> None:

@@ -30,10 +30,7 @@ class Pair:
 
 
 def pair(name: str, a: Callable[[], object], b: Callable[[], object], floor: str, rounds: int = 7) -> Pair:
-    a(), b()
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        times.append((_ms(a), _ms(b)))
+    times = alternately(a, b, rounds)
     ratios = [first / second for first, second in times]
     return Pair(
         name,
@@ -44,6 +41,12 @@ def pair(name: str, a: Callable[[], object], b: Callable[[], object], floor: str
         round(max(ratios), 2),
         floor,
     )
+
+
+def alternately(a: Callable[[], object], b: Callable[[], object], rounds: int) -> list[tuple[float, float]]:
+    """Milliseconds of A and of B, after each was done once unmeasured."""
+    a(), b()
+    return [(_ms(a), _ms(b)) for _ in range(rounds)]
 
 
 def _ms(work: Callable[[], object]) -> float:
