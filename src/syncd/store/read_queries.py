@@ -117,7 +117,7 @@ def all_users() -> Select[Any]:
 
 
 def counted(resource: str) -> ColumnElement[int]:
-    """A count of the workspace (store/tables.py: totals), in the same statement as what it is the count for."""
+    """A count of the workspace (store/tables/resources.py: totals), in the same statement as what it is the count for."""
     c = t.totals.c
     found = select(c.count).where(c.workspace == _WORKSPACE, c.resource == resource)
     return func.coalesce(found.scalar_subquery(), 0, type_=Integer())
