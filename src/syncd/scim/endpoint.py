@@ -44,6 +44,7 @@ from syncd.errors import (
     UnsupportedMedia,
 )
 from syncd.scim import dialects
+from syncd.scim import path as paths
 from syncd.scim.discovery import MAX_PAYLOAD_BYTES
 from syncd.scim.messages import (
     ListQuery,
@@ -56,7 +57,7 @@ from syncd.scim.messages import (
 )
 from syncd.scim.render import Shown
 from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run, header
-from syncd.store.commit import Outcome
+from syncd.store.commit import Outcome, record_one
 from syncd.store.engine import rehearsal
 from syncd.store.read import Connection, Reader, Stored
 
@@ -70,6 +71,10 @@ class NotOffered(SyncdError):
     """Part of the standard that this server does not have, and says so in its configuration."""
 
     status = 501
+
+
+class _Beyond(Forbidden):
+    """A PATCH names what this token may neither read nor update. Recorded, as what the door refuses is."""
 
 
 Note = Callable[[Connection, int, str, int | None], None]  # status, id, version unless it is gone
@@ -137,7 +142,7 @@ class Call:
         wanted = [found.path for name in query.attributes if (found := type.resolve(name)) is not None]
         inside = set(wanted) - set(outside(limits, wanted)) if query.attributes else set(limits)
         inside |= {each for each in limits if outside(wanted, [each]) == []} if wanted else set()
-        return replace(query, attributes=tuple(sorted(inside)) or ("id",))
+        return replace(query, attributes=tuple(sorted(inside)) or ("id",), visible=limits)
 
     @property
     def _limits(self) -> tuple[str, frozenset[str] | None]:
@@ -158,7 +163,12 @@ class Call:
         `quick`: it is about one user, and little was sent."""
 
         def noted(conn: Connection) -> tuple[Outcome, Stored | None]:
-            outcome, stored = work(conn)
+            try:
+                outcome, stored = work(conn)
+            except _Beyond as exc:
+                now, ids, path = self.context.clock(), self.context.ids, self.request.scope["path"]
+                record_one(conn, self.actor, "refused", path, str(exc), None, now, ids)
+                return Outcome(error=exc), None
             if self.note is not None and outcome.error is None:
                 id, version = (self.id, None) if stored is None else (stored.id, stored.version)
                 self.note(conn, status, id, version)
@@ -196,13 +206,30 @@ class Call:
     def in_rfc_form(
         self, operations: Sequence[Operation], document: Mapping[str, Any], resource_type: ResourceType
     ) -> tuple[Operation, ...]:
-        """Those operations as the standard has them; `document` is what is stored."""
+        """Those operations as the standard has them; `document` is what is stored. Raises Forbidden, before the document is
+        looked at, for an attribute that this token may neither read nor update: the answer would tell what it holds."""
+        self._may_name(operations, resource_type)
         formed, used = dialects.patch_in_rfc_form(operations, document, resource_type, self._tolerances)
         self._tolerated(used)
+        self._may_name(formed, resource_type)
         return formed
 
+    def _may_name(self, operations: Sequence[Operation], resource_type: ResourceType) -> None:
+        resource, limits = self._limits
+        if limits is None:
+            return
+        asked = {name for each in operations for name in paths.named(each.path, each.value, resource_type)}
+        if lacking := outside(limits | {"id", "meta", "schemas"}, asked):
+            raise _Beyond(f"this token lacks the permission {resource}:update:{lacking[0]}; nothing was changed")
+
     def document(self, body: bytes, resource_type: ResourceType) -> dict[str, Any]:
-        """The resource that a POST or PUT brings, in RFC form."""
+        """The resource that a POST or PUT brings, in RFC form. Raises Forbidden for a PUT by a token that may read some
+        attributes only: it would replace what it does not see, and the answer would tell whether there is any."""
+        resource, limits = self._limits
+        if limits is not None:
+            raise Forbidden(
+                f"this token sees only some attributes, and PUT replaces all: it needs {resource}:read, or PATCH"
+            )
         document, used = dialects.document_in_rfc_form(parse_object(body), resource_type, self._tolerances)
         self._tolerated(used)
         require_schema(document, resource_type.schema.id)
@@ -355,4 +382,4 @@ _CONTENT_TYPE: Final = (b"content-type", MEDIA_TYPE.encode())
 
 
 def selected(query: ListQuery) -> Shown:
-    return Shown(query.attributes, query.excluded)
+    return Shown(query.attributes, query.excluded, visible=query.visible)

@@ -59,7 +59,8 @@ class Operation:
 class ListQuery:
     """A query for a list (RFC 7644 3.4.2). `count` None: as many as the server gives; 0: only the total.
 
-    `cursor` None: paged by number; "": the first page by cursor (RFC 9865).
+    `cursor` None: paged by number; "": the first page by cursor (RFC 9865). `visible`: attributes beyond which nothing is
+    shown, whatever is asked for or always returned; None: no such limit.
     """
 
     filter: str | None = None
@@ -70,6 +71,7 @@ class ListQuery:
     sort_by: str | None = None
     sort_order: Literal["ascending", "descending"] = "ascending"
     cursor: str | None = None
+    visible: frozenset[str] | None = None
 
 
 # ---------------------------------------------------------------- bodies in

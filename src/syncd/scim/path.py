@@ -8,6 +8,7 @@ plain values is called `value` in it (3.5.2.2: "comparing a value").
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -59,6 +60,31 @@ def parse(text: str, resource_type: ResourceType) -> Path:
     except InvalidFilter as exc:
         raise InvalidFilter(f"path {shown(path)}, within the brackets: {exc}") from exc
     return Path(path, found, where, sub)
+
+
+def named(text: str | None, value: Any, resource_type: ResourceType) -> set[str]:
+    """Canonical paths of the attributes that an operation of a PATCH asks for or writes: of a single complex value the parts
+    that are sent, of a list the whole. What is no path names nothing: the operation is going to be refused for it."""
+    if text is None:
+        found = [(resource_type.resolve(key.strip()), each) for key, each in value.items()] if _is_object(value) else []
+        return {name for at, each in found if at is not None for name in _parts(at, each)}
+    try:
+        path = parse(text, resource_type)
+    except (InvalidPath, InvalidFilter):
+        return set()
+    return {path.attribute.path} if path.where is not None else _parts(path.sub or path.attribute, value)
+
+
+def _parts(at: Resolved, value: Any) -> set[str]:
+    if at.attribute.multi_valued or not _is_object(value) or not value:
+        return {at.path}
+    subs = {key: at.attribute.sub(key) for key in value}
+    separator = ":" if at.path == at.extension else "."
+    return {f"{at.path}{separator}{sub.name}" if sub is not None else at.path for sub in subs.values()}
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def equal_terms(where: filters.Filter, attribute: Resolved) -> dict[str, Any] | None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from syncd.core.permission import outside
 from syncd.core.schema import Attribute, ResourceType, Returned, Type
+
+_FIXED: Final = ("id", "schemas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +23,23 @@ class _Choice:
     asked: frozenset[str]
     towards: frozenset[str]  # every attribute that encloses an asked one
     without: frozenset[str]
+    visible: frozenset[str] | None = None  # beyond which nothing is shown
+
+    def hides(self, path: str) -> bool:
+        return path not in _FIXED and bool(outside(self.visible, [path]))
 
 
 def project(
-    document: Mapping[str, Any], attributes: Collection[str], excluded: Collection[str], resource_type: ResourceType
+    document: Mapping[str, Any],
+    attributes: Collection[str],
+    excluded: Collection[str],
+    resource_type: ResourceType,
+    visible: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """A new document with what may be shown; `document` is nested, in canonical spelling, and stays as it is.
 
-    `attributes` and `excluded` are names as the client wrote them; giving both was refused before.
+    `attributes` and `excluded` are names as the client wrote them; giving both was refused before. `visible`: canonical
+    paths beyond which not even what is always returned is shown; `attributes` then names no more than these.
     """
     asked = _paths(attributes, resource_type)
     choice = _Choice(
@@ -35,6 +47,7 @@ def project(
         asked=frozenset(asked),
         towards=frozenset(above for path in asked for above in asked[path]),
         without=frozenset(_paths(excluded, resource_type)),
+        visible=visible,
     )
     shown: dict[str, Any] = {}
     for key, value in document.items():
@@ -64,7 +77,7 @@ def _paths(names: Collection[str], resource_type: ResourceType) -> dict[str, tup
 def _extension(attribute: Attribute, path: str, value: Mapping[str, Any], choice: _Choice) -> dict[str, Any]:
     """Of an extension's attributes each by itself: one that is always returned is so whatever became of the others."""
     if path in choice.without:
-        choice = _Choice(True, frozenset(), frozenset(), choice.without)
+        choice = _Choice(True, frozenset(), frozenset(), choice.without, choice.visible)
     return _element(attribute, path, ":", value, choice, inherited=path in choice.asked)
 
 
@@ -73,7 +86,7 @@ def _select(attribute: Attribute, path: str, value: Any, choice: _Choice, *, inh
     whole = inherited or named or not choice.restricted
     if attribute.returned is Returned.NEVER or (attribute.returned is Returned.REQUEST and not named):
         return None
-    if attribute.returned is Returned.ALWAYS:
+    if attribute.returned is Returned.ALWAYS and not choice.hides(path):
         whole = True
     elif path in choice.without or not (whole or path in choice.towards):
         return None

@@ -23,11 +23,12 @@ from syncd.store.read import GroupOf, Stored
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which attributes a request wants, as it named them; () and () is the default."""
+    """Which attributes a request wants, as it named them; () and () is the default. `visible`: as of ListQuery."""
 
     attributes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     whole: bool = False  # with what is never shown: for who changes it, not for an answer
+    visible: frozenset[str] | None = None
 
     @property
     def all(self) -> bool:
@@ -132,7 +133,7 @@ def _all_known(resource_type: ResourceType, head: bytes) -> bool:
 def projected(document: dict[str, Any], shown: Shown, resource_type: ResourceType) -> bytes:
     of_type = (resource_type.schema.id, *(schema.id for schema, _ in resource_type.extensions))
     document["schemas"] = [urn for urn in document["schemas"] if urn in of_type]
-    return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type))
+    return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type, shown.visible))
 
 
 def _instant(micros: int) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from syncd.core.actor import Actor
 from syncd.core.permission import understood
+from syncd.core.schema import ENTERPRISE_USER
 from syncd.errors import InvalidValue
 from syncd.store import tables as t
 
@@ -103,10 +105,60 @@ def test_each_operation_of_a_bulk_is_judged_for_itself(service: Service) -> None
     assert sorted(service.names()) == ["ann", "bob"]
 
 
-def test_saying_again_what_is_so_needs_no_permission_of_its_own(service: Service) -> None:
-    token = service.make_token(allow=["users:update:active"])
+def test_saying_again_what_may_be_read_needs_no_permission_of_its_own(service: Service) -> None:
+    token = service.make_token(allow=["users:read:title", "users:update:active"])
     ann = service.user("ann", title="clerk")
     assert service.patch(f"Users/{ann['id']}", replace_("title", "clerk"), token=token).status_code == 200
+
+
+MAIL = {"value": "ann@example.org", "type": "work"}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        replace_("title", "GUESS"),
+        {"op": "replace", "value": {"active": True, "title": "GUESS"}},
+        {"op": "replace", "value": {"name": {"familyName": "GUESS"}}},
+        {"op": "replace", "path": 'emails[value eq "GUESS"].type', "value": "work"},
+        {"op": "remove", "path": 'emails[value eq "GUESS"]'},
+        {"op": "add", "path": "emails", "value": [{"value": "GUESS", "type": "work"}]},
+        {"op": "add", "path": f"{ENTERPRISE_USER}:costCenter", "value": "GUESS"},
+        {"op": "add", "value": {ENTERPRISE_USER: {"costCenter": "GUESS"}}},
+        {"op": "remove", "path": "nickName"},
+    ],
+)
+def test_a_patch_does_not_tell_whether_a_guess_is_right(service: Service, operation: dict[str, Any]) -> None:
+    token = service.make_token(allow=["users:update:active"])
+    said: dict[str, Any] = {"schemas": [USER_URN], "userName": "ann", "title": "clerk", "name": {"familyName": "clerk"}}
+    said |= {"emails": [MAIL | {"value": "clerk"}], ENTERPRISE_USER: {"costCenter": "clerk"}}
+    at = f"Users/{service.ask('POST', 'Users', said).json()['id']}"
+    answers = []
+    for guess in ("clerk", "boss"):
+        wanted = orjson.loads(orjson.dumps(operation).replace(b"GUESS", guess.encode()))
+        answers.append(service.patch(at, wanted, token=token))
+    right, wrong = answers
+    assert right.status_code == wrong.status_code == 403 and right.json() == wrong.json()
+    put = service.ask("PUT", at, {"schemas": [USER_URN], "userName": "ann"}, token=token)
+    assert put.status_code == 403 and "clerk" not in put.text and "title" not in put.text
+    with service.database.reading() as conn:
+        refused = conn.execute(t.activity.select().where(t.activity.c.action == "refused")).all()
+    assert len(refused) == 2 and {each.subject for each in refused} == {f"/scim/v2/{at}"}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_patch_of_a_group_does_not_tell_who_is_in_it(service: Service) -> None:
+    ann, bob = service.user("ann")["id"], service.user("bob")["id"]
+    at = f"Groups/{service.group('crew', ann)['id']}"
+    names = service.make_token(allow=["groups:update:displayName"])
+    for id in (ann, bob, "nobody"):
+        for operation in (
+            {"op": "remove", "path": f'members[value eq "{id}"]'},
+            {"op": "add", "path": "members", "value": [{"value": id}]},
+        ):
+            refused = service.patch(at, operation, token=names)
+            assert (refused.status_code, id in refused.text) == (403, False)
 
 
 def test_members_are_an_attribute_of_the_group(service: Service) -> None:

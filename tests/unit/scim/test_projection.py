@@ -101,3 +101,9 @@ HELD = {"id": "1", "userName": "a", "urn:x": {"pin": "1234", "history": "h", "ki
 )
 def test_returned(attributes, excluded, shown):
     assert project(HELD, attributes, excluded, SECRETS)["urn:x"] == shown
+
+
+def test_what_is_always_returned_stays_within_what_may_be_seen():
+    assert project(HELD, ("userName",), (), SECRETS, frozenset({"userName"})) == {"id": "1", "userName": "a"}
+    both = frozenset({"userName", "urn:x:kind"})
+    assert project(HELD, ("userName",), (), SECRETS, both) == {"id": "1", "userName": "a", "urn:x": {"kind": "k"}}
