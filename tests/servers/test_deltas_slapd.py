@@ -24,7 +24,7 @@ from syncd import app, live
 from syncd.cli.checking import check
 from syncd.core.plan import Report
 from syncd.errors import SourceUnreachable
-from syncd.ldap import ber
+from syncd.ldap import ber, way_timestamps
 from syncd.ldap.source import LdapSource
 from syncd.live import Listener
 from syncd.store import run_records
@@ -189,6 +189,38 @@ def test_a_server_without_a_better_way_tells_by_timestamps(started: Started) -> 
     ) in said(corp)
 
 
+def test_timestamps_tell_of_a_change_whatever_the_clock_said(started: Started) -> None:
+    """A server whose clock was set back, or ahead and corrected, writes timestamps that are no later than those before."""
+    directory, corp = started(overlays="")
+    for number, clock in enumerate(("20991231235959Z", "20010101000000Z", "20260101000000Z", "19990101000000Z")):
+        for name in TWO:
+            directory.modify(
+                modify(PERSON[name].dn, ("replace", "title", f"Head {number}"), ("replace", "modifyTimestamp", clock))
+            )
+            assert f"modifyTimestamp: {clock}" in directory.search(f"(uid={name})", "modifyTimestamp")
+            report = delta(corp)
+            assert report.counts["update"] == 1 and corp.links()[name].values["title"] == f"Head {number}"
+    assert corp.run().drift == 0
+
+
+def test_many_written_at_once_are_read_whole_and_what_follows_by_timestamps(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(way_timestamps, "MOST_CHANGED", 20)
+    monkeypatch.setattr(way_timestamps, "_BY_STAMP", 5)
+    directory, corp = started(overlays="")
+    delta(corp)
+    directory.modify("".join(modify(one.dn, ("replace", "title", "Boss")) for one in COMPANY.people[:30]))
+    report = corp.run(delta=True)
+    assert (report.kind, report.complete, report.counts["update"]) == ("full", True, 30)
+    assert report.kind_why is not None and report.kind_why.endswith(" entries may have been written, more than 20")
+    assert delta(corp).counts["read"] >= 30, "who was written in the latest seconds is read once more"
+    assert delta(corp).counts["read"] == 0
+    directory.modify(modify(PERSON["anna.xu"].dn, ("replace", "title", "Head")))
+    assert delta(corp).counts["update"] == 1
+    assert corp.run().drift == 0
+
+
 def test_entries_that_show_no_timestamp_are_read_whole(started: Started) -> None:
     hidden = f"access to attrs=modifyTimestamp by * none\n{ACCESS_READ_ALL}"
     _, corp = started(overlays="", access=hidden)
@@ -201,6 +233,9 @@ def test_entries_that_show_no_timestamp_are_read_whole(started: Started) -> None
 def test_the_check_says_how_what_changed_is_read(started: Started) -> None:
     directory, corp = started()
     assert f"{directory.url}: what changed is read by syncrepl" in said(corp)
+    assert not any("memberOf" in text for text in said(corp))
+    corp.source["attributes"] = {**companies.ATTRIBUTES, "costCenter": "memberOf"}
+    assert any("memberOf: servers make it up of other entries" in text for text in said(corp))
 
 
 def said(corp: Corp) -> list[str]:

@@ -20,6 +20,8 @@ from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
 
 _ANY = "(objectClass=*)"
+# What servers make up of other entries, or as they are asked: it changes without this entry being written.
+_DERIVED = frozenset({"memberof", "ismemberof", "nsrole", "msds-memberoftransitive", "tokengroups"})
 NO_PAGING_CONTROL = "the server left out the paging control, so the end is not known"
 
 
@@ -56,23 +58,28 @@ class Probe:
     own_entry: bool | None = None  # whether the account that reads sees itself; None: it has no entry
 
 
-def probe(config: LdapConfig, count_up_to: int = 1000) -> Probe:
-    """The first server that answers. Raises SourceUnreachable (no connection, bind refused) and ConfigError."""
+def probe(config: LdapConfig, wanted: tuple[str, ...] = (), count_up_to: int = 1000) -> Probe:
+    """The first server that answers. `wanted`: what the mapping reads.
+
+    Raises SourceUnreachable (no connection, bind refused) and ConfigError.
+    """
     require_sane(config)
     watchdog = Watchdog(config.deadline_s)
     try:
-        return _looked_at(config, Dialer(config, config.urls, watchdog).connect(), count_up_to)
+        return _looked_at(config, Dialer(config, config.urls, watchdog).connect(), wanted, count_up_to)
     finally:
         watchdog.close()
 
 
-def probe_each(config: LdapConfig, count_up_to: int = 1000) -> Iterator[tuple[str, Probe | SyncdError]]:
+def probe_each(
+    config: LdapConfig, wanted: tuple[str, ...] = (), count_up_to: int = 1000
+) -> Iterator[tuple[str, Probe | SyncdError]]:
     """Every URL, and every address behind it, with what was seen there or why it cannot be used now.
 
     Nothing is tried twice: somebody waits for the answer, and can ask again. Raises ConfigError.
     """
     require_sane(config)
-    look = _Look(config, count_up_to)
+    look = _Look(config, wanted, count_up_to)
     for url in config.urls:
         yield from look.at(url)
 
@@ -80,6 +87,7 @@ def probe_each(config: LdapConfig, count_up_to: int = 1000) -> Iterator[tuple[st
 @dataclass(slots=True)
 class _Look:
     config: LdapConfig
+    wanted: tuple[str, ...]
     count_up_to: int
     refused: bool = False  # by a server, and so no more shown to others
 
@@ -108,7 +116,8 @@ class _Look:
                 how = f"reached ({session.tls_version or 'no TLS'}), and not asked with the password that was refused"
                 return BindRefused(f"source {self.config.name}: {named}: {how}")
             return replace(
-                _looked_at(self.config, client.bound(self.config, address, watchdog), self.count_up_to), url=named
+                _looked_at(self.config, client.bound(self.config, address, watchdog), self.wanted, self.count_up_to),
+                url=named,
             )
         except Unusable as exc:
             return SourceUnreachable(f"source {self.config.name}: {named}: {exc}")
@@ -119,14 +128,14 @@ class _Look:
             watchdog.close()
 
 
-def _looked_at(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
+def _looked_at(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_up_to: int) -> Probe:
     try:
-        return _probe(config, session, count_up_to)
+        return _probe(config, session, wanted, count_up_to)
     except IncompleteRead as exc:
         return Probe(session.url, None, config.who, "unknown server", None, "", False, None, (), (str(exc),), ())
 
 
-def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
+def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_up_to: int) -> Probe:
     server = meet(session, config)
     problems: list[str] = []
     warnings: list[str] = []
@@ -173,7 +182,12 @@ def _probe(config: LdapConfig, session: Session, count_up_to: int) -> Probe:
         key_attribute=key_attribute,
         bases=tuple(bases),
         problems=tuple(problems),
-        warnings=(*warnings, *([doubt] if doubt else ()), *_doubts(config, session, server, bound_as, own_entry)),
+        warnings=(
+            *warnings,
+            *([doubt] if doubt else ()),
+            *_untold(config, wanted),
+            *_doubts(config, session, server, bound_as, own_entry),
+        ),
         certificate_ends=session.certificate_ends,
         deltas=chosen,
         no_deltas=tuple(refused),
@@ -196,6 +210,15 @@ def _deltas(
         names = f"{begun.way.name}: it names entries by {begun.way.key_attribute}, not {key_attribute}"
         return None, [*refused, names], None
     return begun.way.name, refused, begun.way.doubt(talk)
+
+
+def _untold(config: LdapConfig, wanted: tuple[str, ...]) -> Iterator[str]:
+    derived = [name for name in wanted if name.lower() in _DERIVED] if config.deltas else []
+    if derived:
+        yield (
+            f"{', '.join(derived)}: servers make it up of other entries, so that it changed may be found by whole reads only "
+            "(schedule.full); roles and seats by groups are not concerned"
+        )
 
 
 def _doubts(

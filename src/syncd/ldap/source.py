@@ -125,11 +125,11 @@ class LdapSource:
 
     def probe(self, count_up_to: int = 1000) -> looking.Probe:
         """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""
-        return looking.probe(self.config, count_up_to)
+        return looking.probe(self.config, self.attributes_wanted, count_up_to)
 
     def probe_each(self, count_up_to: int = 1000) -> Iterator[tuple[str, looking.Probe | SyncdError]]:
         """The same of every URL, or why it cannot be used. Raises ConfigError."""
-        return looking.probe_each(self.config, count_up_to)
+        return looking.probe_each(self.config, self.attributes_wanted, count_up_to)
 
     def _ended(self, session: Session, whole: bool | None) -> None:
         with self._lock:

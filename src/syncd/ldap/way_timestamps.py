@@ -1,18 +1,24 @@
 """What changed by modifyTimestamp, for servers without a better way: each time the key, the name and the timestamp of everybody
-are read, and whole only those that were written since.
+are read, and whole only those whose timestamp is another one.
 
-Rules: times are those of the server alone; the latest it ever showed is where the next read goes on, and everything of the
-minutes before it that is not known yet is read again (clocks of several writers differ). A timestamp counts whole seconds, so
-whoever was written in the latest ones is read once more. Whoever does not show up is gone; whoever has another name moved.
+Rules: no clock is believed. What a timestamp was is kept of everybody, as sums over few entries each (`_Sums`), so that one
+written by a clock that is behind or ahead is seen too. A timestamp counts whole seconds, so whoever was written in the
+latest ones is read once more. Whoever does not show up is gone; whoever has another name moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import sys
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import NamedTuple
+from zlib import crc32
 
-from syncd.core.snapshot import OnlyThese, Reported, Still
+from syncd.core.snapshot import Entry, OnlyThese, Reported, SetAside, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
 from syncd.ldap import accounts, keys, narrow
 from syncd.ldap.config import KEY_ATTRIBUTES
@@ -21,13 +27,13 @@ from syncd.ldap.values import generalized_time, only_one
 from syncd.ldap.ways import NotOffered, NotThisKind, State
 
 MOST_CHANGED = 5_000  # entries; beyond that, reading everything is cheaper
-OVERLAP = timedelta(minutes=5)
+MOST_SUMS = 1 << 16  # of them a checkpoint keeps 4 bytes each
+RECENT = timedelta(minutes=5)
 UNSURE = timedelta(seconds=2)
 _STAMP = "modifyTimestamp"
-_AT_ONCE = 50  # keys in one search
+_AT_ONCE = 50  # keys, or timestamps, in one search
+_BY_STAMP = 500  # entries; more are asked for by their timestamps
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-
-Seen = dict[str, list[str | bool]]  # key -> its timestamp, and whether nothing can have been written after it unseen
 
 
 class _Swept(NamedTuple):
@@ -49,53 +55,176 @@ class Timestamps:
             raise NotThisKind("an Active Directory has its own ways")
         if not server.paging:
             raise NotOffered("the server has no paging")
-        swept = list(_sweep(with_, with_.config.key_attribute))
-        latest = max((each.at for each in swept), default=_NEVER)
-        return _state([each for each in swept if latest - each.at < OVERLAP], latest, {})
+        sums, latest, number = _Sums(), _Latest(), 0
+        for each in _sweep(with_, with_.config.key_attribute):
+            sums.add(each.key, each.stamp)
+            latest.note(each.at, each.stamp)
+            number += 1
+        return _state(sums.folded(number), latest.at, latest.stamps())
 
     def changes(self, with_: Conversation, state: State) -> Generator[Reported, None, State]:
-        latest = datetime.fromisoformat(state["latest"])
-        after = datetime.fromisoformat(state["after"])
-        known: Seen = state["seen"]
-        window: list[_Swept] = []
+        swept = _Everybody(_Sums.read(state), datetime.fromisoformat(state["latest"]))
         users = 0
         try:
             for each in _sweep(with_, with_.entries.key_attribute):
                 yield Still(each.key, each.dn)
                 users += each.kind == "user"
-                if each.at > after:
-                    window.append(each)
-                    latest = max(latest, each.at)
+                swept.note(each)
         except NotOffered as exc:
             raise FullReadNeeded(str(exc)) from exc
         if not users:
             raise IncompleteRead("users: no entry matches below any base")
-        changed = sorted({each.key for each in window if known.get(each.key) != [each.stamp, True]})
+        changed, written = swept.changed()
         if len(changed) > MOST_CHANGED:
-            raise FullReadNeeded(f"{len(changed):,} entries were written within the last minutes")
-        attribute = with_.entries.key_attribute
-        assert attribute is not None
-        for at in range(0, len(changed), _AT_ONCE):
-            some = narrow.any_of([keys.filter_of(attribute, key) for key in changed[at : at + _AT_ONCE]])
-            yield from with_.having(some)
+            raise FullReadNeeded(f"{len(changed):,} entries may have been written, more than {MOST_CHANGED:,}")
+        yield from _read_again(with_, changed, swept.bearing(state["unsure"]), state["unsure"])
         for kind in dict.fromkeys(search.kind for search in with_.searches()):
             yield OnlyThese(kind)
-        return _state([each for each in window if latest - each.at < OVERLAP], latest, known)
+        return _state(swept.sums, swept.latest, written.stamps())
 
     def doubt(self, with_: Conversation) -> str | None:
-        return "a change to what the server makes up as it is asked (memberOf, say) is found by whole reads only"
+        return None
 
 
-def _state(window: list[_Swept], latest: datetime, known: Seen) -> State:
-    """`known`: of the last read. An entry of the latest seconds is sure when it shows the same a second time."""
-    if len(window) > MOST_CHANGED:  # as after a directory was loaded: too many to be looked at again
-        return {"latest": latest.isoformat(), "after": latest.isoformat(), "seen": {}}
-    seen: Seen = {}
-    for each in window:
-        again = known.get(each.key, [""])[0] == each.stamp
-        seen[each.key] = [each.stamp, again or each.at < latest - UNSURE]
-    after = latest - OVERLAP if latest > _NEVER + OVERLAP else latest
-    return {"latest": latest.isoformat(), "after": after.isoformat(), "seen": seen}
+def _state(sums: _Sums, latest: datetime, unsure: Collection[str]) -> State:
+    """`unsure`: timestamps that somebody may have been given once more after she was read."""
+    return {"sums": sums.written(), "latest": latest.isoformat(), "unsure": sorted(unsure)}
+
+
+class _Sums:
+    """Each over the keys and timestamps of the entries whose keys fall to it. Their number is a power of two."""
+
+    def __init__(self, all_: array[int] | None = None) -> None:
+        self.all = all_ if all_ is not None else array("I", bytes(4 * MOST_SUMS))
+        self._mask = len(self.all) - 1
+
+    @classmethod
+    def read(cls, state: State) -> _Sums:
+        try:
+            found = array("I", b64decode(state["sums"], validate=True))
+        except (KeyError, ValueError) as exc:
+            raise FullReadNeeded("the checkpoint is not one of this release") from exc
+        if sys.byteorder == "big":
+            found.byteswap()
+        return cls(found)
+
+    def written(self) -> str:
+        written = self.all[:]
+        if sys.byteorder == "big":
+            written.byteswap()
+        return b64encode(written).decode("ascii")
+
+    def none(self) -> _Sums:
+        return _Sums(array("I", bytes(4 * len(self.all))))
+
+    def add(self, key: str, stamp: str) -> int:
+        """Which of them it is."""
+        at = crc32(key.encode()) & self._mask
+        own = int.from_bytes(blake2b(f"{key} {stamp}".encode(), digest_size=4).digest())
+        self.all[at] = (self.all[at] + own) & 0xFFFFFFFF
+        return at
+
+    def folded(self, number: int) -> _Sums:
+        """As few as so many entries need: about one for each."""
+        few = self.all
+        while len(few) > max(64, 2 * number):
+            half = len(few) // 2
+            few = array("I", ((one + other) & 0xFFFFFFFF for one, other in zip(few[:half], few[half:], strict=True)))
+        return _Sums(few)
+
+
+@dataclass(slots=True)
+class _Latest:
+    """The latest time of some entries, and the timestamps of about then."""
+
+    at: datetime = _NEVER
+    _near: dict[str, datetime] = field(default_factory=dict)
+
+    def note(self, at: datetime, stamp: str) -> None:
+        self.at = max(self.at, at)
+        if self.at - at < UNSURE:
+            self._near[stamp] = at
+            if len(self._near) > 1000:
+                self._near = {stamp: self._near[stamp] for stamp in self.stamps()}
+
+    def stamps(self) -> set[str]:
+        return {stamp for stamp, at in self._near.items() if self.at - at < UNSURE}
+
+
+class _Everybody:
+    """As few bytes of each as it takes to tell, when all were seen, who changed."""
+
+    def __init__(self, before: _Sums, latest: datetime) -> None:
+        self.sums = before.none()
+        self.latest = latest
+        self._before = before
+        self._after = latest - RECENT if latest > _NEVER + RECENT else latest
+        self._keys: list[str] = []
+        self._stamps: list[str] = []
+        self._sum = array("I")
+        self._recent = bytearray()
+
+    def note(self, each: _Swept) -> None:
+        self._keys.append(each.key)
+        self._stamps.append(sys.intern(each.stamp))
+        self._sum.append(self.sums.add(each.key, each.stamp))
+        self._recent.append(each.at > self._after)
+        self.latest = max(self.latest, each.at)
+
+    def changed(self) -> tuple[set[str], _Latest]:
+        """Keys, and when they were written: all of a sum that differs. Where these are many, of each sum those that were
+        written lately, if there are any."""
+        differ = {at for at, known in enumerate(self._before.all) if known != self.sums.all[at]}
+        found = [number for number, at in enumerate(self._sum) if at in differ]
+        if len(found) > MOST_CHANGED:
+            lately = {self._sum[number] for number in found if self._recent[number]}
+            found = [number for number in found if self._recent[number] or self._sum[number] not in lately]
+        written = _Latest()
+        for number in found:
+            stamp = self._stamps[number]
+            written.note(generalized_time(_STAMP, stamp.encode()), stamp)
+        return {self._keys[number] for number in found}, written
+
+    def bearing(self, stamps: Collection[str]) -> set[str]:
+        """Keys."""
+        wanted = set(stamps)
+        return (
+            {key for key, stamp in zip(self._keys, self._stamps, strict=True) if stamp in wanted} if wanted else set()
+        )
+
+
+def _read_again(
+    with_: Conversation, changed: set[str], unsure: set[str], stamps: Collection[str]
+) -> Iterator[Entry | SetAside]:
+    """`changed`, `unsure`: keys. Many of the latter are asked for by the timestamps they bear; who is not found so, by key."""
+    left = changed | unsure
+    if len(unsure) > _BY_STAMP:
+        for some in _some(stamps):
+            for entry in _bearing(with_, narrow.any_of([f"({_STAMP}={narrow.escaped(each)})" for each in some])):
+                left.discard(entry.key or "")
+                yield entry
+    attribute = with_.entries.key_attribute
+    assert attribute is not None
+    for some in _some(left):
+        yield from with_.having(narrow.any_of([keys.filter_of(attribute, key) for key in some]))
+
+
+def _some(all_: Collection[str]) -> Iterator[list[str]]:
+    """As many as one search asks for."""
+    ordered = sorted(all_)
+    for at in range(0, len(ordered), _AT_ONCE):
+        yield ordered[at : at + _AT_ONCE]
+
+
+def _bearing(with_: Conversation, stamps: str) -> Iterator[Entry | SetAside]:
+    for search in with_.searches():
+        filter_text = narrow.all_of([search.filter, stamps])
+        for page in with_.pages(search.base, search.scope, filter_text, search.attributes):
+            require_whole_tree(page.references)
+            for raw in page.entries:
+                entry = with_.take(search.part, raw)
+                if entry is not None:
+                    yield entry
 
 
 def _sweep(with_: Conversation, attribute: str | None) -> Iterator[_Swept]:
