@@ -68,7 +68,7 @@ class Changing:
             texts |= {"title": one.title} if one.title else {}
             texts |= {"manager": one.manager} if one.manager else {}
             texts |= {"nsaccountlock": "true"} if one.disabled else {}
-            attributes = {name: (text.encode(),) for name, text in texts.items()}
+            attributes = {name: (text.encode("utf-8", "surrogateescape"),) for name, text in texts.items()}
             dn = person_dn(one.name)
             found[key] = SetAside(dn, "bad", key) if one.bad else Entry("user", key, dn, attributes)
         for key, team in self.teams.items():

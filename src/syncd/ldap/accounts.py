@@ -4,12 +4,14 @@ Three things are never mixed. *Disabled* and *over* (or not begun) take access a
 wrong passwords) is a lock: it ends by itself or when the directory lifts it, and never makes a leaver. An expired password,
 or one that must be changed, is none of them, unless the configuration says so (`Rules.locked`).
 Which rows are looked at goes by the kind of directory: Active Directory itself heeds only its own attributes, whatever else
-an entry carries; elsewhere all rows count. A value that cannot be read raises InvalidValue naming its attribute.
+an entry carries; elsewhere all rows count. A value that cannot be read raises InvalidValue naming its attribute, unless
+another one says disabled: that stands, whatever the rest is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
@@ -18,10 +20,12 @@ from typing import Literal
 from syncd.core.filter import Filter, Match, compile, names, parse_texts
 from syncd.core.resource import fold
 from syncd.core.state import UNTIL_LIFTED
+from syncd.errors import InvalidValue
 from syncd.ldap.values import (
     Attributes,
     boolean,
     filetime,
+    filetime_end,
     generalized_time,
     integer,
     only_one,
@@ -33,8 +37,10 @@ ACTIVE_DIRECTORY = "active-directory"
 FLAVOURS = (ACTIVE_DIRECTORY, "openldap", "389ds", "freeipa", "edirectory", "any")
 
 _DISABLED, _LOCKED = 0x2, 0x10  # ADS_UF_ACCOUNTDISABLE and ADS_UF_LOCKOUT, MS-ADTS 2.2.16
-# draft-behera-ldap-password-policy-10 section 5.3.3: this value, unlike any other, is set by a person and never ends.
-_PPOLICY_ADMIN_LOCK = b"000001010000Z"
+# draft-behera-ldap-password-policy-10 section 5.3.3: this value, unlike any other, is set by a person and never ends. Some
+# write the seconds too.
+_PPOLICY_ADMIN_LOCK = (b"000001010000Z", b"00000101000000Z")
+_GRAINED = "msDS-ResultantPSO"
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Kind = Literal["disabled", "locked", "starts", "ends"]
@@ -171,8 +177,8 @@ def _switched_off(value: _Value) -> Fact | None:
 
 
 def _ppolicy_lock(value: _Value) -> Fact | None:
-    if value.raw.strip() == _PPOLICY_ADMIN_LOCK:
-        return Fact("disabled", None, f"{value.name} is 000001010000Z (closed by an administrator)")
+    if value.raw.strip() in _PPOLICY_ADMIN_LOCK:
+        return Fact("disabled", None, f"{value.name} is {value.raw.decode()} (closed by an administrator)")
     since = generalized_time(value.name, value.raw)
     return value.lock_since(since, f"{value.name}: locked out since {since.isoformat()}")
 
@@ -236,7 +242,7 @@ def _row(attribute: str, flavours: str, read: Read) -> Row:
 TABLE = (
     # Active Directory, Samba, AD LDS (whose accounts have the two booleans)
     _row("userAccountControl", "active-directory", _user_account_control),
-    _row("accountExpires", "active-directory", _ends(filetime)),
+    _row("accountExpires", "active-directory", _ends(filetime_end)),
     _row("lockoutTime", "active-directory", _lockout_time),
     _row("msDS-User-Account-Control-Computed", "active-directory", _computed),
     _row("msDS-UserAccountDisabled", "active-directory", _switched_off),
@@ -258,24 +264,51 @@ TABLE = (
     _row("lockedByIntruder", "edirectory", _intruder),
 )
 # Read with a row of another attribute.
-_BESIDE = ("loginIntruderResetTime",)
+_BESIDE = ("loginIntruderResetTime", _GRAINED)
 ATTRIBUTES = (*(row.attribute for row in TABLE), *_BESIDE)
 
 
 def account_state(attributes: Attributes, server: Server | None = None, rules: Rules | None = None) -> AccountState:
     """Off if anything says so; the last start, the first end and the longest lock count. Raises InvalidValue."""
-    return _together(list(_facts(attributes, server or Server(), rules or Rules())))
+    server, rules = server or Server(), rules or Rules()
+    try:
+        return _together(list(_facts(attributes, server, rules)))
+    except InvalidValue:
+        state = _together(list(_readable(attributes, server, rules)))
+        if state.enabled:
+            raise
+        return state
 
 
 def _facts(attributes: Attributes, server: Server, rules: Rules) -> Iterator[Fact]:
-    lockout = rules.lockout or server.lockout
+    lockout = _lockout(attributes, server, rules)
     for row in _heeded(rules.flavour or server.flavour, rules.ignore):
-        raw = only_one(row.attribute, attributes)
-        if raw is not None:
-            fact = row.read(_Value(row.attribute, raw, attributes, lockout))
-            if fact is not None:
-                yield fact
-    yield from _configured(attributes, rules)
+        yield from _said(row, attributes, lockout)
+    yield from _conditions(attributes, rules)
+    yield from _dates(attributes, rules)
+
+
+def _readable(attributes: Attributes, server: Server, rules: Rules) -> Iterator[Fact]:
+    """The same without those whose values cannot be read."""
+    lockout = _lockout(attributes, server, rules)
+    for row in _heeded(rules.flavour or server.flavour, rules.ignore):
+        with suppress(InvalidValue):
+            yield from _said(row, attributes, lockout)
+    yield from _conditions(attributes, rules)
+    with suppress(InvalidValue):
+        yield from _dates(attributes, rules)
+
+
+def _said(row: Row, attributes: Attributes, lockout: timedelta | None) -> Iterator[Fact]:
+    raw = only_one(row.attribute, attributes)
+    fact = row.read(_Value(row.attribute, raw, attributes, lockout)) if raw is not None else None
+    if fact is not None:
+        yield fact
+
+
+def _lockout(attributes: Attributes, server: Server, rules: Rules) -> timedelta | None:
+    """How long a lock-out lasts. The domain's duration is not that of whom a fine-grained password policy is for."""
+    return rules.lockout or (None if attributes.get(_GRAINED.lower()) else server.lockout)
 
 
 def _heeded(flavour: str | None, ignored: frozenset[str]) -> Iterable[Row]:
@@ -286,7 +319,7 @@ def _heeded(flavour: str | None, ignored: frozenset[str]) -> Iterable[Row]:
             yield row
 
 
-def _configured(attributes: Attributes, rules: Rules) -> Iterator[Fact]:
+def _conditions(attributes: Attributes, rules: Rules) -> Iterator[Fact]:
     if rules.is_disabled or rules.is_locked:
         view = {
             name: [fold(value.decode("utf-8", "replace")) for value in values]
@@ -297,6 +330,9 @@ def _configured(attributes: Attributes, rules: Rules) -> Iterator[Fact]:
             yield Fact("disabled", None, f"accounts.disabled: {rules.disabled.text}")
         if rules.locked and rules.is_locked and rules.is_locked(view):
             yield Fact("locked", UNTIL_LIFTED, f"accounts.locked: {rules.locked.text}")
+
+
+def _dates(attributes: Attributes, rules: Rules) -> Iterator[Fact]:
     for chosen, make, end in ((rules.starts_at, _starts, False), (rules.ends_at, _ends, True)):
         name = next((each for each in chosen if attributes.get(each.lower())), None)
         raw = only_one(name, attributes) if name else None

@@ -18,6 +18,8 @@ Attributes = Mapping[str, tuple[bytes, ...]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _FILETIME_NEVER = (0, 0x7FFF_FFFF_FFFF_FFFF)  # MS-ADTS 2.2: both mean "never expires"
+_LAST_DAY = (datetime.max.replace(tzinfo=UTC) - _EPOCH).days
+_LAST_FILETIME = (datetime.max.replace(tzinfo=UTC) - _FILETIME_EPOCH) // timedelta(microseconds=1) * 10 + 9
 _GENERALIZED = re.compile(
     r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(?:(\d\d))?)?(?:[.,](\d+))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII
 )
@@ -112,19 +114,20 @@ def filetime(name: str, value: bytes) -> datetime | None:
         raise InvalidValue(f"{name}: {ticks} is outside the calendar") from exc
 
 
+def filetime_end(name: str, value: bytes) -> datetime | None:
+    """The same of an end. One after the year 9999 never comes: there are tools that write such for "never"."""
+    ticks = integer(name, value)
+    return None if _LAST_FILETIME < ticks <= _FILETIME_NEVER[1] else filetime(name, value)
+
+
 def shadow_expire(name: str, value: bytes) -> datetime | None:
-    """Days since 1970; None for never (0, -1, any negative number).
+    """Days since 1970; None for never (0, -1, any negative number, and what comes after the year 9999).
 
     The account is closed from 00:00 UTC of that day on: `today >= shadowExpire`, as shadow, pam_unix, pam_ldap and,
     since 2.6.2, SSSD do it (SSSD issue 5873). 0 is ambiguous in shadow(5); SSSD and shadow read it as never.
     """
     days = integer(name, value)
-    if days <= 0:
-        return None
-    try:
-        return _EPOCH + timedelta(days=days)
-    except OverflowError as exc:
-        raise InvalidValue(f"{name}: day {days} is outside the calendar") from exc
+    return _EPOCH + timedelta(days=days) if 0 < days <= _LAST_DAY else None
 
 
 def microsoft_interval(name: str, value: bytes) -> timedelta | None:
@@ -149,7 +152,7 @@ def written_time(name: str, value: bytes, zone: tzinfo, end: bool) -> datetime |
     if _GENERALIZED.fullmatch(said):
         return generalized_time(name, value)
     if said.isascii() and said.isdecimal() and len(said) >= 15:
-        return filetime(name, value)
+        return filetime_end(name, value) if end else filetime(name, value)
     try:
         day = _DAY.fullmatch(said)
         if day:

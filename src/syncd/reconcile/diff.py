@@ -174,6 +174,12 @@ def user_edit(
     return UserEdit(id, source, create=linked is None and not adopt, adopt=adopt, link=link, why=why)
 
 
+def closing_edit(source: str, id: str, link: Link, why: str) -> UserEdit:
+    """Disabled, by an entry of which nothing else can be used: the rest stays as it was, and is looked at again."""
+    closed = replace(link, enabled=False, entry_hash="")
+    return UserEdit(id, source, link=closed, why=f"{why}; nothing else of the entry can be used")
+
+
 def missing_edit(source: str, id: str, link: Link, ladder: Ladder, now: datetime, at_once: bool) -> UserEdit:
     """One more complete read without the entry. `at_once`: a person will be asked, so the first rung is asked for now."""
     climbed = climb(link, ladder, now)

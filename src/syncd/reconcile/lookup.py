@@ -58,6 +58,7 @@ class LookupReader:
     asked: tuple[Asked, ...] = ()
     set_aside: list[SetAside] = field(default_factory=list)
     users: dict[str, diff.Linked] = field(default_factory=dict)  # by key
+    closed: dict[str, str] = field(default_factory=dict)  # keys of those whose entries say that alone -> why
     groups: dict[str, diff.Linked] = field(default_factory=dict)
     seen: diff.Seen = field(default_factory=diff.Seen)
 
@@ -129,6 +130,9 @@ class LookupReader:
             group_ids[key] = self.groups[key].id if key in self.groups else self.ids()
         yield from self._new_groups(answer, mapped, group_ids)
         yield from self._absent(conn, answer, chosen, asks)
+        for id, link in linked.whole_links(conn, *self._mine, "user", self.closed):
+            if link.enabled is not False:
+                yield (diff.closing_edit(self.source.name, id, link, self.closed[link.key]),)
         in_groups = linked.memberships_of(conn, *self._mine, [id for _, id, *_ in mapped])
         late: list[ChangeGroup] = []
         for entry, id, user in mapped:
@@ -175,6 +179,8 @@ class LookupReader:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 steps = (*_found(entry, answer), Step("matched", False, f"set aside: {exc}"))
                 self.looked.append(Looked(entry.dn, old.id if old else None, steps, entry.key))
+                if old is not None and (why := self.mapping.disabled(entry, server)):
+                    self.closed[entry.key] = why
                 continue
             if entry.key in chosen or matches(search_view(user.values, type)):
                 mapped.append((entry, old.id if old else self.ids(), user))

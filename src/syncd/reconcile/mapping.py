@@ -81,6 +81,14 @@ class DirectoryMapping:
         managers = self.manager(entry.attributes) if self.manager else ()
         return MappedUser(values, managers[0] if managers else None, state)
 
+    def disabled(self, entry: Entry, server: Server | None = None) -> str | None:
+        """Why the account is disabled, of an entry that cannot be mapped; None if it is not, or nobody can tell."""
+        try:
+            state = account_state(entry.attributes, server, self.accounts)
+        except InvalidValue:
+            return None
+        return None if state.enabled else state.why
+
     def group(self, entry: Entry) -> dict[str, Any]:
         values = _values(self.groups, entry.attributes)
         if not values.get("displayName"):

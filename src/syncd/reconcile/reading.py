@@ -76,6 +76,7 @@ class Reader:
     aside: set[str] = field(default_factory=set)  # of `present`: keys and ids that were not read
     users: dict[str, diff.Linked] = field(default_factory=dict)  # what the store linked, by key
     groups: dict[str, diff.Linked] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)  # keys of known users whose entries say that alone -> why
     changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
     group_entries: Spool[Entry] = field(default_factory=Spool)
     group_ids: dict[str, str] = field(default_factory=dict)
@@ -242,6 +243,7 @@ class Reader:
             emptied = list(self._emptied(conn)) if certificate.groups_by_users and certificate.complete else []
             doomed, fading = self._missing_groups(conn, inside.keys() | in_groups.keys(), certificate)
             missing = list(self._missing_users(conn, certificate))
+            closed = list(self._closed_users(conn))
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
         if waiting:
             after = self.workspace.source(name).ladder.suspend_after
@@ -264,7 +266,7 @@ class Reader:
         for id in (self.unread | self._kept(leaves) | back) & leaves.keys():
             # But for a group that goes at the end of this plan, whoever is in it.
             leaves[id] = [group for group in leaves[id] if group in doomed and self.only is None]
-        for edit in self._users(missing, mapped, adopted, joins, leaves):
+        for edit in self._users([*missing, *closed], mapped, adopted, joins, leaves):
             edits.append((edit,))
         if self.only is None:
             for id, why in sorted(doomed.items()):
@@ -314,7 +316,7 @@ class Reader:
 
     def _users(
         self,
-        missing: list[UserEdit],
+        going: list[UserEdit],
         mapped: Spool[tuple[Entry, str, str, bool, MappedUser]],
         adopted: Mapping[str, str],
         joins: dict[str, list[str]],
@@ -331,7 +333,7 @@ class Reader:
             if chosen(whole):
                 yield whole
 
-        for edit in missing:
+        for edit in going:
             yield from ready(edit)
         late: Spool[UserEdit] = Spool()
         for entry, id, hashed, new, user in mapped:
@@ -368,6 +370,8 @@ class Reader:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 if new:
                     refused[id] = None
+                elif why := self.mapping.disabled(entry, server):
+                    self.closed[entry.key] = why
         self.seen.settle(refused)
         return mapped
 
@@ -426,6 +430,12 @@ class Reader:
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "user", gone):
             edit = diff.missing_edit(self.source.name, id, link, ladder, self.now, self.asks or id in asked)
             yield diff.gone_in_the_end(edit, ladder) if self.impact else edit
+
+    def _closed_users(self, conn: Any) -> Iterator[UserEdit]:
+        """Whoever leaves often loses an attribute first: that she is disabled is a statement all the same."""
+        for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "user", self.closed):
+            if link.enabled is not False:
+                yield diff.closing_edit(self.source.name, id, link, self.closed[link.key])
 
     def _missing_groups(
         self, conn: Any, peopled: Set[str], certificate: Certificate

@@ -123,3 +123,23 @@ def test_a_condition_over_the_directorys_own_attributes(cli: Cli, corp: Callable
     assert run["counts"]["deactivate"] == 1
     (change,) = [each for each in run["changes"] if each["kind"] == "deactivate"]
     assert change["why"] == 'accounts.disabled: employeeType eq "leaver"'
+
+
+def test_whoever_is_disabled_and_lost_what_names_her_is_closed_all_the_same(
+    cli: Cli, corp: Callable[..., dict[str, Any]]
+) -> None:
+    """Whoever leaves often loses her mail or name first. Only that she is disabled is believed; the rest is looked at again."""
+    ann = person(1, "ann", employeeType="staff")
+    corp(ann, person(2, "bob"))
+    broken = ann.replace("uid: ann\n", "")
+    assert corp(broken, person(2, "bob"))["counts"].get("deactivate", 0) == 0
+    run = corp(broken.replace("staff", "leaver"), person(2, "bob"))
+    (aside,) = run["set_aside"]
+    assert aside["why"].startswith("userName: ") and run["counts"]["deactivate"] == 1
+    (change,) = [each for each in run["changes"] if each["kind"] == "deactivate"]
+    assert change["why"] == 'accounts.disabled: employeeType eq "leaver"; nothing else of the entry can be used'
+    closed = explained(cli)
+    assert (closed["status"], closed["seats"], closed["displayName"]) == ("inactive", [], "ann X")
+    assert corp(broken.replace("staff", "leaver"), person(2, "bob"))["changes"] == []
+    corp(ann, person(2, "bob"))
+    assert explained(cli)["status"] == "active", "an entry that is as it was before is read again"

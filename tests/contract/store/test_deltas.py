@@ -252,3 +252,11 @@ def test_what_deltas_did_not_tell_is_counted_by_the_whole_read_that_repairs_it(s
     assert stage.run(directory).drift is None
     (state,) = stage.rows(t.source_states, source="corp")
     assert state.drift == 0
+
+
+def test_whoever_is_disabled_and_cannot_be_mapped_is_closed(stage: Stage) -> None:
+    directory = company(stage)
+    directory.people["k1"] = Person("p1", title="\udcff", disabled=True)
+    report = stage.run(directory, delta=True)
+    assert (report.kind, {each.kind for each in report.changes}) == ("delta", {"deactivate"})
+    assert len(report.set_aside) == 1 and stage.named("p1").values["title"] == "Clerk"

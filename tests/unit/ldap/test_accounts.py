@@ -40,6 +40,7 @@ CASES: list[tuple[dict[str, str], AccountState]] = [
     ({"pwdLastSet": "0"}, AccountState()),  # nor is one that must be changed
     ({"accountExpires": "0"}, AccountState()),
     ({"accountExpires": "9223372036854775807"}, AccountState()),
+    ({"accountExpires": "9223372036854775806"}, AccountState()),  # after the year 9999
     ({"accountExpires": LOCKED_AT}, AccountState(ends_at=utc(2025, 1, 1))),
     ({"lockoutTime": "0"}, AccountState()),
     ({"lockoutTime": LOCKED_AT}, AccountState(locked_until=UNTIL_LIFTED)),
@@ -52,6 +53,7 @@ CASES: list[tuple[dict[str, str], AccountState]] = [
     # OpenLDAP's ppolicy
     ({"pwdAccountLockedTime": "20261121180620Z"}, AccountState(locked_until=UNTIL_LIFTED)),
     ({"pwdAccountLockedTime": "000001010000Z"}, DISABLED),
+    ({"pwdAccountLockedTime": "00000101000000Z"}, DISABLED),
     ({"pwdStartTime": "20270101000000Z"}, AccountState(starts_at=utc(2027, 1, 1))),
     ({"pwdEndTime": "20260601000000Z"}, AccountState(ends_at=utc(2026, 6, 1))),
     # 389 Directory Server, FreeIPA
@@ -66,6 +68,7 @@ CASES: list[tuple[dict[str, str], AccountState]] = [
     ({"shadowExpire": "1"}, AccountState(ends_at=utc(1970, 1, 2))),
     ({"shadowExpire": "0"}, AccountState()),
     ({"shadowExpire": "-1"}, AccountState()),
+    ({"shadowExpire": "99999999"}, AccountState()),
     # eDirectory
     ({"loginDisabled": "TRUE"}, DISABLED),
     ({"loginActivationTime": "20270101000000Z"}, AccountState(starts_at=utc(2027, 1, 1))),
@@ -210,13 +213,34 @@ def test_what_is_not_configured_changes_no_digest() -> None:
         ("accountExpires", "soon"),
         ("accountUnlockTime", "0"),
         ("shadowExpire", "2026-12-31"),
-        ("shadowExpire", "999999999999"),
+        ("accountExpires", "-1"),
+        ("accountExpires", "9223372036854775808"),
+        ("lockoutTime", "9223372036854775806"),
         ("krbPrincipalExpiration", "20261301000000Z"),
     ],
 )
 def test_a_bad_value_names_its_attribute(name: str, raw: str) -> None:
     with pytest.raises(InvalidValue, match=f"^{name}: "):
         state({name: raw})
+
+
+@pytest.mark.parametrize("bad", [{"accountExpires": "soon"}, {"shadowExpire": "-"}, {"contractEnd": "when she retires"}])
+def test_disabled_stands_whatever_else_cannot_be_read(bad: dict[str, str]) -> None:
+    """Whoever leaves is not kept by a value that somebody mistyped."""
+    rules = Rules(disabled=condition('employeeType eq "Former"'), ends_at=("contractEnd",))
+    for off in ({"userAccountControl": "514"}, {"nsAccountLock": "TRUE"}, {"employeeType": "former"}):
+        found = state({**bad, **off, "krbPrincipalExpiration": "20270101000000Z"}, rules=rules)
+        assert (found.enabled, found.ends_at) == (False, utc(2027, 1, 1))
+    with pytest.raises(InvalidValue, match=f"^{next(iter(bad))}: "):
+        state({**bad, "userAccountControl": "512"}, rules=rules)
+
+
+def test_a_fine_grained_policy_has_a_duration_of_its_own() -> None:
+    policy = {"msDS-ResultantPSO": "CN=admins,CN=Password Settings Container,CN=System,DC=ad,DC=example,DC=org"}
+    locked = {"lockoutTime": LOCKED_AT, COMPUTED: "16"}
+    assert state({**locked, **policy}, AD).locked_until == UNTIL_LIFTED
+    assert state({**locked, **policy, COMPUTED: "0"}, AD) == AccountState()
+    assert state({**locked, **policy}, AD, Rules(lockout=timedelta(hours=1))).locked_until == utc(2025, 1, 1, 1)
 
 
 def test_two_values_where_one_can_be() -> None:
