@@ -224,7 +224,9 @@ def test_a_bad_value_names_its_attribute(name: str, raw: str) -> None:
         state({name: raw})
 
 
-@pytest.mark.parametrize("bad", [{"accountExpires": "soon"}, {"shadowExpire": "-"}, {"contractEnd": "when she retires"}])
+@pytest.mark.parametrize(
+    "bad", [{"accountExpires": "soon"}, {"shadowExpire": "-"}, {"contractEnd": "when she retires"}]
+)
 def test_disabled_stands_whatever_else_cannot_be_read(bad: dict[str, str]) -> None:
     """Whoever leaves is not kept by a value that somebody mistyped."""
     rules = Rules(disabled=condition('employeeType eq "Former"'), ends_at=("contractEnd",))
