@@ -45,6 +45,12 @@ _READ_CACHE_KIB = (
     64 * 1024
 )  # of the web's held connection: SQLite's own 2 MiB holds no level of an index over 100,000 users
 _WAL_PAGES = 4000  # of 4 KiB, after which who writes in the event loop moves them into the file itself, once for long
+_WRITE_CACHE_KIB = 32 * 1024  # the same of the connection on which the event loop writes
+# What a savepoint keeps would go to a temporary file: 25 writes to it for a PATCH.
+_OF_THE_LOOP = (
+    *(f"wal_autocheckpoint={_WAL_PAGES}", f"cache_size=-{_WRITE_CACHE_KIB}"),
+    *("busy_timeout=0", "temp_store=MEMORY"),
+)
 _BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
 _CONNECT_S = 10
 _COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
@@ -206,7 +212,7 @@ class Database:
         with self._available():
             if self._held_writing is None:
                 self._held_writing = self.engine.connect()
-                for pragma in (f"wal_autocheckpoint={_WAL_PAGES}", "busy_timeout=0"):
+                for pragma in _OF_THE_LOOP:
                     self._held_writing.exec_driver_sql(f"PRAGMA {pragma}")
                 self._held_writing.rollback()
             conn = self._held_writing

@@ -79,6 +79,10 @@ def _memberships(dialect: str, member: str, id: ColumnElement[str]) -> ColumnEle
 
 @cache
 def users(dialect: str) -> Select[Any]:
+    return _users(dialect).where(t.users.c.id.in_(_ids(dialect)))
+
+
+def _users(dialect: str) -> Select[Any]:
     u, g, s, e = t.users.c, t.grants.c, t.seats.c, t.effective_memberships.c
     grants = (g.kind, g.value, g.origin, g.name, g.why, g.run_id, g.created_at, g.expires_at, g.denied)
     seats = (s.pool, s.held, s.since, s.priority)
@@ -91,16 +95,17 @@ def users(dialect: str) -> Select[Any]:
         _lists(dialect, grants, g.workspace == WORKSPACE, g.user_id == u.id),
         _lists(dialect, seats, s.workspace == WORKSPACE, s.user_id == u.id),
         effective.correlate(t.users).scalar_subquery(),
-    ).where(u.workspace == WORKSPACE, u.id.in_(_ids(dialect)))
+    ).where(u.workspace == WORKSPACE)
 
 
 @cache
 def opened(dialect: str) -> Select[Any]:
-    """The same with document, last change, the digest of the rules, what is held of her, and how often groups changed."""
+    """One user, `id`, with document, last change, the rules' digest, what is held of her, and how often groups changed."""
     u, h, s = t.users.c, t.held.c, t.source_states.c
     held = (h.subject_id, h.kind, h.guard, h.source, h.run_id)
     rules = select(s.digest).where(s.workspace == WORKSPACE, s.source == "rules")
-    return users(dialect).add_columns(
+    found = _users(dialect).where(u.id == bindparam("id", type_=Text()))
+    return found.add_columns(
         *(u.document, _number(u.modified_at), rules.scalar_subquery()),
         _lists(dialect, held, h.workspace == WORKSPACE, h.subject_id == u.id),
         func.coalesce(graph_count().scalar_subquery(), 0),

@@ -35,7 +35,7 @@ class Opened:
 
 def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> Opened | None:
     """A user with all that hangs on her, her row locked. None: there is nobody of this id."""
-    bound = {"workspace": workspace, "ids": queries.as_list([id])}
+    bound = {"workspace": workspace, "id": id}
     if conn.dialect.name == "postgresql":
         raw.locked(conn, queries.locked("user", "postgresql"), "users", workspace, id)
     found = raw.rows(conn, queries.opened(conn.dialect.name), bound)
