@@ -32,6 +32,7 @@ TIMEOUT_S: Final = 5
 MAX_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 100
 MAX_TOKEN: Final = 8192
+_ASKED: Final = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 _KINDS: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
 log = structlog.get_logger()
@@ -101,11 +102,13 @@ async def fetch(url: str, ca_file: str | None = None) -> tuple[Key, ...]:
     async with (
         asyncio.timeout(TIMEOUT_S),
         httpx.AsyncClient(verify=verify, follow_redirects=False, trust_env=not local, timeout=TIMEOUT_S) as client,
-        client.stream("GET", url, headers={"Accept": "application/jwk-set+json, application/json"}) as answer,
+        client.stream("GET", url, headers=_ASKED) as answer,
     ):
         if answer.status_code != 200:
             raise Untrusted(f"the answer has status {answer.status_code}")
-        async for chunk in answer.aiter_bytes(16_384):
+        if (coding := answer.headers.get("content-encoding", "identity")).lower() != "identity":
+            raise Untrusted(f"the answer is packed ({coding[:20]}): what is small now may be large")
+        async for chunk in answer.aiter_raw(16_384):
             body += chunk
             if len(body) > MAX_BYTES:
                 raise Untrusted(f"the answer is larger than {MAX_BYTES} bytes")

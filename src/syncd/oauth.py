@@ -67,7 +67,7 @@ class TokenEndpoint:
             return
         except Refused as exc:
             response = _answer(exc.status, {"error": exc.code, "error_description": str(exc)})
-            if exc.status == 401 and "authorization" in request.headers:
+            if exc.status == 401:
                 response.headers["WWW-Authenticate"] = 'Basic realm="syncd"'
         except TooManyRequests as exc:
             response = _answer(429, {"error": "invalid_request", "error_description": str(exc)})
@@ -90,7 +90,9 @@ class TokenEndpoint:
         if client is None or client.workspace not in authenticator.workspaces:
             raise self._nobody(address)
         authenticator.admit(client.workspace, client.source, address)
-        if form.get("grant_type") != "client_credentials":
+        if "grant_type" not in form:
+            raise Refused("invalid_request", "grant_type is missing: it must be client_credentials")
+        if form["grant_type"] != "client_credentials":
             raise Refused("unsupported_grant_type", "grant_type must be client_credentials")
         if used is not None and not await self._first(client, *used):
             raise self._nobody(address)

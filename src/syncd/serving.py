@@ -109,8 +109,8 @@ def asks_for_dry_run(scope: Scope) -> bool:
     lines = header(scope, b"x-dry-run")
     if not lines:
         return False
-    said = lines[0].strip().lower()
-    if said not in ("true", "false"):
+    said, *others = {line.strip().lower() for line in lines}
+    if others or said not in ("true", "false"):
         raise InvalidValue(f"the header X-Dry-Run is true or false, not {said[:20]!r}; nothing was done")
     reads = scope["method"] in ("GET", "HEAD") or str(scope["path"]).endswith("/.search")
     return said == "true" and not reads

@@ -184,6 +184,9 @@ class Call:
         media = next(iter(header(scope, b"content-type")), MEDIA_TYPE).partition(";")[0].strip().lower()
         if media != "application/json" and not media.endswith("+json"):
             raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
+        for coding in header(scope, b"content-encoding"):
+            if coding.strip().lower() != "identity":
+                raise UnsupportedMedia(f"send the body as it is, without Content-Encoding: {coding[:60]}")
         length = next(iter(header(scope, b"content-length")), "")
         body, more = bytearray(), True
         small = not (length.isascii() and length.isdigit() and int(length) > limit)
@@ -354,6 +357,8 @@ def error(exc: SyncdError) -> Response:
             headers["Retry-After"] = str(exc.retry_after_s)
         case MethodNotAllowed():
             headers["Allow"] = exc.allow
+        case UnsupportedMedia():
+            headers |= {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}  # RFC 9110 section 15.5.16
         case Unauthorized():
             headers["WWW-Authenticate"] = 'Bearer realm="syncd"'
         case _:

@@ -77,8 +77,8 @@ class Later:
 
         async def asked(call: Call) -> Response:
             wait_s = preferred(header(call.request.scope, b"prefer"))
-            if wait_s is None or call.dry_run:
-                return await handle(call)
+            if wait_s is None or call.dry_run or header(call.request.scope, b"if-none-match"):
+                return await handle(call)  # of preconditions only If-Match is kept for later
             return await self._accept(call, endpoint, handle, wait_s)
 
         return asked
@@ -93,7 +93,8 @@ class Later:
         request.scope[OPERATIONS] = operations or 1
         id = None if bulk or request.method == "POST" else call.id
         query = bytes(request.scope["query_string"])
-        write = Write(request.method, endpoint, id, body, request.headers.get("if-match"), query)
+        if_match = ",".join(header(request.scope, b"if-match")) or None
+        write = Write(request.method, endpoint, id, body, if_match, query)
         accepted = Accepted(
             actor.workspace,
             context.ids(),

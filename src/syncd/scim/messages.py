@@ -179,16 +179,13 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
 
 
 def _count(single: Mapping[str, str]) -> int | None:
-    """With a cursor a number that pages cannot have is an error of its own (RFC 9865 section 2.1)."""
+    """Below 0 is 0, with a cursor too (RFC 9865 section 2); what is no number is an error of its own there (2.1)."""
     if "count" not in single:
         return None
     try:
-        count = _integer("count", single["count"], 0)
+        return max(0, _integer("count", single["count"], 0))
     except InvalidValue as exc:
         raise InvalidCount(str(exc)) if "cursor" in single else exc from exc
-    if count < 0 and "cursor" in single:
-        raise InvalidCount(f"count is {count}, with a cursor at least 0")
-    return max(0, count)
 
 
 def _integer(name: str, text: str | None, default: int) -> int:

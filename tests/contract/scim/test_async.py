@@ -97,6 +97,24 @@ def test_every_method_is_done_later_and_in_order(service: Service) -> None:
     assert work(service) == 0
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_preconditions_hold_later_too(service: Service) -> None:
+    path = f"Users/{service.user('ann')['id']}"
+    refused = service.ask("PATCH", path, TITLE, headers={"Prefer": "respond-async", "If-None-Match": 'W/"1"'})
+    assert refused.status_code == 412, "of preconditions If-Match alone is kept for later"
+    several = [("Prefer", "respond-async"), ("If-Match", 'W/"7"'), ("If-Match", 'W/"1"')]
+    several.append(("Authorization", f"Bearer {service.token}"))
+
+    async def asking() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web)) as client:
+            return await client.patch(f"{BASE}/scim/v2/{path}", json=TITLE, headers=several)
+
+    accepted = service.run(asking())
+    assert accepted.status_code == 202
+    assert work(service) == 1
+    assert completed(service, accepted.headers["set-txn"])["status"] == "200"
+
+
 def test_what_it_changed_is_told_under_its_txn(service: Service) -> None:
     ann = service.user("ann")
     put = ask(service, "PUT", f"Users/{ann['id']}", new("ann") | {"title": "chair"})

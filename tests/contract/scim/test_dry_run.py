@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from syncd.store import tables as t
 
-from .conftest import GROUP_URN, PATCH_URN, USER_URN, Service
+from .conftest import BASE, GROUP_URN, PATCH_URN, USER_URN, Service
 
 DRY = {"X-Dry-Run": "true"}
 
@@ -72,6 +73,21 @@ def test_whoever_asks_in_other_words_is_refused(service: Service, value: str) ->
     assert (refused.status_code, refused.json()["scimType"]) == (400, "invalidValue")
     assert everything(service) == before
     assert service.ask("POST", "Users", body, headers={"X-Dry-Run": "false"}).status_code == 201
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_whoever_asks_twice_otherwise_is_refused(service: Service) -> None:
+    body, token = {"schemas": [USER_URN], "userName": "eve"}, ("Authorization", f"Bearer {service.token}")
+
+    async def asking(*said: str) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web)) as client:
+            headers = [token, *(("X-Dry-Run", each) for each in said)]
+            return (await client.post(f"{BASE}/scim/v2/Users", json=body, headers=headers)).status_code
+
+    assert [service.run(asking(*said)) for said in (("false", "true"), ("true", "false"))] == [400, 400]
+    assert service.names() == []
+    assert service.run(asking("true", "True")) == 201
+    assert service.names() == []
 
 
 def test_reading_is_what_it_is(service: Service) -> None:

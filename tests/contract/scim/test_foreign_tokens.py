@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import socket
 import threading
@@ -261,6 +262,7 @@ def test_old_keys_serve_while_the_issuer_is_away_but_not_for_ever(service: Servi
         {"body": json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "k1"}, {"kty": "RSA", "n": "x"}, 7]}).encode()},
         {"body": json.dumps({"keys": [KEY.as_dict(private=False) | {"use": "enc"}]}).encode()},
         {"headers": {"Content-Encoding": "gzip"}},
+        {"headers": {"Content-Encoding": "gzip"}, "body": gzip.compress(Keys.of(KEY))},
     ],
 )  # fmt: skip
 def test_what_is_no_set_of_keys(service: Service, keys: Keys, break_: dict[str, Any]) -> None:

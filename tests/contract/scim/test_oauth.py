@@ -125,7 +125,7 @@ def test_an_access_token_cannot_be_changed(service: Service) -> None:
         ({"client_id": "ID", "client_secret": "wrong"}, 401, "invalid_client"),
         ({"client_id": "0" * 16, "client_secret": "SECRET"}, 401, "invalid_client"),
         ({"client_id": "ID", "client_secret": "SECRET", "grant_type": "password"}, 400, "unsupported_grant_type"),
-        ({"client_id": "ID", "client_secret": "SECRET", "grant_type": ""}, 400, "unsupported_grant_type"),
+        ({"client_id": "ID", "client_secret": "SECRET", "grant_type": ""}, 400, "invalid_request"),
         ({"client_id": ["ID", "ID"], "client_secret": "SECRET"}, 400, "invalid_request"),
         ({"client_secret": "SECRET", "client_assertion": "x"}, 400, "invalid_request"),
         ({"client_assertion": "x"}, 400, "invalid_request"),
@@ -140,6 +140,7 @@ def test_what_the_endpoint_refuses(service: Service, form: dict[str, Any], statu
     }
     answer = post(service, sent)
     assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
+    assert ("www-authenticate" in answer.headers) is (status == 401)
     assert secret not in answer.text
 
 

@@ -134,7 +134,7 @@ def test_a_cursor_is_good_for_its_query_and_its_connection_only(people: Service)
     assert [each["scimType"] for each in refused] == ["invalidCursor"] * len(refused)
     assert len({each["detail"] for each in refused[:-1]}) == 1, "no word of why"
     assert ask(count=3)["scimType"] == ask(count=0)["scimType"] == "invalidCount"
-    for count in (1001, -1, "many", "1.5"):
+    for count in (1001, "many", "1.5"):
         assert ask(cursor="", count=count)["scimType"] == "invalidCount"
     people.later(seconds=cursors.TIMEOUT_S)
     assert ask()["itemsPerPage"] == 2
@@ -148,7 +148,7 @@ def test_the_ends_of_paging(people: Service) -> None:
     past = people.ask("GET", "Users", startIndex=60, filter="title pr").json()
     assert (past["totalResults"], past["Resources"]) == (4, [])
     for count in (0, -1):
-        for more in ({}, {"filter": "title pr"}, *([{"cursor": ""}] if count == 0 else [])):
+        for more in ({}, {"filter": "title pr"}, {"cursor": ""}):
             none = people.ask("GET", "Users", count=count, **more).json()
             assert (none["totalResults"], none["Resources"]) == (4 if "filter" in more else 5, [])
             assert "nextCursor" not in none

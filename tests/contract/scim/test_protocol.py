@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import httpx
@@ -148,6 +149,15 @@ def test_media_types(service: Service, media: str, status: int) -> None:
     answer = service.ask("POST", "Users", content=body, headers={"Content-Type": media})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/scim+json"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_packed_body_is_refused_by_name(service: Service) -> None:
+    body = b'{"schemas":["%s"],"userName":"x"}' % USER_URN.encode()
+    answer = service.ask("POST", "Users", content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    assert_error(answer, 415)
+    assert (answer.headers["accept-encoding"], answer.headers["accept"]) == ("identity", "application/scim+json")
+    assert service.ask("POST", "Users", content=body, headers={"Content-Encoding": "identity"}).status_code == 201
 
 
 @pytest.mark.parametrize(
