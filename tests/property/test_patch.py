@@ -3,6 +3,7 @@
 import copy
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,8 @@ from syncd.errors import SyncdError
 from syncd.scim import dialects, messages
 from syncd.scim.members import split_members
 from syncd.scim.messages import ABSENT, Operation
-from syncd.scim.patch import apply_patch
+from syncd.scim.patch import apply_patch, looked_at
+from syncd.scim.statements import difference
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
 types = st.sampled_from(["work", "home", "other"])
@@ -114,6 +116,44 @@ def test_what_a_policy_lets_through_is_the_rfc_s_form(document, operations, poli
     assert used <= held
     again, took = dialects.patch_in_rfc_form(formed, document, USER, dialects.POLICIES["rfc"])
     assert (again, took - {"pathless_patch"}) == (formed, frozenset())
+
+
+simple = st.builds(
+    Operation,
+    st.sampled_from(["add", "replace", "Replace"]),
+    st.sampled_from(
+        ["userName", "NAME.familyName", "title", "active", f"{ENTERPRISE_USER}:department", "id", "emails"]
+    ),
+    text | st.booleans() | st.sampled_from(["True", "", "{}", None]),
+)
+
+
+def _comes_to(document, operations, policy):
+    try:
+        formed, used = dialects.patch_in_rfc_form(operations, document, USER, dialects.POLICIES[policy])
+        return difference(document, apply_patch(document, formed, USER), formed, USER), used
+    except SyncdError as exc:
+        return type(exc), exc.detail, None
+
+
+@given(documents(), st.lists(simple | junk, max_size=3), st.sampled_from(dialects.NAMES))
+def test_the_members_that_are_looked_at_are_enough(document, operations, policy):
+    members = looked_at(operations, USER)
+    part = document if members is None else {name: document[name] for name in members if name in document}
+    assert _comes_to(part, operations, policy) == _comes_to(document, operations, policy)
+
+
+@given(documents(), st.lists(simple, min_size=1, max_size=3), st.sampled_from(dialects.NAMES))
+def test_what_is_in_rfc_form_at_a_glance_is_what_every_form_leaves_alone(document, operations, policy):
+    last = Operation("remove", "nickName")  # with it nothing is read at a glance
+    try:
+        formed, used = dialects.patch_in_rfc_form([*operations, last], document, USER, dialects.POLICIES[policy])
+    except SyncdError as exc:
+        with pytest.raises(type(exc)):
+            dialects.patch_in_rfc_form(operations, document, USER, dialects.POLICIES[policy])
+        return
+    assert formed[-1] == last
+    assert dialects.patch_in_rfc_form(operations, document, USER, dialects.POLICIES[policy]) == (formed[:-1], used)
 
 
 @given(documents(), st.lists(junk, max_size=3))

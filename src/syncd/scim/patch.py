@@ -10,6 +10,7 @@ with them removes, `add` of them does nothing. A list element left with only typ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from syncd.core import filter as filters
@@ -48,6 +49,31 @@ def apply_patch(
         except SyncdError as exc:
             raise type(exc)(f"{at(operation)}: {exc}") from exc
     return patch.finished(document)
+
+
+def looked_at(operations: Sequence[Operation], resource_type: ResourceType) -> frozenset[str] | None:
+    """The members of a document that these operations may read or change; None: any of them.
+
+    A document of these members alone comes to the same, wherever the rest is put back (scim/statements.py: difference).
+    """
+    found = {"id"}
+    for operation in operations:
+        names = (operation.path,) if operation.path is not None else operation.value
+        if not isinstance(names, tuple | Mapping):
+            return None
+        for name in names:
+            top = _own_member(name, resource_type) if len(name) <= paths.SHORT else None
+            if top is None:
+                return None
+            found.add(top)
+    return frozenset(found)
+
+
+@lru_cache(4096)  # clients repeat the same few paths
+def _own_member(path: str, resource_type: ResourceType) -> str | None:
+    """The member of a core attribute, which nothing else is read for; None for what is derived, or of an extension."""
+    attribute = resource_type.resolve(path.partition("[")[0].strip())
+    return None if attribute is None or attribute.extension is not None or attribute.read_only else attribute.top
 
 
 def at(operation: Operation) -> str:

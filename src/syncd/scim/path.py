@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import lru_cache
+from typing import Any, Final, NoReturn
 
 from syncd.core import filter as filters
 from syncd.core.resource import shown
 from syncd.core.schema import Resolved, ResourceType
 from syncd.errors import InvalidFilter, InvalidPath
+
+SHORT: Final = 200  # characters of a path that is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,15 @@ class Path:
 
 def parse(text: str, resource_type: ResourceType) -> Path:
     """Raises InvalidPath with the position (from 1), or InvalidFilter for what stands between the brackets."""
+    return _known(text, resource_type) if len(text) <= SHORT else _parsed(text, resource_type)
+
+
+@lru_cache(4096)  # clients repeat the same few
+def _known(text: str, resource_type: ResourceType) -> Path:
+    return _parsed(text, resource_type)
+
+
+def _parsed(text: str, resource_type: ResourceType) -> Path:
     path = text.strip()
     opening = path.find("[")
     name = path if opening < 0 else path[:opening]

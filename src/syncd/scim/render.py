@@ -7,7 +7,7 @@ that names attributes pays for it. ETags are weak and made of the version alone,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -62,6 +62,18 @@ def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown
     if stored.derived is not None:
         document = _with_extension(document, stored.derived)
     return _finished(document, spliced, stored, type, f"{base_url}/Users/{stored.id}", shown)
+
+
+def opened(stored: Stored, base_url: str, type: ResourceType, members: Collection[str] | None) -> dict[str, Any]:
+    """A User as who changes her reads her: with what is never shown. `members`: only these, of the core schema and not
+    derived; None: all."""
+    if members is None or type.stale:
+        found: dict[str, Any] = orjson.loads(user(stored, base_url, type, Shown(whole=True)))
+        return found
+    document = orjson.loads(stored.document)
+    if stored.external_id is not None:
+        document["externalId"] = stored.external_id
+    return {name: document[name] for name in members if name in document}
 
 
 @lru_cache(20_000)

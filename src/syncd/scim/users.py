@@ -22,7 +22,7 @@ from syncd.core.state import Link, User
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import passwords, render
 from syncd.scim.endpoint import Call, answer, selected
-from syncd.scim.patch import apply_patch
+from syncd.scim.patch import apply_patch, looked_at
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
 from syncd.store import facts, opening, read
@@ -84,7 +84,7 @@ async def patch(call: Call) -> Response:
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, opened = _found(conn, call, id, shown.derived)
         type = call.types.user
-        document = orjson.loads(render.user(stored, call.context.base_url, type, Shown(whole=True)))
+        document = render.opened(stored, call.context.base_url, type, looked_at(operations, type))
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
         said = difference(document, after, formed, type)

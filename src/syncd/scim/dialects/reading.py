@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 from syncd.core import filter as filters
@@ -24,6 +25,7 @@ from syncd.scim.patch import Patch, at
 T = TypeVar("T")
 Names: TypeAlias = frozenset[str]
 Where: TypeAlias = Operation | str  # what an error is about; put into words only if there is one
+_ENVELOPE = frozenset({"schemas", "Operations"})
 _TEXT = (Type.STRING, Type.REFERENCE)  # text is the form they have
 
 
@@ -53,6 +55,8 @@ def patch_in_rfc_form(
 
     `document` is what is stored, for the forms that depend on it. Raises what a wrong path raises.
     """
+    if all(_sets_plainly(each, resource_type) for each in operations):
+        return tuple(operations), frozenset()
     reading = _Reading(tolerances)
     context = Context(resource_type, Patch(document, resource_type))
     current = tuple(operations)
@@ -72,6 +76,24 @@ def filter_in_rfc_form(
         return next((found for each in resource_types if (found := each.resolve(path)) is not None), None)
 
     return reading.condition(text, resolve, "the filter"), frozenset(reading.used)
+
+
+def _sets_plainly(operation: Operation, resource_type: ResourceType) -> bool:
+    """Whether it sets one simple value, by its name, to one of its type: that is RFC form under every policy."""
+    path, value = operation.path, operation.value
+    type = None if path is None or len(path) > paths.SHORT else _simple(operation.op, path, resource_type)
+    return (type is Type.STRING and isinstance(value, str) and value != "") or (
+        type is Type.BOOLEAN and isinstance(value, bool)
+    )
+
+
+@lru_cache(4096)  # clients repeat the same few
+def _simple(op: str, path: str, resource_type: ResourceType) -> Type | None:
+    """The type of the single value that this operation sets; None for every other operation."""
+    found = resource_type.resolve(path)
+    if op not in ("add", "replace") or found is None or found.read_only or found.attribute.multi_valued:
+        return None
+    return None if found.parent is not None and found.parent.multi_valued else found.attribute.type
 
 
 class _Reading:
@@ -97,6 +119,8 @@ class _Reading:
 
     def body(self, body: Mapping[str, Any], urn: str) -> dict[str, Any]:
         current = dict(body)
+        if urn == PATCH_URN and body.keys() == _ENVELOPE and body["schemas"] == [urn] and body["Operations"]:
+            return current
         for each in table.BODIES:
             current = self.took(each, current, each.form(current, urn), "the body")
         return current
