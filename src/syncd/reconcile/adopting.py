@@ -37,12 +37,12 @@ class Newcomer:
 
 @dataclass(frozen=True, slots=True)
 class Newcomers:
-    """Those of a read's entries that are new: (entry, id, its hash, whether it is new, what it is mapped to)."""
+    """Those of a read's entries that are new: (entry, id, its hash, what it is mapped to)."""
 
-    mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]]
+    mapped: Iterable[tuple[Entry, str, str, MappedUser]]
 
     def __iter__(self) -> Iterator[Newcomer]:
-        return (Newcomer(id, entry.key, entry.dn, user.values) for entry, id, _, new, user in self.mapped if new)
+        return (Newcomer(id, entry.key, entry.dn, user.values) for entry, id, _, user in self.mapped)
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.store import linked, quarantine, run_records
 from syncd.store.engine import Database
-from syncd.store.spool import Spool
+from syncd.store.spool import FEW, Spool
 
 log = structlog.get_logger()
 
@@ -49,7 +49,32 @@ Stored = tuple[
 ]
 
 
-Mapped = Spool[tuple[Entry, str, str, bool, MappedUser]]  # entry, id, its hash, whether it is new
+OfEntry = tuple[Entry, str, str, MappedUser]  # entry, id, its hash
+
+
+@dataclass(slots=True)
+class Mapped:
+    """The entries of a read that are to be looked at, as users; and what they are called (userNames, folded)."""
+
+    known: Spool[OfEntry] = field(default_factory=Spool)
+    new: Spool[OfEntry] = field(default_factory=Spool)
+    names: dict[str, str] = field(default_factory=dict)  # id of who is known -> her name now
+    new_names: dict[str, str] = field(default_factory=dict)  # of a new entry -> the id that the first of them gets
+    new_ids: set[str] = field(default_factory=set)
+
+    def add(self, entry: Entry, id: str, hashed: str, new: bool, user: MappedUser) -> None:
+        name = fold(str(user.values["userName"]))
+        if new:
+            self.new.append((entry, id, hashed, user))
+            self.new_names.setdefault(name, id)
+            self.new_ids.add(id)
+        else:
+            self.known.append((entry, id, hashed, user))
+            self.names[id] = name
+
+    def unnamed(self) -> dict[str, str | None]:
+        """Ids of new entries whose name goes to whoever came first."""
+        return dict.fromkeys(self.new_ids.difference(self.new_names.values()))
 
 
 @dataclass(slots=True)
@@ -78,7 +103,7 @@ class Reader:
     groups: dict[str, diff.Linked] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)  # keys of known users whose entries say that alone -> why
     changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
-    group_entries: Spool[Entry] = field(default_factory=Spool)
+    group_entries: Spool[Entry] = field(default_factory=lambda: Spool(together=FEW))
     group_ids: dict[str, str] = field(default_factory=dict)
     fewer_by: str | None = None  # who says that a read which shows fewer entries than before is right
     fewer_said: str | None = None  # of what that was said
@@ -317,7 +342,7 @@ class Reader:
     def _users(
         self,
         going: list[UserEdit],
-        mapped: Spool[tuple[Entry, str, str, bool, MappedUser]],
+        mapped: Mapped,
         adopted: Mapping[str, str],
         joins: dict[str, list[str]],
         leaves: dict[str, list[str]],
@@ -333,45 +358,44 @@ class Reader:
             if chosen(whole):
                 yield whole
 
+        def edits(people: Iterable[OfEntry]) -> Iterator[UserEdit]:
+            for entry, id, hashed, user in people:
+                if id in self.asked:
+                    continue
+                old, real, adopt = self.users.get(entry.key), adopted.get(id, id), id in adopted
+                digest = self.mapping.digest
+                edit = diff.user_edit(name, real, entry, user, hashed, digest, self.seen, old, adopt, self.now)
+                if id in self.accepted:
+                    edit = replace(edit, adopt_approved=self.accepted[id], why=f"accepted by {self.accepted[id]}")
+                yield edit
+
         for edit in going:
             yield from ready(edit)
-        late: Spool[UserEdit] = Spool()
-        for entry, id, hashed, new, user in mapped:
-            old = self.users.get(entry.key)
-            adopt = new and id in adopted
-            real = adopted.get(id, id)
-            if id in self.asked:
-                continue
-            edit = diff.user_edit(name, real, entry, user, hashed, self.mapping.digest, self.seen, old, adopt, self.now)
-            if id in self.accepted:
-                edit = replace(edit, adopt_approved=self.accepted[id], why=f"accepted by {self.accepted[id]}")
-            if new:
-                late.append(edit)
-            else:
-                yield from ready(edit)
-        coming = {edit.id for edit in late}
+        for edit in edits(mapped.known):
+            yield from ready(edit)
+        coming = {adopted.get(id, id) for id in mapped.new_ids - self.asked.keys()}
         for id in sorted((joins.keys() | {id for id, groups in leaves.items() if groups}) - named - coming):
             yield from ready(UserEdit(id, name, why=f"members changed in {name}"))
-        for edit in late:
+        for edit in edits(mapped.new):
             yield from ready(edit)
         if self.impact:
             for id in sorted({each.id for each in self.users.values()} - named):
                 yield from ready(UserEdit(id, name, why="the configuration would change"))
 
-    def _map(
-        self, changed: Iterable[tuple[Entry, str, str, bool]], server: Server
-    ) -> Spool[tuple[Entry, str, str, bool, MappedUser]]:
-        mapped: Spool[tuple[Entry, str, str, bool, MappedUser]] = Spool()
+    def _map(self, changed: Iterable[tuple[Entry, str, str, bool]], server: Server) -> Mapped:
+        mapped = Mapped()
         refused: dict[str, str | None] = {}
         for entry, id, hashed, new in changed:
             try:
-                mapped.append((entry, id, hashed, new, self.mapping.user(entry, server)))
+                user = self.mapping.user(entry, server)
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 if new:
                     refused[id] = None
                 elif why := self.mapping.disabled(entry, server):
                     self.closed[entry.key] = why
+                continue
+            mapped.add(entry, id, hashed, new, user)
         self.seen.settle(refused)
         return mapped
 
@@ -457,37 +481,25 @@ class Reader:
                 fading.append(GroupEdit(id, self.source.name, link=climbed))
         return doomed, fading
 
-    def _adoptions(
-        self,
-        conn: Any,
-        mapped: Iterable[tuple[Entry, str, str, bool, MappedUser]],
-    ) -> dict[str, str]:
+    def _adoptions(self, conn: Any, mapped: Mapped) -> dict[str, str]:
         """New entries that are existing users: our new id -> that user's. The door judges whether they may be."""
-        names: dict[str, str] = {}
-        settled: dict[str, str | None] = {}
-        renamed: dict[str, str] = {}
-        for _, id, _, new, user in mapped:
-            key = fold(str(user.values["userName"]))
-            if not new:
-                renamed[id] = key
-            elif names.setdefault(key, id) != id:
-                settled[id] = None  # the name goes to whoever came first
+        names = mapped.new_names
         held = {
             names[key]: holder
             for key, holder in linked.holders_of(conn, self.workspace.name, names).items()
-            if renamed.get(holder, key) == key  # else the same plan frees the name
+            if mapped.names.get(holder, key) == key  # else the same plan frees the name
         }
         # Whom another entry of this very directory states, or stated, is another person: a name that was freed is given to
         # somebody new, and her predecessor's access must not go with it.
         here = self._stated(conn, held.values())
         found = correlate(
-            conn, self.workspace, self.source.name, Newcomers(mapped), lambda ids: self._stated(conn, ids)
+            conn, self.workspace, self.source.name, Newcomers(mapped.new), lambda ids: self._stated(conn, ids)
         )
         self.asked, self.accepted = found.asked, found.by
         self.set_aside += [SetAside(each.entry, each.why, each.key) for each in found.asked.values()]
         self._tell_of_names_used_again(sum(here.get(holder, False) for holder in held.values()))
         taken = {id: found.users.get(id) for id in held}
-        self.seen.settle({**settled, **taken, **found.users, **dict.fromkeys(found.asked)})
+        self.seen.settle({**mapped.unnamed(), **taken, **found.users, **dict.fromkeys(found.asked)})
         return found.users
 
     def _tell_of_names_used_again(self, gone: int) -> None:

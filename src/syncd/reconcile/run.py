@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,7 +29,7 @@ from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
 from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.lookup import LookupReader, ended
-from syncd.reconcile.mapping import MANAGER, DirectoryMapping
+from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
 from syncd.store import adoptions, held, leases, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
@@ -455,21 +455,13 @@ class _Run:
 
     def _names(self, decided: plans.Decided) -> dict[str, str]:
         """userNames of the managers that changed values name by id, so that people can read the plan."""
-        wanted = {
-            each[MANAGER]
-            for change in decided.changes()
-            if change.kind in ("create", "update")
-            for each in (change.before, change.after)
-            if isinstance(each, Mapping) and each.get(MANAGER)
-        }
-        if not wanted:
+        if not decided.managers:
             return {}
         with self.database.reading() as conn:
-            known = run_records.user_names(conn, self.workspace.name, wanted)
-        coming = {
-            each.subject_id: each.subject for each in decided.changes() if each.subject_id in wanted - known.keys()
-        }
-        return known | coming
+            known = run_records.user_names(conn, self.workspace.name, decided.managers)
+        if unknown := decided.managers - known.keys():  # of a dry run
+            known |= {each.subject_id: each.subject for each in decided.changes() if each.subject_id in unknown}
+        return known
 
     def _remember(self, conn: Any, plan: Plan, certificate: Certificate) -> None:
         """What the next run compares with. Only a complete read of everything moves it."""

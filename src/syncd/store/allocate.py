@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, Select, exists, false, select
 
 from syncd.core.lifecycle import SEATED
 from syncd.core.seats import Claim, settle
@@ -121,30 +121,9 @@ def _room_for_waiting(decision: Decision) -> bool:
 
 def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Claim]) -> Iterable[Claim]:
     """Users outside this batch who wait for `pool`, in queue order, ready to be served."""
-    s, holding = t.seats.c, t.seats.alias()
     requires = decision.workspace.pools[pool].requires
     excluding = decision.workspace.excluders.get(pool, frozenset())
-
-    def holds(needed: str) -> ColumnElement[bool]:
-        return exists().where(
-            holding.c.workspace == s.workspace,
-            holding.c.pool == needed,
-            holding.c.user_id == s.user_id,
-            holding.c.held.is_(True),
-        )
-
-    query = (
-        select(s.user_id)
-        .where(
-            s.workspace == decision.workspace.name,
-            s.pool == pool,
-            s.held.is_(False),
-            *(holds(needed) for needed in requires),
-            *(~holds(other) for other in sorted(excluding)),
-        )
-        .order_by(s.priority, s.since, s.user_id)
-        .limit(most + len(claims) + len(decision.overlay))
-    )
+    query = queue(decision.workspace.name, pool, requires, excluding, most + len(claims) + len(decision.overlay))
     ids = [id for id in decision.conn.scalars(query) if id not in claims and id not in decision.overlay][:most]
     found = facts.load_users(decision.conn, decision.workspace.name, ids, decision.workspace.precedence, decision.lock)
     fresh = [found[id] for id in ids if id in found]
@@ -160,6 +139,32 @@ def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Clai
     for user in users:
         decision.overlay[user.id] = user
     return [Claim(user.id, _wanted(decision, user), {seat.pool: seat for seat in user.seats}) for user in users]
+
+
+def queue(workspace: str, pool: str, requires: Iterable[str], excluding: Iterable[str], limit: int) -> Select[Any]:
+    """Who waits for `pool` and could have a seat: holds one in each that it requires, and none in one that excludes it."""
+    s, holding = t.seats.c, t.seats.alias()
+
+    def holds(other: str) -> ColumnElement[bool]:
+        return exists().where(
+            holding.c.workspace == s.workspace,
+            holding.c.pool == other,
+            holding.c.user_id == s.user_id,
+            holding.c.held.is_(True),
+        )
+
+    return (
+        select(s.user_id)
+        .where(
+            s.workspace == workspace,
+            s.pool == pool,
+            s.held == false(),  # as the index says it: `IS 0` would be looked for among all who hold one
+            *(holds(needed) for needed in requires),
+            *(~holds(other) for other in sorted(excluding)),
+        )
+        .order_by(s.priority, s.since, s.user_id)
+        .limit(limit)
+    )
 
 
 def _unsettled(claim: Claim, decision: Decision) -> bool:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, false, func, select
 
 from syncd.core.access import DENIAL, Role
 from syncd.core.deletion import final_at, still_shown
@@ -272,7 +272,7 @@ def _waiting(conn: Connection, workspace: Workspace, user: User, seat: Seat, gra
     before = (s.priority < seat.priority) | (
         (s.priority == seat.priority) & ((s.since < seat.since) | ((s.since == seat.since) & (s.user_id < user.id)))
     )
-    queue = select(func.count()).where(s.workspace == workspace.name, s.pool == seat.pool, s.held.is_(False))
+    queue = select(func.count()).where(s.workspace == workspace.name, s.pool == seat.pool, s.held == false())
     holding = {each.pool for each in user.seats if each.held}
     pool = workspace.pools.get(seat.pool)
     return {

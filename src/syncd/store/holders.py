@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, true
 
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
@@ -98,7 +98,7 @@ def of_pool(
     query = (
         select(u.id, u.user_name, u.status, s.since, s.priority)
         .join_from(t.seats, t.users, and_(u.workspace == s.workspace, u.id == s.user_id))
-        .where(s.workspace == workspace, s.pool == pool, s.held.is_(held))
+        .where(s.workspace == workspace, s.pool == pool, s.held == (true() if held else false()))
     )
     if held:
         query = query.order_by(s.user_id)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 
 from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
 from syncd.core.guards import VERBS, Held
+from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
 from syncd.core.snapshot import SetAside
 from syncd.core.state import User
@@ -57,6 +58,7 @@ class Decided:
     awaiting: set[str] = field(default_factory=set)  # users of whom a role or seat is kept that was held before
     whole: bool = True  # everything was read: what is not wanted now is not wanted any more
     again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
+    managers: set[str] = field(default_factory=set)  # ids that changed values name, so that people can read the plan
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
 
@@ -264,6 +266,8 @@ def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], ba
     lost = False
     for change in verdict.changes:
         decided.digest.add(change)
+        if change.kind in ("create", "update"):
+            decided.managers |= _managers(change)
         if change.loss:
             lost = True
             decided.fingerprints.add(fingerprint(change)[:8])
@@ -275,6 +279,11 @@ def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], ba
         for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
             for seat in seats:
                 deltas[seat.pool][0 if seat.held else 1] += sign
+
+
+def _managers(change: Change) -> set[str]:
+    shown = (each for each in (change.before, change.after) if isinstance(each, Mapping))
+    return {each[MANAGER] for each in shown if each.get(MANAGER)}
 
 
 def refused_entry(verdict: Verdict) -> SetAside:

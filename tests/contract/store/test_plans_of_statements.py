@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.event import listen
 
-from syncd.store import describe, raw, rows
+from syncd.store import allocate, describe, holders, raw, rows
 from syncd.store import fact_queries as queries
 from syncd.store import tables as t
 from syncd.store.engine import Database
@@ -63,6 +63,19 @@ def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) 
         of_a_table = step.split()[1] in tables or step.split()[1].rpartition("_")[0] in tables
         assert not (step.startswith("SCAN") and of_a_table), step
         assert not step.endswith("(workspace=?)"), step
+
+
+def test_who_waits_for_a_seat_is_not_looked_for_among_those_who_have_one(database: Database) -> None:
+    said: list[tuple[str, Any]] = []
+    with database.reading() as conn:
+        listen(conn, "before_cursor_execute", lambda *each: said.append(each[2:4]))
+        conn.execute(allocate.queue("default", "crm", ["internal"], ["portal"], 10))
+        holders.of_pool(conn, "default", "crm", False, 10, None)
+        asked = [each for each in said if "FROM seats" in each[0]]
+        plans = [[row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}", with_)] for each, with_ in asked]
+    assert len(plans) == 2
+    for steps in plans:
+        assert any("seats_queue" in step for step in steps) and not any("TEMP B-TREE" in step for step in steps), steps
 
 
 def test_an_address_that_a_stranger_types_is_found_by_an_index(database: Database) -> None:

@@ -19,11 +19,21 @@ ITEMS = (
 )
 
 
-def test_what_was_put_in_comes_out_as_often_as_wanted() -> None:
-    spool = Spool(ITEMS)
+@pytest.mark.parametrize("together", [1, 2, 3, 100])  # in the file, in part, and in memory
+def test_what_was_put_in_comes_out_as_often_as_wanted(together: int) -> None:
+    spool = Spool(ITEMS, together)
     assert tuple(spool) == tuple(spool) == ITEMS and len(spool) == len(ITEMS)
+
+
+def test_who_goes_through_it_sees_what_was_there_when_that_began() -> None:
+    spool = Spool(range(3), together=2)
+    begun = iter(spool)
+    assert next(begun) == 0
+    for n in range(3, 8):
+        spool.append(n)
+    assert [*begun] == [1, 2] and [*spool] == [*range(8)]
 
 
 def test_a_secret_is_not_written() -> None:
     with pytest.raises(TypeError, match="a secret is not pickled"):
-        Spool([UserEdit("u1", "corp", facts={"password": Secret("x")})])
+        Spool([UserEdit("u1", "corp", facts={"password": Secret("x")})], together=1)
