@@ -124,10 +124,12 @@ class Bench:
         )
 
     def read(self) -> None:
-        rounds = [[self.work(piece)["s"] for piece in ("stock", "pages", "entries")] for _ in range(self.rounds)]
-        beside = "ldap3 as it comes"
-        self.figures.append(figure(beside, "syncd's receive strategy", [(a, b) for a, b, _ in rounds], "s", 8))
-        self.figures.append(figure(beside, "syncd's whole read", [(a, c) for a, _, c in rounds], "s", 8))
+        rounds = [[self.work(piece) for piece in ("stock", "pages", "entries")] for _ in range(self.rounds)]
+        for kind, of in (("s", ""), ("cpu_s", ", processor time")):
+            times = [[each[kind] for each in one] for one in rounds]
+            beside = f"ldap3 as it comes{of}"
+            self.figures.append(figure(beside, "syncd's receive strategy", [(a, b) for a, b, _ in times], "s", 8))
+            self.figures.append(figure(beside, "syncd's whole read", [(a, c) for a, _, c in times], "s", 8))
         some, people = self.work("entries_of_some"), self.work("entries_of_people")
         what, beside = (f"peak memory of a read of {each['entries']:,} people" for each in (people, some))
         pairs = [(people["peak_mib"], some["peak_mib"])]

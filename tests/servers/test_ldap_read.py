@@ -307,9 +307,9 @@ def test_stopped_while_it_is_read(new_slapd: Callable[..., Slapd]) -> None:
     server.stop()
     rest = list(entries)
     certificate = reading.certificate()
-    assert len(rest) == 49 and not certificate.complete
+    assert len(rest) in (49, 99) and not certificate.complete  # the next page was asked for already, and may have come
     assert certificate.because[0].startswith(f"users: the connection to {server.url} broke")
-    assert certificate.because[0].endswith("after 50 entries")
+    assert certificate.because[0].endswith(f"after {1 + len(rest)} entries")
 
 
 def test_a_reading_that_is_given_up(server: Slapd | Dirsrv) -> None:

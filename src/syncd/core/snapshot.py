@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
+from syncd.core.quick import quick
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -40,6 +42,7 @@ class Certificate:
         return not self.because
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One directory entry. Attribute names are in lower case; values are bytes, in the server's order."""

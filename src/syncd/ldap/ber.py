@@ -55,59 +55,28 @@ def end_of_message(buffer: bytes | bytearray, at: int, longest: int) -> int | No
 
 
 def envelope(message: bytes) -> Envelope:
-    """Raises Malformed, also for what is wrong deep inside; an entry's content is checked by `entry`."""
-    start, stop = _inside(message, 0, len(message), SEQUENCE)
+    """Raises Malformed, also for what is wrong deep inside; an entry's content is checked by decode.py."""
+    start, stop = inside(message, 0, len(message), SEQUENCE)
     if stop != len(message):
         raise Malformed("something follows the message")
-    at, after = _inside(message, start, stop, INTEGER)
+    at, after = inside(message, start, stop, INTEGER)
     if not 1 <= after - at <= 4:
         raise Malformed("its number is not a number")
     number = int.from_bytes(message[at:after], "big")
     if after >= stop:
         raise Malformed("it has no operation")
     tag = message[after]
-    content, after = _inside(message, after, stop, tag)
+    content, after = inside(message, after, stop, tag)
     found = Envelope(number, tag, content, after)
     if tag & _CONSTRUCTED and tag != ENTRY:
         _check(message, content, after, 0)
     if after < stop:
-        controls, end = _inside(message, after, stop, _CONTROLS)
+        controls, end = inside(message, after, stop, _CONTROLS)
         _check(message, controls, end, 0)
         found, after = found._replace(controls=(controls, end)), end
     if after != stop:
         raise Malformed("something follows its controls")
     return found
-
-
-def entry(message: bytes, start: int, stop: int) -> tuple[bytes, dict[str, list[bytes]]]:
-    """DN and attributes of a SearchResultEntry. Raises Malformed, or UnicodeDecodeError for an attribute's name."""
-    at, after = _inside(message, start, stop, OCTETS)
-    name = message[at:after]
-    at, end = _inside(message, after, stop, SEQUENCE)
-    if end != stop:
-        raise Malformed("something follows the entry's attributes")
-    attributes: dict[str, list[bytes]] = {}
-    while at < end:
-        inner, at = _inside(message, at, end, SEQUENCE)
-        begin, inner = _inside(message, inner, at, OCTETS)
-        described = message[begin:inner].decode("utf-8")
-        inner, values_end = _inside(message, inner, at, SET)
-        if values_end != at:
-            raise Malformed("something follows an attribute's values")
-        values = attributes.setdefault(described, [])
-        # Most bytes of a directory pass here, so short values take a short way (a group may have 500,000 of them).
-        while inner < at:
-            if message[inner] != OCTETS:
-                raise Malformed("a value is not a string of bytes")
-            if inner + 1 < at and message[inner + 1] < 0x80:
-                begin = inner + 2
-                inner = begin + message[begin - 1]
-                if inner > at:
-                    raise Malformed("a value is longer than what holds it")
-            else:
-                begin, inner = _inside(message, inner, at, OCTETS)
-            values.append(message[begin:inner])
-    return name, attributes
 
 
 def controls(message: bytes, found: Envelope) -> dict[str, bytes]:
@@ -133,7 +102,7 @@ def elements(content: bytes) -> list[tuple[int, bytes]]:
     found, at = [], 0
     while at < len(content):
         tag = content[at]
-        start, at = _inside(content, at, len(content), tag)
+        start, at = inside(content, at, len(content), tag)
         found.append((tag, content[start:at]))
     return found
 
@@ -153,7 +122,7 @@ def number(value: int) -> bytes:
     return element(INTEGER, value.to_bytes(size, "big", signed=True))
 
 
-def _inside(message: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:
+def inside(message: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:
     """Start and end of the content of the element at `at`, which must have this tag and lie before `stop`."""
     if at + 2 > stop:
         raise Malformed("it ends in the middle of an element")
@@ -177,6 +146,6 @@ def _check(message: bytes, at: int, stop: int, depth: int) -> None:
         raise Malformed("it is nested too deeply")
     while at < stop:
         tag = message[at]
-        start, at = _inside(message, at, stop, tag)
+        start, at = inside(message, at, stop, tag)
         if tag & _CONSTRUCTED:
             _check(message, start, at, depth + 1)

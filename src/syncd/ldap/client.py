@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 with warnings.catch_warnings():
@@ -26,11 +26,12 @@ from syncd.errors import BindRefused, ConfigError, IncompleteRead
 from syncd.ldap import ber, outcome, syncrepl
 from syncd.ldap.address import Address, Unusable
 from syncd.ldap.config import LdapConfig
+from syncd.ldap.decode import RawEntry
 from syncd.ldap.outcome import PASSWORD_POLICY, PolicyAnswer
-from syncd.ldap.receive import Ended, Receive
+from syncd.ldap.paging import PAGED_RESULTS, cookie_of
+from syncd.ldap.receive import Answer, Ended, Receive
 from syncd.ldap.watchdog import Watchdog, hang_up
 
-PAGED_RESULTS = "1.2.840.113556.1.4.319"  # RFC 2696
 _WHO_AM_I = "1.3.6.1.4.1.4203.1.11.3"  # RFC 4532
 _SCOPES = {"base": ldap3.BASE, "one": ldap3.LEVEL, "subtree": ldap3.SUBTREE}
 
@@ -42,10 +43,17 @@ class NotNow(IncompleteRead):
     """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawEntry:
-    dn: bytes
-    attributes: Mapping[str, tuple[bytes, ...]]  # names as the server writes them, options included
+class Search(NamedTuple):
+    """One request, as it is sent."""
+
+    base: str
+    scope: str
+    filter: str
+    attributes: tuple[str, ...]
+    page_size: int | None
+    cookie: bytes
+    size_limit: int
+    controls: tuple[Control, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ class Session:
         self.url = address.url
         self.encrypted = isinstance(connection.socket, ssl.SSLSocket)
         self.policy = PolicyAnswer()  # what came along with the bind
+        self._ahead: tuple[Search, int | Answer] | None = None  # what was asked for ahead: its number, or what came
+        self._first: tuple[Search, bytes] | None = None  # the last search in pages, and the bytes of its request
 
     @property
     def entries_received(self) -> int:
@@ -110,45 +120,70 @@ class Session:
         cookie: bytes = b"",
         size_limit: int = 0,
         controls: tuple[Control, ...] = (),
+        ahead: bool = False,
     ) -> Page:
         """One request and its whole answer. The paging control is critical: a server without paging answers 12.
 
+        `ahead`: the page after it is asked for before this one is returned, so that the server works meanwhile; the same
+        search with its cookie takes that answer. Only for whoever means to ask for it next.
         389ds answers a paged search below a base that is not there with success, without a word of paging; then the base
         itself is asked for, and what the server says of that is the answer.
         """
-        page = self._search(base, scope, filter_text, attributes, page_size, cookie, size_limit, controls)
-        if page_size is None or page.code != 0 or page.cookie is not None or page.entries:
+        asked = Search(base, scope, filter_text, attributes, page_size, cookie, size_limit, controls)
+        page = self._search(asked)
+        if page_size is None or page.code != 0:
             return page
-        found = self._search(base, "base", "(objectClass=*)", (), None, b"", 0, ())
+        if page.cookie is not None or page.entries:
+            if ahead and page.cookie and page.cookie != cookie:
+                self._ask_ahead(asked._replace(cookie=page.cookie))
+            return page
+        found = self._search(Search(base, "base", "(objectClass=*)", (), None, b"", 0, ()))
         return found if found.code != 0 else page
 
-    def _search(
-        self,
-        base: str,
-        scope: str,
-        filter_text: str,
-        attributes: tuple[str, ...],
-        page_size: int | None,
-        cookie: bytes,
-        size_limit: int,
-        controls: tuple[Control, ...],
-    ) -> Page:
+    def _search(self, asked: Search) -> Page:
         try:
-            self._connection.search(
-                base,
-                filter_text,
-                _SCOPES[scope],
-                dereference_aliases=ldap3.DEREF_NEVER,
-                attributes=list(attributes) or ["1.1"],
-                size_limit=size_limit,
-                paged_size=page_size,
-                paged_criticality=True,
-                paged_cookie=cookie or None,
-                controls=list(controls) or None,
-            )
-            return _page(self._connection.result, self._connection.response or [])
+            return _page(self._answered(asked))
         except Exception as exc:  # ldap3 raises KeyError, TypeError and others for an answer that is not LDAP
             raise self._lost(exc) from exc
+
+    def _answered(self, asked: Search) -> Answer:
+        """What was asked for ahead is taken off the connection before anything else is sent."""
+        strategy: Receive = self._connection.strategy
+        if self._ahead is not None:
+            ahead, found = self._ahead
+            found = strategy.answer(found) if isinstance(found, int) else found
+            self._ahead = None if ahead == asked else (ahead, found)
+            if ahead == asked:
+                return found
+        return strategy.answer(self._send(asked))
+
+    def _ask_ahead(self, asked: Search) -> None:
+        try:
+            self._ahead = asked, self._send(asked)
+        except Exception as exc:  # as in `_search`
+            raise self._lost(exc) from exc
+
+    def _send(self, asked: Search) -> int:
+        """ldap3 makes the request; those for the pages after the first are made of its bytes."""
+        strategy: Receive = self._connection.strategy
+        first = asked._replace(cookie=b"")
+        if asked.cookie and self._first is not None and self._first[0] == first:
+            return strategy.send_page(self._first[1], asked.cookie)
+        number = self._connection.search(
+            asked.base,
+            asked.filter,
+            _SCOPES[asked.scope],
+            dereference_aliases=ldap3.DEREF_NEVER,
+            attributes=list(asked.attributes) or ["1.1"],
+            size_limit=asked.size_limit,
+            paged_size=asked.page_size,
+            paged_criticality=True,
+            paged_cookie=asked.cookie or None,
+            controls=list(asked.controls) or None,
+        )
+        if asked.page_size is not None:
+            self._first = first, strategy.sent
+        return int(number)
 
     def sync(
         self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes | None
@@ -168,28 +203,17 @@ class Session:
         self, searches: Sequence[tuple[str, str, str, bytes | None]], attributes: tuple[str, ...], mode: int
     ) -> Iterator[syncrepl.Told]:
         strategy: Receive = self._connection.strategy
-        strategy.streaming = True
         try:
-            numbers = [
-                self._connection.search(
-                    base,
-                    filter_text,
-                    _SCOPES[scope],
-                    dereference_aliases=ldap3.DEREF_NEVER,
-                    attributes=list(attributes) or ["1.1"],
-                    controls=[(syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))],
-                )
-                for base, scope, filter_text, cookie in searches
-            ]
-            strategy.streaming = False
+            numbers = []
+            for base, scope, filter_text, cookie in searches:
+                control = (syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))
+                numbers.append(self._send(Search(base, scope, filter_text, attributes, None, b"", 0, (control,))))
             for answer in strategy.stream(*numbers):
                 yield syncrepl.told(answer)
         except GeneratorExit:
             raise
-        except Exception as exc:  # as in `search`
+        except Exception as exc:  # as in `_search`
             raise self._lost(exc) from exc
-        finally:
-            strategy.streaming = False
 
     def look_at(self, name: str) -> Page:
         """The entry of this DN, without its attributes."""
@@ -204,7 +228,7 @@ class Session:
         try:
             self._connection.bind(read_server_info=False, controls=[(PASSWORD_POLICY, False, None)])
             return dict(self._connection.result)
-        except Exception as exc:  # as in `search`
+        except Exception as exc:  # as in `_search`
             raise self._lost(exc) from exc
 
     def who_am_i(self) -> str | None:
@@ -214,7 +238,7 @@ class Session:
             result = self._connection.result
             said = result.get("responseValue") if result["result"] == 0 else None
             return bytes(said).decode("utf-8", "replace") or None if said else None
-        except Exception as exc:  # as in `search`
+        except Exception as exc:  # as in `_search`
             raise self._lost(exc) from exc
 
     def hang_up(self) -> None:
@@ -418,34 +442,19 @@ def _bind(config: LdapConfig, session: Session) -> None:
     raise BindRefused(f"source {config.name}: {session.url}: the bind as {config.who} was refused: {reason} [{said}]")
 
 
-def _page(result: Mapping[str, Any], responses: list[dict[str, Any]]) -> Page:
-    controls = {oid: bytes(each["value"]) for oid, each in (result.get("controls") or {}).items()}
+def _page(answer: Answer) -> Page:
+    done = answer.done
+    controls = {oid: bytes(each["value"]) for oid, each in (done.get("controls") or {}).items()}
     return Page(
-        entries=tuple(_entries(responses)),
-        references=tuple(uri for item in responses if item["type"] == "searchResRef" for uri in item["uri"]),
-        code=int(result["result"]),
-        description=str(result["description"]),
-        message=str(result["message"] or "").strip("\0 \n"),
-        cookie=_cookie(controls[PAGED_RESULTS]) if PAGED_RESULTS in controls else None,
-        matched=str(result["dn"] or ""),
+        entries=tuple(answer.entries),
+        references=tuple(answer.references),
+        code=int(done["result"]),
+        description=str(done["description"]),
+        message=str(done["message"] or "").strip("\0 \n"),
+        cookie=cookie_of(controls[PAGED_RESULTS]) if PAGED_RESULTS in controls else None,
+        matched=str(done["dn"] or ""),
         controls=controls,
     )
-
-
-def _cookie(value: bytes) -> bytes:
-    """SEQUENCE {size INTEGER, cookie OCTET STRING} (RFC 2696 section 2), and nothing else: an empty one means the end."""
-    match ber.elements(value):
-        case [(ber.SEQUENCE, inner)]:
-            match ber.elements(inner):
-                case [(ber.INTEGER, _), (ber.OCTETS, cookie)]:
-                    return cookie
-    raise ber.Malformed("the paging control is not one")
-
-
-def _entries(responses: list[dict[str, Any]]) -> Iterator[RawEntry]:
-    for item in responses:
-        if item["type"] == "searchResEntry":
-            yield RawEntry(item["raw_dn"], {name: tuple(values) for name, values in item["raw_attributes"].items()})
 
 
 def _plain(exc: BaseException) -> str:

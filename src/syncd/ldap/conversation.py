@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import IncompleteRead, SourceUnreachable
 from syncd.ldap import narrow, outcome
-from syncd.ldap.client import Control, NotNow, Page, RawEntry, Session
+from syncd.ldap.client import Control, NotNow, Page, Session
 from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.decode import RawEntry
 from syncd.ldap.entries import Entries, Part, attributes_asked
 from syncd.ldap.rootdse import Server, meet
 
@@ -105,7 +106,7 @@ class Conversation:
         cookie = b""
         while True:
             page = self.session.search(
-                base, scope, filter_text, attributes, self.config.page_size, cookie, controls=controls
+                base, scope, filter_text, attributes, self.config.page_size, cookie, controls=controls, ahead=True
             )
             if page.code in outcome.LATER:
                 raise NotNow(f"{base}: {page.outcome}")

@@ -52,6 +52,7 @@ _ESCAPABLE = _MUST_ESCAPE | frozenset(" #=")
 _PLAIN_TEXT = r"[!$-*\-.-:?-\[\]-`{-~a-z]+"
 _PLAIN_PART = rf"(?:uid|cn|ou|dc|o|c|l|st)={_PLAIN_TEXT}(?: {_PLAIN_TEXT})*"
 _PLAIN = re.compile(rf"{_PLAIN_PART}(?:,{_PLAIN_PART})*")
+_PLAIN_RDN = re.compile(_PLAIN_PART)
 _LEAF = re.compile(r"((?:[^\\,]|\\.)+),", re.DOTALL)
 _DEEP = 100  # commas
 _CANONICAL_ESCAPES = {ord(c): f"\\{ord(c):02x}" for c in '"+,;<>\\\0#='}
@@ -65,7 +66,11 @@ def normalize(dn: str) -> str:
     split = _LEAF.match(dn) if dn.count(",") < _DEEP else None
     if split is not None:
         with suppress(InvalidValue):  # it is raised below, with its place in the whole name
-            leaf, above = parse(split[1]), _above(dn[split.end() :])
+            above = _above(dn[split.end() :])
+            plain = split[1].lower() if split[1].isascii() else ""
+            if above and _PLAIN_RDN.fullmatch(plain):
+                return f"{plain},{above}"
+            leaf = parse(split[1])
             if leaf and above:
                 return f"{_canonical_rdn(leaf[0])},{above}"
     return ",".join(_canonical_rdn(rdn) for rdn in parse(dn))

@@ -11,8 +11,9 @@ from typing import Literal
 from syncd.core.snapshot import Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue
 from syncd.ldap import accounts, dynamic, keys
-from syncd.ldap.client import RawEntry, Session
+from syncd.ldap.client import Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
+from syncd.ldap.decode import RawEntry
 
 GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber", "objectSid", "memberURL")
 USER_ATTRIBUTES = (*accounts.ATTRIBUTES, "primaryGroupID", "objectSid")
@@ -46,14 +47,11 @@ class Entries:
                 )
         key = None
         try:
-            attributes = keys.fold_names(whole_ranges(session, raw))
+            attributes = raw.attributes if raw.folded else keys.fold_names(whole_ranges(session, raw))
             key = keys.key_of(self.key_attribute, attributes)
             name = keys.readable_dn(raw.dn)
-            size = sum(len(value) for values in attributes.values() for value in values)
-            if size > self._config.max_entry_bytes:
-                raise InvalidValue(
-                    f"it has {size:,} bytes, more than max_entry_bytes ({self._config.max_entry_bytes:,})"
-                )
+            if raw.longest is None or raw.longest > self._config.max_entry_bytes:
+                self._require_bearable(attributes)
             if self.seen.repeats(self.key_attribute, key, name):
                 return None
         except InvalidValue as exc:
@@ -69,6 +67,11 @@ class Entries:
             return SetAside(name, str(exc), key)
         self.groups += 1
         return group
+
+    def _require_bearable(self, attributes: Mapping[str, tuple[bytes, ...]]) -> None:
+        size = sum(len(value) for values in attributes.values() for value in values)
+        if size > self._config.max_entry_bytes:
+            raise InvalidValue(f"it has {size:,} bytes, more than max_entry_bytes ({self._config.max_entry_bytes:,})")
 
 
 def whole_ranges(session: Session, raw: RawEntry) -> Mapping[str, tuple[bytes, ...]]:

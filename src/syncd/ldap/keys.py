@@ -17,14 +17,19 @@ from syncd.ldap.config import KEY_ATTRIBUTES
 from syncd.ldap.values import guid_text, text
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_AS_SENT = re.compile(_UUID.pattern.encode())
 _NS_UNIQUE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}")  # 389ds: four groups of eight
 
 
+def fold_name(name: str) -> str:
+    """In lower case. `;binary` is transfer syntax (RFC 4522) and dropped; `;lang-de` (RFC 3866) stays apart."""
+    return name.lower().removesuffix(";binary")
+
+
 def fold_names(raw: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes, ...]]:
-    """Names in lower case. `;binary` is transfer syntax (RFC 4522) and dropped; `;lang-de` (RFC 3866) stays apart."""
     folded: dict[str, tuple[bytes, ...]] = {}
     for name, values in raw.items():
-        lower = name.lower().removesuffix(";binary")
+        lower = fold_name(name)
         folded[lower] = folded[lower] + values if lower in folded else values
     return folded
 
@@ -48,6 +53,8 @@ def key_of(attribute: str, attributes: Mapping[str, tuple[bytes, ...]]) -> str:
         )
     if name == "objectguid":
         return guid_text(attribute, values[0])
+    if name == "entryuuid" and _UUID_AS_SENT.fullmatch(values[0]):
+        return values[0].decode("ascii")
     key = text(attribute, values[0]).strip().lower()
     form = _NS_UNIQUE_ID if name == "nsuniqueid" else _UUID if name in ("entryuuid", "ipauniqueid") else None
     if not key or (form and not form.fullmatch(key)):
@@ -68,7 +75,7 @@ def readable_dn(raw: bytes) -> str:
         name = raw.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise InvalidValue("its DN is not UTF-8") from exc
-    if not name.strip():
+    if not name or name.isspace():
         raise InvalidValue("it has no DN")
     return name
 

@@ -12,9 +12,10 @@ from datetime import datetime
 from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
 from syncd.ldap import client, deltas, diagnose, keys, outcome
 from syncd.ldap.address import Address, Unusable, addresses
-from syncd.ldap.client import RawEntry, Session
+from syncd.ldap.client import Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 from syncd.ldap.conversation import Conversation
+from syncd.ldap.decode import RawEntry
 from syncd.ldap.failover import Dialer, require_sane
 from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog

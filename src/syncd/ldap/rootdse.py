@@ -14,8 +14,9 @@ from datetime import timedelta
 from syncd.errors import IncompleteRead, InvalidValue
 from syncd.ldap import dn, keys, outcome
 from syncd.ldap.accounts import ACTIVE_DIRECTORY
-from syncd.ldap.client import PAGED_RESULTS, NotNow, Page, Session
+from syncd.ldap.client import NotNow, Page, Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig
+from syncd.ldap.paging import PAGED_RESULTS
 from syncd.ldap.values import microsoft_interval, only_one
 
 _ANY = "(objectClass=*)"

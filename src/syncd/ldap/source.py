@@ -267,7 +267,7 @@ class LdapReading(Conversation):
 
     def _ask(self, search: SearchConfig, base: str, attributes: tuple[str, ...], cookie: bytes = b"") -> Page:
         size = self.config.page_size if self._paged else None
-        return self.session.search(base, search.scope, search.filter, attributes, size, cookie)
+        return self.session.search(base, search.scope, search.filter, attributes, size, cookie, ahead=True)
 
     @property
     def _paged(self) -> bool:

@@ -15,8 +15,9 @@ from typing import Any, assert_never
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
 from syncd.ldap import dn, keys, narrow, outcome, syncrepl
-from syncd.ldap.client import NotNow, RawEntry
+from syncd.ldap.client import NotNow
 from syncd.ldap.conversation import Conversation, Search, require_whole_tree
+from syncd.ldap.decode import RawEntry
 from syncd.ldap.syncrepl import Elsewhere, Keys, Named, NewCookie, Over, PhaseOver, Told
 from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State
 

@@ -10,9 +10,11 @@ import pytest
 from syncd.core.secret import Secret
 from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import InvalidValue
-from syncd.ldap import client, keys
-from syncd.ldap.client import Page, RawEntry
+from syncd.ldap import keys
+from syncd.ldap.client import Page
 from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.decode import RawEntry
+from syncd.ldap.paging import PAGED_RESULTS
 from syncd.ldap.source import LdapReading
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -88,10 +90,11 @@ class Directory:
         attributes: tuple[str, ...],
         size: int | None = None,
         cookie: bytes = b"",
+        ahead: bool = False,
     ) -> Page:
         key = {"objectGUID": (bytes(15) + bytes([len(base)]),)}
         if base == "":
-            return page({"supportedControl": (client.PAGED_RESULTS.encode() if self.paging else b"1.1.1",)})
+            return page({"supportedControl": (PAGED_RESULTS.encode() if self.paging else b"1.1.1",)})
         if attributes and ";range=" in attributes[0]:
             start = int(attributes[0].partition("=")[2].partition("-")[0])
             if start == self.broken_from:
