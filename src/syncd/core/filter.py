@@ -10,13 +10,16 @@ Not understood means InvalidFilter with the place and what is accepted, never "e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeAlias, Union, assert_never
 
 from syncd.core.filter_text import And, Ast, Comparison, Literal, Not, Op, Or, ValuePath, parse, refuse, render
 from syncd.core.resource import comparable, instant, shown
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
+from syncd.errors import InvalidFilter
 
 __all__ = [
     "And",
@@ -96,7 +99,43 @@ class Filter:
 def parse_filter(text: str, resource_type: ResourceType, *others: ResourceType) -> Filter:
     """`others`: types searched with it. What only they have is for this one an attribute without a value (RFC 7644
     section 3.4.2.1). Raises InvalidFilter."""
+    if not others and (equal := _EQUALITY.fullmatch(text)) is not None:
+        known = _equality(equal[1], resource_type)
+        if known is not None:
+            return Filter(text, _asked(known, equal[2]))
     return Filter(text, bind(parse(text), resource_type, *others))
+
+
+# One text that an attribute is to have: what nearly every client asks nearly always. Nothing in it is to be unescaped, and it
+# is too short to be refused for its length.
+_EQUALITY = re.compile(
+    r' {0,20}([A-Za-z][A-Za-z0-9_$:.-]{0,200}) {1,20}eq {1,20}"([^"\\\0\ud800-\udfff]{0,4000})" {0,20}', re.I
+)
+
+
+@lru_cache(4096)  # clients are programs, and spell a name one way
+def _equality(name: str, resource_type: ResourceType) -> Condition | Element | None:
+    """The bound form of `name eq ""`; None for what is not that simple, or wrong."""
+    try:
+        bound = bind(Comparison(name, Op.EQ, ""), resource_type)
+    except InvalidFilter:
+        return None
+    match bound:
+        case Condition(op=Op.EQ, value=""):
+            return bound
+        case Element(term=Condition(op=Op.EQ, value="")):
+            return bound
+        case _:
+            return None
+
+
+def _asked(known: Condition | Element, value: str) -> Bound:
+    """The same with this value."""
+    if isinstance(known, Element):
+        assert isinstance(known.term, Condition)
+        return Element(known.attribute, known.keys, _asked(known.term, value))
+    compared: Literal = comparable(known.attribute.attribute, value)
+    return Condition(known.attribute, known.keys, Op.EQ, compared)
 
 
 def parse_element(text: str, attribute: Resolved) -> Filter:

@@ -186,6 +186,9 @@ class ResourceType:
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
     hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
     unique: tuple[Resolved, ...] = field(init=False, repr=False)  # of a workspace's own, with uniqueness `server`
+    paths: tuple[str, ...] = field(
+        init=False, repr=False
+    )  # every canonical one, for messages that say what is accepted
 
     def __post_init__(self) -> None:
         for attribute in self.attributes:
@@ -199,7 +202,9 @@ class ResourceType:
             for attribute in schema.attributes:
                 for at, resolved in _spellings(attribute, f"{schema.id}:", schema.id):
                     self._paths[at] = self._paths[at.lower()] = resolved
-        every = {resolved.path: resolved for resolved in self._paths.values()}.values()
+        by_path = {resolved.path: resolved for resolved in self._paths.values()}
+        object.__setattr__(self, "paths", tuple(by_path))
+        every = by_path.values()
         set_once = {
             each.path
             for each in every
@@ -231,11 +236,6 @@ class ResourceType:
         """Whether an attribute is shown only to who names it."""
         found = self.resolve(path)
         return found is not None and found.attribute.returned is Returned.REQUEST
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every canonical path, for messages that say what is accepted."""
-        return tuple(dict.fromkeys(resolved.path for resolved in self._paths.values()))
 
     def extension(self, urn: str) -> Schema | None:
         return self._extensions.get(urn) or self._extensions.get(urn.lower())

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -51,7 +51,7 @@ from syncd.scim.messages import (
     Operation,
     error_body,
     parse_object,
-    parse_query,
+    parse_query_string,
     patch_operations,
     require_schema,
 )
@@ -75,6 +75,13 @@ class NotOffered(SyncdError):
 
 class _Beyond(Forbidden):
     """A PATCH names what this token may neither read nor update. Recorded, as what the door refuses is."""
+
+
+class Versioned(Protocol):
+    """A resource of which at least this is known."""
+
+    @property
+    def version(self) -> int: ...
 
 
 Note = Callable[[Connection, int, str, int | None], None]  # status, id, version unless it is gone
@@ -126,7 +133,7 @@ class Call:
     def query(self) -> ListQuery:
         if not self.request.scope["query_string"]:
             return self.narrowed(ListQuery())
-        return self.narrowed(parse_query(self.request.query_params.multi_items()))
+        return self.narrowed(parse_query_string(self.request.scope["query_string"]))
 
     def narrowed(self, query: ListQuery) -> ListQuery:
         """The query with nothing but what this token may see. Raises Forbidden for what it may not sort by.
@@ -260,7 +267,7 @@ class Call:
         if taken and not self.dry_run:
             self.request.scope[TOLERANCES] = taken | self.request.scope.get(TOLERANCES, frozenset())
 
-    def must_match(self, stored: Stored) -> None:
+    def must_match(self, stored: Versioned) -> None:
         """If-Match (RFC 7644 section 3.14), and for a write If-None-Match (RFC 7232 section 3.2). Raises StaleVersion."""
         wanted, known = self._tags(b"if-match"), self._tags(b"if-none-match")
         if wanted is None and known is None:
@@ -271,7 +278,7 @@ class Call:
         ):
             raise StaleVersion(f"the resource is at version {etag(stored.version)}: read it again, then change it")
 
-    def unchanged(self, stored: Stored) -> bool:
+    def unchanged(self, stored: Versioned) -> bool:
         """If-None-Match: the client has this version already."""
         known = self._tags(b"if-none-match")
         return known is not None and names_version(known, stored.version)
@@ -366,9 +373,9 @@ def error(exc: SyncdError) -> Response:
     return Response(error_body(exc.status, exc.detail, exc.scim_type), exc.status, headers, MEDIA_TYPE)
 
 
-def answer(body: bytes, stored: Stored, location: str, status: int = 200) -> Response:
+def answer(body: bytes, stored: Versioned, location: str, status: int = 200) -> Response:
     """A resource, with where it is and which version it has."""
-    response = _Resource(body, status)
+    response = _Plain(body, status)
     response.raw_headers = [
         (b"etag", etag(stored.version).encode()),
         (b"location", location.encode("latin-1")),
@@ -378,7 +385,14 @@ def answer(body: bytes, stored: Stored, location: str, status: int = 200) -> Res
     return response
 
 
-class _Resource(Response):
+def listed(body: bytes) -> Response:
+    """A ListResponse."""
+    response = _Plain(body)
+    response.raw_headers = [(b"content-length", b"%d" % len(body)), _CONTENT_TYPE]
+    return response
+
+
+class _Plain(Response):
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """They are given as they are sent, right after."""
 

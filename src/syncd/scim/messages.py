@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
 from syncd.core.cursor import InvalidCount
-from syncd.core.quick import quick
+from syncd.core.quick import changed, quick
 from syncd.core.resource import shown
-from syncd.errors import InvalidFilter, InvalidSyntax, InvalidValue, TooLarge
+from syncd.errors import InvalidFilter, InvalidSyntax, InvalidValue, SyncdError, TooLarge
 
 PATCH_URN: Final = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 SEARCH_URN: Final = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 LIST_URN: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+_LIST_URN: Final = LIST_URN.encode()
 ERROR_URN: Final = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 MAX_DEPTH: Final = 16  # a SCIM resource needs 4, a PATCH request 6
@@ -57,6 +61,7 @@ class Operation:
         return self.op.lower()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ListQuery:
     """A query for a list (RFC 7644 3.4.2). `count` None: as many as the server gives; 0: only the total.
@@ -151,6 +156,41 @@ _LISTS = frozenset({"attributes", "excludedattributes"})
 _SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder", "cursor"})
 
 
+_REMEMBERED: Final = 500  # bytes of a query that is kept as it was read: programs ask the same again and again
+
+
+def parse_query_string(raw: bytes) -> ListQuery:
+    """`parse_query` of what stands behind the question mark. Its filter is another one each time, the rest mostly is not."""
+    if len(raw) > _REMEMBERED or not raw.isascii():
+        return _read(raw)
+    parts = raw.split(b"&")
+    filters = [part for part in parts if part.startswith(b"filter=")]
+    if len(filters) != 1:
+        return _kept(raw)
+    text = _decoded(filters[0][len(b"filter=") :])
+    if not text.strip():
+        return _read(raw)
+    parts.remove(filters[0])
+    with suppress(SyncdError):  # whoever reads the whole says what is wrong with it
+        rest = _kept(b"&".join(parts))
+        if rest.filter is None:
+            return changed(rest, filter=text)
+    return _read(raw)
+
+
+def _read(raw: bytes) -> ListQuery:
+    return parse_query(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+
+
+_kept = lru_cache(2048)(_read)
+
+
+def _decoded(value: bytes) -> str:
+    """One value of a query, as `urllib.parse.parse_qsl` decodes it."""
+    plain = value.replace(b"+", b" ").replace(b"%20", b" ").replace(b"%22", b'"')
+    return (plain if b"%" not in plain else unquote_to_bytes(value.replace(b"+", b" "))).decode("utf-8", "replace")
+
+
 def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     """The query parameters that SCIM knows, the others ignored (Entra carries flags such as `aadOptscim062020` along).
 
@@ -224,7 +264,7 @@ def list_response(
     place = b"" if start_index is None else b'"startIndex":%d,' % start_index
     following = b"" if next_cursor is None else b'"nextCursor":"%s",' % next_cursor.encode()
     return b'{"schemas":["%s"],"totalResults":%d,%s"itemsPerPage":%d,%s"Resources":[%s]}' % (
-        LIST_URN.encode(),
+        _LIST_URN,
         total,
         place,
         len(items),

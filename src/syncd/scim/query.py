@@ -22,12 +22,14 @@ from syncd.core.types import Types
 from syncd.errors import Forbidden, InvalidValue
 from syncd.scim import render
 from syncd.scim.discovery import DEFAULT_RESULTS, MAX_RESULTS
-from syncd.scim.endpoint import MEDIA_TYPE, Call, selected
+from syncd.scim.endpoint import Call, listed, selected
 from syncd.scim.messages import ListQuery, list_response, parse_search_request
+from syncd.scim.remembered import shown_users, users_at
 from syncd.scim.render import Shown
 from syncd.store import pages, read
 from syncd.store.pages import Listed, Position
 from syncd.store.read import Connection, Order, Reader, Window
+from syncd.store.read_queries import indexed_key
 
 FAR: Final = 5000  # a page that starts beyond this number is a walk over many rows
 
@@ -46,6 +48,7 @@ class Kind:
 
 USERS: Final = Kind("user", "users:read", pages.users)
 GROUPS: Final = Kind("group", "groups:read", pages.groups)
+_OF_USERS: Final = (USERS,)
 
 
 async def users(call: Call) -> Response:
@@ -87,6 +90,11 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
     shown, reader = selected(query), call.reader
     types = [kind.type(call.types) for kind in kinds]
     filters = [call.filter(query, type, *(other for other in types if other is not type)) for type in types]
+    key = indexed_key(filters[0]) if kinds == _OF_USERS and query.sort_by is None and query.cursor is None else None
+    if key is not None:
+        page = await call.context.database.read(lambda conn: _looked_up(call, conn, key, query, shown))
+        if page is not None:
+            return listed(page)
     sorting = orders(query, types)
     paging = await window_of(call, query, [type.name for type in types])
     window = paging.window
@@ -107,7 +115,17 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
         for listed, filter, order in zip(lists, filters, sorting, strict=True)
     )
     body = await (call.context.database.read(work) if near else call.context.scan(work))
-    return Response(body, media_type=MEDIA_TYPE)
+    return listed(body)
+
+
+def _looked_up(call: Call, conn: Connection, key: tuple[str, str], query: ListQuery, shown: Shown) -> bytes | None:
+    """The ListResponse for who has this value of one attribute: what clients ask most. None: there are many."""
+    rows = read.looked_up(conn, call.remembering, key, shown.wants("groups", call.types.user))
+    if rows is None:
+        return None
+    first = query.start_index - 1
+    here = rows[first : first + _count(query)]
+    return list_response(len(rows), query.start_index, shown_users(call, conn, here, shown))
 
 
 def list_body(
@@ -133,26 +151,12 @@ def _page(
         if filter is None and order.by is None:
             found = read.page_of_users(conn, call.remembering, window, order.descending)
             if found is not None:
-                return found.total, _rendered(call, conn, found.rows, shown), found.more
+                return found.total, users_at(call, conn, found.rows, shown), found.more
         groups, derived = shown.wants("groups", call.types.user), shown.derived
         page = read.list_users(conn, call.remembering, filter, window, order, groups=groups, derived=derived)
         return page.total, [render.user(row, base, call.types.user, shown) for row in page.rows], page.more
     page = read.list_groups(conn, call.reader, filter, window, order, members=shown.wants("members", call.types.group))
     return page.total, [render.group(row, base, call.types.group, shown) for row in page.rows], page.more
-
-
-def _rendered(call: Call, conn: Connection, rows: Sequence[tuple[str, read.Stamp]], shown: Shown) -> list[bytes]:
-    """These users as they are shown. Those that were shown lately, and did not change since, are not read again."""
-    base, reader, memory = call.context.base_url, call.remembering, call.context.memory
-    who = (base, reader.workspace, reader.source)
-    known = {id: memory.rendered((*who, id), stamp) if shown.all else None for id, stamp in rows}
-    missing = [id for id, body in known.items() if body is None]
-    groups, derived = shown.wants("groups", call.types.user), shown.derived
-    for id, user in read.users_by_id(conn, reader, missing, groups=groups, derived=derived).items():
-        known[id] = body = render.user(user, base, call.types.user, shown)
-        if shown.all:
-            memory.keep_rendered((*who, id), user.stamp, body)
-    return [body for body in known.values() if body is not None]
 
 
 def _page_of_all(
@@ -201,6 +205,10 @@ def _sortable(name: str, of: ResourceType) -> Resolved | None:
     return of.resolve(f"{found.path}.{value.name}")
 
 
+def _count(query: ListQuery) -> int:
+    return min(DEFAULT_RESULTS if query.count is None else query.count, MAX_RESULTS)
+
+
 @dataclass(frozen=True, slots=True)
 class Paging:
     """The rows that are asked for; and for a cursor what it is bound to, and the key."""
@@ -212,9 +220,9 @@ class Paging:
 
 async def window_of(call: Call, query: ListQuery, types: Sequence[str]) -> Paging:
     """`types`: names of the resource types listed. Raises InvalidCursor, ExpiredCursor, InvalidCount."""
-    count = DEFAULT_RESULTS if query.count is None else query.count
     if query.cursor is None:
-        return Paging(Window(min(count, MAX_RESULTS), query.start_index))
+        return Paging(Window(_count(query), query.start_index))
+    count = DEFAULT_RESULTS if query.count is None else query.count
     if count > MAX_RESULTS:
         raise InvalidCount(f"count is {count}, with a cursor at most {MAX_RESULTS}")
     if query.start_index > 1:

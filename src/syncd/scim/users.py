@@ -23,12 +23,13 @@ from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import passwords, render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.patch import apply_patch, looked_at
+from syncd.scim.remembered import shown_users
 from syncd.scim.render import Shown
 from syncd.scim.statements import Difference, Statement, difference, stated
 from syncd.store import facts, opening, read
 from syncd.store.commit import Outcome, commit
 from syncd.store.opening import Opened
-from syncd.store.read import Connection, Stored
+from syncd.store.read import Connection, Seen, Stored
 from syncd.store.tables import micros
 
 SHORT: Final = 16 * 1024  # bytes of a body that is quickly worked on
@@ -39,15 +40,19 @@ async def get(call: Call) -> Response:
     shown = selected(call.query())
     groups = shown.wants("groups", call.types.user)
     id, reader = call.id, call.remembering
-    stored = await call.context.database.read(
-        lambda conn: read.get_user(conn, reader, id, groups=groups, derived=shown.derived)
-    )
-    if stored is None:
-        raise _no_such(id)
-    call.must_match(stored)
-    if call.unchanged(stored):
-        return Response(status_code=304, headers={"ETag": etag(stored.version)})
-    return answer(render.user(stored, call.context.base_url, call.types.user, shown), stored, _location(call, stored))
+
+    def work(conn: Connection) -> tuple[Seen, bytes]:
+        rows = read.looked_up(conn, reader, ("id", id), groups)
+        if not rows:
+            raise _no_such(id)
+        seen = Seen(rows[0][2])
+        call.must_match(seen)
+        return seen, b"" if call.unchanged(seen) else shown_users(call, conn, rows, shown)[0]
+
+    seen, body = await call.context.database.read(work)
+    if not body:
+        return Response(status_code=304, headers={"ETag": etag(seen.version)})
+    return answer(body, seen, f"{call.context.base_url}/Users/{id}")
 
 
 async def create(call: Call) -> Response:

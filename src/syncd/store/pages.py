@@ -94,8 +94,6 @@ def groups(reader: Reader) -> Listed:
 
 def is_near(listed: Listed, reader: Reader, filter: Filter | None, order: Order, window: Window, far: int) -> bool:
     """Whether an index leads to the page: it may be read without making others wait."""
-    if queries.unique_key(filter) is not None:
-        return True
     narrow = filter is not None and (
         queries.pins(filter, listed.unique)
         or bool(queries.narrowed(filter, reader, listed.resource, listed.table.c.id))

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 from sqlalchemy import Connection, select
@@ -50,11 +50,12 @@ __all__ += [
     "links",
     "list_groups",
     "list_users",
+    "looked_up",
     "member_views",
     "members_matching",
     "page_of_users",
 ]
-__all__ += ["stated_members", "user_named", "users_by_id"]
+__all__ += ["stamp_of", "stated_members", "user_named", "users_by_id", "users_of"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
@@ -106,15 +107,37 @@ def list_users(
     derived: bool = False,
 ) -> Page[Stored]:
     """Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
-    key = queries.unique_key(filter) if order.by is None and not window.keyset else None
-    if key is not None:
-        query = queries.BY_KEY[key[0]](reader.own, groups)
-        rows = raw.rows(conn, query, queries.of(reader) | {"value": key[1]})
-        here = _users(conn, reader, rows[window.start - 1 : window.start - 1 + window.count])
-        return Page(len(rows), tuple(_with_derived(conn, reader, here, derived)))
     found = pages.page(conn, reader, pages.users(reader), filter, order, window)
     there = users_by_id(conn, reader, [row.id for row in found.rows], groups, derived)
     return Page(found.total, tuple(there[row.id] for row in found.rows if row.id in there), found.more)
+
+
+# Of a user as the statements have her (queries.USER_ROW); what is spliced in is not read yet.
+UserRow: TypeAlias = Sequence[Any]
+MOST: Final = 200  # users of one key who are read together
+
+
+def looked_up(conn: Connection, reader: Reader, key: tuple[str, str], groups: bool) -> Sequence[UserRow] | None:
+    """All users this connection can see who have this value of an attribute that an index leads to (queries.indexed_key), by
+    id. None: there are many."""
+    bound = queries.of(reader) | {"value": key[1], "most": MOST}
+    rows = raw.rows(conn, queries.BY_KEY[key[0]](reader.own, groups), bound)
+    return rows if len(rows) < MOST else None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A resource of which nothing more was looked at yet."""
+
+    version: int
+
+
+def stamp_of(row: UserRow) -> Stamp:
+    return row[2], row[6], row[7]
+
+
+def users_of(conn: Connection, reader: Reader, rows: Sequence[UserRow], derived: bool = False) -> list[Stored]:
+    return _with_derived(conn, reader, _users(conn, reader, rows), derived)
 
 
 def page_of_users(

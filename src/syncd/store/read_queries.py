@@ -27,6 +27,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -188,7 +189,22 @@ def user_by_external_id(own: bool, groups: bool) -> Select[Any]:
     return _user_rows(own, groups).where(u.id.in_(linked), _external_id("user", u.id) == value)
 
 
-BY_KEY: Final = {"id": user_by_id, "userName": user_by_name, "externalId": user_by_external_id}
+@cache
+def users_by_email(own: bool, groups: bool) -> Select[Any]:
+    """`value`: the address as it is compared, shorter than what the index keeps of one. At most `most` users."""
+    u, x = t.users.c, t.emails.c
+    having = select(x.user_id).where(x.workspace == _WORKSPACE, x.value == bindparam("value", type_=Text()))
+    rows = _user_rows(own, groups).where(u.id.in_(having)).order_by(u.id)
+    # SQLAlchemy would add a parameter of its own for what is skipped.
+    return rows.limit(bindparam("most", type_=BigInteger())).offset(literal_column("0"))
+
+
+BY_KEY: Final = {
+    "id": user_by_id,
+    "userName": user_by_name,
+    "externalId": user_by_external_id,
+    "emails.value": users_by_email,
+}
 
 
 @cache
@@ -337,6 +353,19 @@ def unique_key(filter: Filter | None) -> tuple[str, str] | None:
             return asked.attribute.path, str(asked.value)
         case _:
             return None
+
+
+def indexed_key(filter: Filter | None) -> tuple[str, str] | None:
+    """The same, or an e-mail address, which several users may have."""
+    match filter.bound if filter is not None else None:
+        case Element(term=Condition(op=Op.EQ, value=str() as value) as asked):
+            # The index keeps the beginning of a longer one.
+            return (_EMAIL, value) if asked.attribute.path == _EMAIL and len(value) < EMAIL_KEY else None
+        case _:
+            return unique_key(filter)
+
+
+_EMAIL: Final = "emails.value"
 
 
 def _equals(bound: Bound) -> dict[str, Any]:
