@@ -66,9 +66,10 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
-    last: list[Any] = [structlog.processors.format_exc_info, redact(secrets), _stamp]
+    lines, clean = _Lines(out), redact(secrets)
+    last: list[Any] = [structlog.processors.format_exc_info, clean, _stamp]
     if form == "json":
-        last.append(structlog.processors.JSONRenderer(serializer=_json))
+        last.append(_Json(lines, clean, threshold <= logging.INFO))
     else:
         # Tracebacks are text by now: the renderer's own would show local values, and those may be secrets.
         plain = structlog.dev.plain_traceback
@@ -76,7 +77,7 @@ def configure(
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=_Lines(out),
+        logger_factory=lines,
         cache_logger_on_first_use=False,
     )
     handler = _Libraries(out)
@@ -125,18 +126,34 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+class _Json:
+    """The last step: an event as JSON."""
+
+    def __init__(self, lines: _Lines, clean: Processor, hears_info: bool) -> None:
+        self._lines, self._clean, self._hears_info = lines, clean, hears_info
+
+    def __call__(self, _: Any, __: str, event: Event) -> str:
+        return orjson.dumps(event, default=str).decode()
+
+    def info(self, event: str, request_id: str, said: Event) -> None:
+        """The line that structlog would write, in one step."""
+        if self._hears_info:
+            said["event"], said["request_id"], said["level"] = event, request_id, "info"
+            self._lines.msg(self(None, "", _stamp(None, "", self._clean(None, "", said))))
+
+
 class Often:
-    """A logger for a line of every request: what structlog looks up for each line is kept while its set-up is the same."""
+    """A logger for a line of every request, in a context that binds `request_id` and nothing else."""
 
     def __init__(self) -> None:
-        self._processors: object = None
-        self._logger: Any = None
+        self._log = structlog.get_logger()
 
-    def info(self, event: str, **said: Any) -> None:
-        processors = structlog.get_config()["processors"]
-        if processors is not self._processors:
-            self._processors, self._logger = processors, structlog.get_logger().bind()
-        self._logger.info(event, **said)
+    def info(self, event: str, request_id: str, **said: Any) -> None:
+        last = structlog.get_config()["processors"][-1]
+        if type(last) is _Json:
+            last.info(event, request_id, said)
+        else:
+            self._log.info(event, **said)
 
 
 def redact(secrets: Iterable[Secret] = ()) -> Processor:
@@ -194,7 +211,3 @@ def redact(secrets: Iterable[Secret] = ()) -> Processor:
 @lru_cache(1000)  # keys are few and stand in every line
 def _names_a_secret(name: str) -> bool:
     return bool(_SECRET_KEY.search(name) or _TOKEN_KEY.search(name))
-
-
-def _json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=str).decode()

@@ -26,6 +26,7 @@ CURSOR_KEY: Final = "cursor"
 ROUTE: Final = "syncd.route"  # where an endpoint leaves its template in the scope, for the log
 REQUEST_ID: Final = "syncd.request_id"
 DRY_RUN: Final = "x-dry-run"
+_NAMES: Final = "syncd.headers"  # by name, so that most questions for one are answered at once
 _READERS: Final = 10_000
 
 
@@ -101,6 +102,11 @@ class Context:
 
 def header(scope: Scope, name: bytes) -> list[str]:
     """Every line of this header (its name in small letters), without making anything of the others."""
+    known = scope.get(_NAMES)
+    if known is None:
+        known = scope[_NAMES] = dict(scope["headers"])
+    if name not in known:
+        return []
     return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
 
 

@@ -14,6 +14,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from syncd import email_change, invitation, logs, oauth, reset, status
 from syncd.api.operation import PREFIX as API
@@ -47,7 +49,7 @@ from syncd.scim.endpoint import MEDIA_TYPE, PREFIX, error
 from syncd.scim.later import Later
 from syncd.scim.messages import error_body
 from syncd.scim.routes import scim_routes, writes_of
-from syncd.serving import REQUEST_ID, ROUTE, Context
+from syncd.serving import REQUEST_ID, ROUTE, Context, header
 from syncd.store import leases, migrate, standing
 from syncd.store.engine import Database
 from syncd.store.standing import Standing
@@ -199,9 +201,7 @@ async def _note_used(authenticator: Authenticator) -> None:
 
 # -- observing -------------------------------------------------------------------------------------------------------------
 
-_SHORT_TOKEN: Final = re.compile(
-    rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-)  # of another's request id: safe to log and to return
+_SHORT_TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of another's request id: safe to log, to return
 
 
 class Observed:
@@ -214,13 +214,14 @@ class Observed:
     def __init__(self, app: ASGIApp, metrics: Metrics, ids: Callable[[], str]) -> None:
         self._app, self._metrics, self._ids = app, metrics, ids
         self._log = logs.Often()
+        self._bound = _bound_request_id()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = scope[REQUEST_ID] = _request_id(scope) or self._ids()
-        before = structlog.contextvars.bind_contextvars(request_id=request_id)
+        before = self._bound.set(request_id)
         self._metrics.in_flight += 1
         started, answered = time.perf_counter(), 0
 
@@ -240,12 +241,12 @@ class Observed:
                     said = f"something unexpected happened; the log has it under request {request_id}"
                     scim = Response(error_body(500, said), 500, media_type=MEDIA_TYPE)
                     await (unexpected(request_id) if _of_api(scope) else scim)(scope, receive, sending)
-            self._observe(scope, answered, time.perf_counter() - started)
+            self._observe(scope, request_id, answered, time.perf_counter() - started)
         finally:
             self._metrics.in_flight -= 1
-            structlog.contextvars.reset_contextvars(**before)
+            self._bound.reset(before)
 
-    def _observe(self, scope: Scope, answered: int, took_s: float) -> None:
+    def _observe(self, scope: Scope, request_id: str, answered: int, took_s: float) -> None:
         method, route, actor = _method(scope), _route(scope), scope.get(ACTOR)
         workspace, connection = (actor.workspace, actor.name) if isinstance(actor, Actor) else ("", "")
         self._metrics.answered(workspace, connection, operation(method, route), answered, took_s)
@@ -260,15 +261,23 @@ class Observed:
             more["tolerances"] = sorted(scope[TOLERANCES])
             self._metrics.tolerated(workspace, connection, scope[TOLERANCES])
         took_ms = round(took_s * 1000, 2)
-        self._log.info(event, method=method, route=route, status=answered, took_ms=took_ms, **more)
+        self._log.info(event, request_id, method=method, route=route, status=answered, took_ms=took_ms, **more)
+
+
+def _bound_request_id() -> ContextVar[Any]:
+    """What structlog binds a request's id to, found once: its own way to it is longer."""
+    before = structlog.contextvars.bind_contextvars(request_id="")
+    try:
+        return next(each for each in copy_context() if each.name == f"{STRUCTLOG_KEY_PREFIX}request_id")
+    finally:
+        structlog.contextvars.reset_contextvars(**before)
 
 
 def _request_id(scope: Scope) -> str | None:
-    for name, given in scope["headers"]:
-        if name == b"x-request-id":
-            # A token sent in the wrong header is a short word too.
-            return given.decode() if _SHORT_TOKEN.fullmatch(given) and not given.startswith(b"syncd_") else None
-    return None
+    given = header(scope, b"x-request-id")
+    # A token sent in the wrong header is a short word too.
+    taken = bool(given) and _SHORT_TOKEN.fullmatch(given[0]) and not given[0].startswith("syncd_")
+    return given[0] if taken else None
 
 
 def _method(scope: Scope) -> str:

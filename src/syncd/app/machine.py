@@ -34,6 +34,7 @@ def stopped(env: Mapping[str, str]) -> datetime | None:
 
 
 _IDS_AT_ONCE = 64  # for which randomness is asked of the system together
+_74_BITS, _48_BITS = (1 << 74) - 1, (1 << 48) - 1
 
 
 class TimeOrderedIds:
@@ -43,17 +44,21 @@ class TimeOrderedIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
-        self._random = b""
+        self._chances: list[int] = []  # of 112 bits each
 
     def __call__(self) -> str:
         with self._lock:
-            if not self._random:
-                self._random = os.urandom(14 * _IDS_AT_ONCE)
-            chance, self._random = int.from_bytes(self._random[:14], "big"), self._random[14:]
-            fresh = (time.time_ns() // 1_000_000 << 74) | (chance & ((1 << 74) - 1))
-            # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
-            self._last = fresh if fresh > self._last else self._last + 1 + (chance >> 80)
-            value = self._last
-        milliseconds, high, low = value >> 74, value >> 62 & 0xFFF, value & ((1 << 62) - 1)
-        text = f"{milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            if not self._chances:
+                fresh = os.urandom(14 * _IDS_AT_ONCE)
+                self._chances = [int.from_bytes(fresh[at : at + 14], "big") for at in range(0, len(fresh), 14)]
+            chance = self._chances.pop()
+            value = (time.time_ns() // 1_000_000 << 74) | (chance & _74_BITS)
+            if value <= self._last:
+                # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
+                value = self._last + 1 + (chance >> 80)
+            self._last = value
+        at = value >> 74
+        return (
+            f"{at >> 16:08x}-{at & 0xFFFF:04x}-{0x7000 | value >> 62 & 0xFFF:04x}"
+            f"-{0x8000 | value >> 48 & 0x3FFF:04x}-{value & _48_BITS:012x}"
+        )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
@@ -314,7 +313,10 @@ class Endpoint:
         dry_run = False
         try:
             dry_run = asks_for_dry_run(scope)
-            with rehearsal() if dry_run else nullcontext():
+            if dry_run:
+                with rehearsal():
+                    response = await self._handle(request, dry_run)
+            else:
                 response = await self._handle(request, dry_run)
         except SyncdError as exc:
             response = error(exc)
