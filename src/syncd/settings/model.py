@@ -30,6 +30,7 @@ from syncd.settings.values import (
     CountOrNever,
     Database,
     DirectoryTemplate,
+    DNList,
     DNs,
     Duration,
     DurationOrNever,
@@ -395,7 +396,7 @@ class Directory(Connection):
     """What says that an account is disabled, locked, not begun or over, beside what every directory of its kind has."""
     correlation: Correlation = Correlation.model_construct()
     """Who of the users that exist already a new entry may be. Needs `adopt`."""
-    canaries: tuple[DN, ...] = ()
+    canaries: DNList = ()
     """Entries that every good read sees; one missing makes the read incomplete."""
     fewer: Fewer = Fewer.model_construct()
     """How many entries fewer than the last complete reads one may show and count as complete."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -347,6 +348,18 @@ def _dn(value: str) -> str:
     return value
 
 
+def _whole_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """`[ou=people,dc=example,dc=org]` is a list of three for YAML."""
+    types = [value.partition("=")[0].strip().lower() if len(dn.parse(value)) == 1 else "" for value in values]
+    for before, here in pairwise(types):
+        if here == "dc" and before or here in ("o", "c") and before not in ("", here):
+            raise ValueError(
+                "a comma ends an element of a list: write each DN in quotes, such as "
+                '["ou=people,dc=example,dc=org", "ou=guests,dc=example,dc=org"]'
+            )
+    return values
+
+
 def _template(value: object) -> Template:
     match value:
         case str() if re.fullmatch(r"[A-Za-z][A-Za-z0-9.;-]*|([^{}]*\{[A-Za-z][A-Za-z0-9;-]*\})+[^{}]*", value):
@@ -489,9 +502,8 @@ AttributePaths = Annotated[
     BeforeValidator(one_or_list, json_schema_input_type=AttributePath | tuple[AttributePath, ...]),
 ]
 Score = Annotated[int, Field(ge=1, le=100)]
-DNs = Annotated[
-    tuple[DN, ...], Field(min_length=1), BeforeValidator(one_or_list, json_schema_input_type=DN | tuple[DN, ...])
-]
+DNList = Annotated[tuple[DN, ...], AfterValidator(_whole_names)]
+DNs = Annotated[DNList, Field(min_length=1), BeforeValidator(one_or_list, json_schema_input_type=DN | tuple[DN, ...])]
 LdapUrls = Annotated[
     tuple[LdapUrl, ...],
     Field(min_length=1),
