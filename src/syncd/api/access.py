@@ -103,7 +103,8 @@ class GroupReasoned(Model):
     source: str
     type: str
     path: str
-    via: tuple[str, ...] = Field(description="The groups in between, from hers upwards.")
+    via: tuple[str, ...] = Field(description="The groups in between, from hers upwards; the shortest way.")
+    also: tuple[tuple[str, ...], ...] = Field(description="The same by every other group of hers that leads there.")
     origins: tuple[str, ...]
 
 

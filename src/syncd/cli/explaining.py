@@ -13,6 +13,7 @@ from syncd.core.state import UNTIL_LIFTED
 from syncd.reconcile.render import fill, plain, table
 
 Json = dict[str, Any]
+_WAYS = 3  # by which she is in a group too, shown at most
 
 
 def brief(user: Json) -> RenderableType:
@@ -169,10 +170,13 @@ def _permitted(user: Json, role: str) -> Iterable[str]:
 
 
 def _how(user: Json, group: Json) -> str:
-    """`alice -> crm-admins (via emea-sales)`; further groups in between come after it, upwards."""
+    """`alice -> crm-admins (via emea-sales)`; further groups in between come after it, upwards, then other ways."""
+    ways = [f"via {' > '.join(via)}" for via in group["also"]]
+    other = f"also {'; '.join(ways[:_WAYS])}" if ways else ""
+    more = f"; {len(ways) - _WAYS} more" if len(ways) > _WAYS else ""
     if group["type"] == "direct":
-        return "member"
-    return f"{user['userName']} -> {group['display']} (via {' > '.join(group['via'])})"
+        return f"member{other and f', {other}'}{more}"
+    return f"{user['userName']} -> {group['display']} (via {' > '.join(group['via'])}{other and f'; {other}'}{more})"
 
 
 def _says(link: Json) -> str:

@@ -85,7 +85,10 @@ class Graph:
         }
 
     def path_text(self, path: Iterable[str]) -> str:
-        return " > ".join(self.names[group].display if group in self.names else group for group in path)
+        return " > ".join(self.displays(path))
+
+    def displays(self, path: Iterable[str]) -> list[str]:
+        return [self.names[group].display if group in self.names else group for group in path]
 
 
 def cycles(parents: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:

@@ -352,7 +352,7 @@ def _whole_names(values: tuple[str, ...]) -> tuple[str, ...]:
     """`[ou=people,dc=example,dc=org]` is a list of three for YAML."""
     types = [value.partition("=")[0].strip().lower() if len(dn.parse(value)) == 1 else "" for value in values]
     for before, here in pairwise(types):
-        if here == "dc" and before or here in ("o", "c") and before not in ("", here):
+        if (here == "dc" and before) or (here in ("o", "c") and before not in ("", here)):
             raise ValueError(
                 "a comma ends an element of a list: write each DN in quotes, such as "
                 '["ou=people,dc=example,dc=org", "ou=guests,dc=example,dc=org"]'

@@ -304,15 +304,18 @@ def _groups(conn: Connection, workspace: str, user: User) -> list[Json]:
     stated: dict[str, list[Membership]] = {}
     for each in user.memberships:
         stated.setdefault(each.group, []).append(each)
+    ways = {group: graph.closure((group,)) for group in sorted(stated)}  # of each that she is in, up to all above it
     found = []
     for id, path in graph.closure(stated).items():
         if id in graph.names:
             name = graph.names[id]
+            others = [above[id] for group, above in ways.items() if group != path[0] and id in above]
             found.append(
                 {
                     **{"value": id, "display": name.display, "source": name.source},
                     **{"type": "direct" if id in stated else "indirect", "path": graph.path_text(path)},
-                    "via": [graph.names[each].display if each in graph.names else each for each in path[:-1]],
+                    "via": graph.displays(path[:-1]),
+                    "also": sorted((graph.displays(other[:-1]) for other in others), key=lambda via: (len(via), via)),
                     "origins": sorted(each.origin for each in stated.get(id, ())),
                 }
             )

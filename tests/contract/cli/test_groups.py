@@ -48,6 +48,28 @@ def test_the_life_of_a_group(cli: Cli) -> None:
     assert held(cli, "bob") == ([], [])
 
 
+def test_explain_shows_every_way_into_a_group(cli: Cli) -> None:
+    cli("user", "create", "ann")
+    cli("group", "create", "crm")
+    for name, above in (("regions", "crm"), ("emea", "regions"), ("apac", "regions"), ("ops", "crm")):
+        cli("group", "create", name)
+        cli("group", "add", above, "--group", name)
+    for name in ("emea", "apac", "ops", "crm"):
+        cli("group", "add", name, "ann")
+    out = cli("explain", "ann").out
+    assert "ann -> regions (via emea; also via apac)" in out
+    assert "member, also via ops; via apac > regions; via emea > regions" in out
+    cli("group", "remove", "crm", "ann", "--yes")
+    assert "ann -> crm (via ops; also via apac > regions; via emea > regions)" in cli("explain", "ann").out
+    for n in range(3):
+        cli("group", "create", f"w{n}", "ann")
+        cli("group", "add", "crm", "--group", f"w{n}")
+    out = " ".join(cli("explain", "ann").out.split())
+    assert "also via w0; via w1; via w2; 2 more)" in out
+    (crm,) = [each for each in cli("explain", "ann", "--json").json["groups"] if each["display"] == "crm"]
+    assert crm["also"] == [["w0"], ["w1"], ["w2"], ["apac", "regions"], ["emea", "regions"]]
+
+
 def test_what_is_taken_away_is_asked_with_numbers_and_seats(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ann", "bob"):
         cli("user", "create", name)
