@@ -231,7 +231,7 @@ def test_two_entries_of_one_uid(corp: Corp, directory: Slapd) -> None:
     report = corp.run()
     assert report.exit_code == 0 and corp.lost(before) == {} and corp.standing()["users"] == before["users"]
     ((entry, why),) = [(each.entry, each.why) for each in report.set_aside]
-    assert entry == double and "userName 'yuki.xu' is taken" in why
+    assert entry == double and "userName 'yuki.xu' is that of another person" in why
     assert "shell-users" in groups_of(corp, "yuki.xu") and "crm-admins" not in groups_of(corp, "yuki.xu")
     assert [(each.entry, each.why) for each in corp.record(report).set_aside] == [(entry, why)]
     directory.modify(delete(double) + modify(GROUP["crm-admins"].dn, ("delete", "member", double)))

@@ -70,10 +70,7 @@ class _Names:
             if not draft.after.values.get("userName"):
                 verdict.error = Refused(f"user {draft.id} has no userName: every user needs one")
             elif holder not in (None, draft.id) and (key in given or freed.get(key) != holder):
-                verdict.error = Uniqueness(
-                    f"userName {draft.after.name!r} is taken by another user; rename or delete that one first, "
-                    f"or let source {decision.source} adopt it (`adopt` in the configuration)"
-                )
+                verdict.error = _name_taken(decision, draft.after.name, holder)
             if verdict.error is not None:
                 return True
             given[key] = draft.id
@@ -83,6 +80,27 @@ class _Names:
     def settle(self) -> None:
         self.decision.taken |= dict.fromkeys(self.freed)
         self.decision.taken |= self.given
+
+
+def _name_taken(decision: Decision, name: str, holder: str) -> Uniqueness:
+    """Another entry of the same directory is another person, whom nobody adopts: a name that was given to somebody new."""
+    entry = _entry(decision, "user", holder, decision.source)
+    if entry is None:
+        return Uniqueness(
+            f"userName {name!r} is taken by another user; rename or delete that one first, "
+            f"or let source {decision.source} adopt it (`adopt` in the configuration)"
+        )
+    return Uniqueness(
+        f"userName {name!r} is that of another person, the entry {entry} of source {decision.source}; if it is gone, the name "
+        "is free when she is deleted (`missing` in the configuration, or `syncd user delete`)"
+    )
+
+
+def _entry(decision: Decision, resource: str, id: str, source: str) -> str | None:
+    """The name of the entry by which a directory states this user or group."""
+    k = t.links.c
+    mine = (k.workspace == decision.workspace.name, k.resource == resource, k.resource_id == id, k.source == source)
+    return decision.conn.scalar(select(k.dn).where(*mine, k.dn.is_not(None)).limit(1))
 
 
 class _Values:
@@ -136,7 +154,10 @@ def display_taken(decision: Decision, group: Group) -> SyncdError | None:
             decision.displays[key] = holder
     holder = decision.displays.get(key)
     if holder is not None and holder != group.id:
-        return Uniqueness(f"a group named {group.name!r} of source {group.source} exists already")
+        entry = _entry(decision, "group", holder, group.source)
+        freed = "if that is gone, the name is free after `missing.suspend_after`"
+        gone = f", the entry {entry}; {freed}" if entry is not None else ""
+        return Uniqueness(f"a group named {group.name!r} of source {group.source} exists already{gone}")
     decision.displays[key] = group.id
     return None
 
