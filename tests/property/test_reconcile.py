@@ -7,7 +7,7 @@ Apply did, name by name, seat by seat, version by version.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from door_stage import Directory, Stage, owner, policy, protects, rule, user
+from foreseeing import both_ways
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.guards import Limit, Limits
 from syncd.core.plan import PoolUse, Report, fingerprint
@@ -37,6 +38,12 @@ KINDS = ("deactivate", "suspend", "delete", "role", "seat", "membership", "blank
 quick = settings(
     max_examples=max(3, settings().max_examples // 30), deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _both_ways() -> Iterator[None]:
+    with both_ways():
+        yield
 
 
 # -- a directory and what may happen to it -------------------------------------------------------------------------------

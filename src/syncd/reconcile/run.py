@@ -34,6 +34,7 @@ from syncd.reconcile.reading import Progress, Reader
 from syncd.store import adoptions, held, leases, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
 from syncd.store.engine import Database
+from syncd.store.foreseen import Basis
 from syncd.store.rows import upsert
 from syncd.store.spool import Spool
 from syncd.store.tables import source_states
@@ -300,7 +301,9 @@ class _Run:
         with self.database.reading() as conn:
             size = plans.batch_size(conn, self.workspace.name)
             if plan.groups or plan.set_aside or plan.kind != "delta":
-                decided = plans.decide(conn, self.workspace, plan, self.now, self.id, size, self.progress.step)
+                decided = plans.decide(
+                    conn, self.workspace, plan, self.now, self.id, size, self.progress.step, keep=not self.dry_run
+                )
             else:
                 decided = plans.nothing(conn, self.workspace, plan)
         decided.whole = decided.whole and self.only is None
@@ -327,6 +330,7 @@ class _Run:
             frozenset(each.kind for each in decided.held),
             plan.certificate is not None and not plan.certificate.complete,
             self._closing(checkpoint),
+            decided.basis,
         )
         decided.set_aside += late
         if dropped:
@@ -349,7 +353,13 @@ class _Run:
         return last
 
     def _apply_items(
-        self, items: Any, total: int, retain: frozenset[str], incomplete: bool, last: runs.Last
+        self,
+        items: Any,
+        total: int,
+        retain: frozenset[str],
+        incomplete: bool,
+        last: runs.Last,
+        basis: Basis | None = None,
     ) -> tuple[int, list[SetAside]]:
         return runs.apply_items(
             self.database,
@@ -364,6 +374,7 @@ class _Run:
             self.progress.step,
             total,
             last,
+            basis,
         )
 
     def _as_run(self) -> Actor:

@@ -101,6 +101,8 @@ def _pools(decision: Decision) -> dict[str, int]:
                 key = {"workspace": decision.workspace.name, "name": name}
                 upsert(decision.conn, t.seat_pools, key, {"used": 0, "waiting": 0}, keep=True)
             rows = decision.conn.execute(query.with_for_update()).all()
+        if decision.used is None:
+            decision.used_at_first = {row.name: row.used for row in rows}
         decision.used = {row.name: row.used for row in rows}
     return decision.used
 

@@ -43,7 +43,7 @@ from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.allocate import settle_seats
-from syncd.store.drafts import FIRST_RUN, Draft, Verdict
+from syncd.store.drafts import FIRST_RUN, Draft, Verdict, active_owner
 from syncd.store.made_roles import known
 from syncd.store.opening import Opened
 from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_unique
@@ -91,6 +91,7 @@ class Decision:
         self.left_names: dict[str, str] = {}  # of groups that go, for those who leave them
         self.shared: frozenset[str] | None = None
         self.used: dict[str, int] | None = None
+        self.used_at_first: Mapping[str, int] = {}  # when they were read
         self.every_role: Mapping[str, Role] | None = None
         self.owners_gone = 0
         self.left: dict[str, set[str]] = defaultdict(set)  # group -> users who leave it in this plan
@@ -100,6 +101,7 @@ class Decision:
         self.superseded: set[str] = set()  # users of whom a push of this source was held before
         self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
         self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
+        self.certain = False  # the last batch rested on nothing but what store/foreseen.py compares
 
     # -- the pipeline ------------------------------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class Decision:
         settle_seats(self, drafts)
         for verdict, people in drafts:
             self._finish(verdict, people)
+        self.certain = _certain(verdicts, drafts)
         return verdicts
 
     def _one_at_a_time(self, edits: Sequence[Edit]) -> None:
@@ -509,6 +512,18 @@ class Decision:
 
     def _name_of(self, group: str) -> str:
         return self.graph.names[group].display if group in self.graph.names else self.left_names.get(group, group)
+
+
+def _certain(verdicts: Sequence[Verdict], drafts: Sequence[tuple[Verdict, Sequence[Draft]]]) -> bool:
+    """Only people, all of them named by the plan, of whom nothing was refused and no owner may have gone."""
+    return not any(
+        verdict.error is not None or verdict.held or any(isinstance(edit, GroupEdit) for edit in verdict.edits)
+        for verdict in verdicts
+    ) and not any(
+        draft.side_effect or draft.waits_for_approval or (draft.before is not None and active_owner(draft.before))
+        for _, people in drafts
+        for draft in people
+    )
 
 
 def _given(group: Group) -> tuple[tuple[str, str], ...]:

@@ -68,10 +68,11 @@ class Verdict:
 
 
 def claims_name(draft: Draft) -> bool:
-    if not draft.after.present:
-        return False
-    before = draft.before
-    return before is None or not before.present or fold(before.name) != fold(draft.after.name)
+    return takes_name(draft.before, draft.after)
+
+
+def takes_name(before: User | None, after: User) -> bool:
+    return after.present and (before is None or not before.present or fold(before.name) != fold(after.name))
 
 
 def gives_name_up(before: User, after: User) -> bool:

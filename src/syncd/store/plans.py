@@ -26,6 +26,7 @@ from syncd.store import tables as t
 from syncd.store.commit import RULES, judge_losses
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import FIRST_RUN, Verdict
+from syncd.store.foreseen import Basis
 from syncd.store.spool import Spool
 
 Step = Callable[[str, int, int | None], None]
@@ -39,6 +40,7 @@ class Item:
     expected: dict[str, int]
     changes: tuple[Change, ...]
     batch: int  # decided together, so applied together: seats and versions come out as promised
+    verdict: Verdict | None = None  # what the plan decided, if it may be applied as it is (store/foreseen.py)
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class Decided:
     whole: bool = True  # everything was read: what is not wanted now is not wanted any more
     again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
     managers: set[str] = field(default_factory=set)  # ids that changed values name, so that people can read the plan
+    basis: Basis = field(default_factory=Basis)
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
 
@@ -105,14 +108,21 @@ def web_is_alive(conn: Connection) -> bool:
 
 
 def decide(
-    conn: Connection, workspace: Workspace, plan: Plan, now: datetime, run_id: str, size: int, step: Step
+    conn: Connection,
+    workspace: Workspace,
+    plan: Plan,
+    now: datetime,
+    run_id: str,
+    size: int,
+    step: Step,
+    keep: bool = False,
 ) -> Decided:
-    """Judge a whole plan; nothing is written.
+    """Judge a whole plan; nothing is written. `keep`: what is decided is kept with its items, to be applied.
 
     What a guard holds makes another pass: whoever stays active may lose a seat that would have gone with her, so the
     losses are judged again until no kind is added.
     """
-    decided = first = _pass(conn, workspace, plan, now, run_id, size, frozenset(), step)
+    decided = first = _pass(conn, workspace, plan, now, run_id, size, frozenset(), step, keep)
     held: list[Held] = []
     items: list[HeldItem] = []
     losing: Spool[Item] = Spool()
@@ -123,7 +133,7 @@ def decide(
             lost = tuple(change for change in item.changes if change.loss in {each.kind for each in added})
             if lost:
                 losing.append(replace(item, changes=lost))
-        decided = _pass(conn, workspace, plan, now, run_id, size, frozenset(each.kind for each in held), step)
+        decided = _pass(conn, workspace, plan, now, run_id, size, frozenset(each.kind for each in held), step, keep)
     # What is held now may be why something that was held before is wanted still, such as a group she would have left.
     decided.held, decided.losing, decided.released = held, losing, first.released - decided.awaiting
     decided.held_items = (*items, *refusals(decided.refused))
@@ -161,6 +171,7 @@ def _pass(
     size: int,
     retain: frozenset[str],
     step: Step,
+    keep: bool,
 ) -> Decided:
     whole = plan.kind == "full" and (plan.certificate is None or plan.certificate.complete)
     decided = Decided(set_aside=list(plan.set_aside), whole=whole)
@@ -180,15 +191,21 @@ def _pass(
         rules_changed=plan.source != RULES and not plan.impact and rules_differ(conn, workspace),
         run_id=run_id,
     )
+    decided.basis.groups, decided.basis.rules_changed = graph.epoch or 0, decision.rules_changed
     decided.seats_before = pool_use(conn, workspace)
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     done = 0
     total = len(plan.groups) if isinstance(plan.groups, Spool) else None
     for number, batch in enumerate(_batches(plan.groups, defer, decision.overlay, plan.source, size)):
-        for verdict in decision.batch(batch):
-            collect(decided, verdict, deltas, number)
+        before = decision.used
+        verdicts = decision.batch(batch)
+        if kept := keep and decision.certain:
+            decided.basis.used[number] = decision.used_at_first if before is None else before
+        for verdict in verdicts:
+            collect(decided, verdict, deltas, number, kept)
         done += len(batch)
         step("decide", done, total)
+    decided.basis.roles = decision.every_role
     decided.awaiting = decision.awaiting
     decided.released = decision.released | (held_groups - decision.still_wanted)
     for pool, use in decided.seats_before.items():
@@ -251,7 +268,9 @@ def _batches(
     )
 
 
-def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0) -> None:
+def collect(
+    decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0, keep: bool = False
+) -> None:
     if verdict.error is not None:
         decided.set_aside.append(refused_entry(verdict))
         decided.again |= touched(verdict.edits)
@@ -260,7 +279,7 @@ def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], ba
     changed = any(before != after for before, after in (*verdict.users, *verdict.groups))
     if not changed and not any(isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits):
         return
-    item = Item(verdict.edits, verdict.expected, verdict.changes, batch)
+    item = Item(verdict.edits, verdict.expected, verdict.changes, batch, verdict if keep else None)
     decided.items.append(item)
     decided.counts.add(verdict.changes)
     lost = False
@@ -274,7 +293,7 @@ def collect(decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], ba
             if not change.exempt:
                 decided.losses[change.loss].add(change.subject_id)
     if lost:
-        decided.losing.append(item)
+        decided.losing.append(replace(item, verdict=None))
     for before, after in verdict.users:
         for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
             for seat in seats:

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.core.actor import Actor
-from syncd.core.change import UserEdit
+from syncd.core.change import ChangeGroup
 from syncd.core.guards import Held
 from syncd.core.plan import Plan
 from syncd.core.snapshot import SetAside
@@ -27,6 +27,7 @@ from syncd.store.commit import RULES, Ids, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
+from syncd.store.foreseen import Basis, Foreseen
 from syncd.store.held import EDITS, hold_all
 from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rules_differ, touched, web_is_alive
 from syncd.store.rows import Rows, upsert
@@ -109,10 +110,12 @@ def apply_items(
     step: Step,
     total: int,
     last: Last,
+    basis: Basis | None = None,
 ) -> tuple[int, list[SetAside]]:
     """Apply stored items in batches, each one transaction. Returns how many were dropped as stale, and late refusals.
 
-    `total` is how many items there are: `last` is called in the transaction of the one that makes it full.
+    `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
+    were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
     """
     assert actor.run_id is not None
     with database.reading() as conn:
@@ -120,30 +123,35 @@ def apply_items(
         changed = actor.source != RULES and rules_differ(conn, workspace)
         served = web_is_alive(conn)
     announce(graph, groups_of(item.edits for _, item in items))
+
+    def anew(conn: Connection, groups: Sequence[ChangeGroup]) -> list[Verdict]:
+        decision = Decision(
+            conn,
+            workspace,
+            actor.source,
+            now,
+            incomplete=incomplete,
+            retain=retain,
+            lock=True,
+            graph=graph,
+            defer=set(),
+            rules_changed=changed,
+            run_id=actor.run_id,
+        )
+        return decision.batch(groups)
+
+    same_rules = basis is not None and basis.rules_changed == changed
+    foreseen = Foreseen(workspace, basis if same_rules else None, anew)
     dropped, done = 0, 0
     late: list[SetAside] = []
     again: set[str] = set()
-    for _, together in groupby(items, key=lambda numbered: numbered[1].batch):
+    for number, together in groupby(items, key=lambda numbered: numbered[1].batch):
         batch = list(together)
         with database.writing() as conn:
             began = time.monotonic()
             leases.renew(conn, workspace.name, actor.source, fence)
-            fresh, stale = _fresh(conn, workspace.name, [item for _, item in batch])
+            verdicts, stale = foreseen.verdicts(conn, number, [item for _, item in batch])
             dropped += len(stale)
-            decision = Decision(
-                conn,
-                workspace,
-                actor.source,
-                now,
-                incomplete=incomplete,
-                retain=retain,
-                lock=True,
-                graph=graph,
-                defer=set(),
-                rules_changed=changed,
-                run_id=actor.run_id,
-            )
-            verdicts = decision.batch([item.edits for item in fresh])
             good = [verdict for verdict in verdicts if verdict.error is None]
             refused = [verdict for verdict in verdicts if verdict.error is not None]
             late += map(refused_entry, refused)
@@ -194,24 +202,6 @@ def close(
     if checkpoint is not None:
         state = {"workspace": workspace, "source": source}
         upsert(conn, t.source_states, state, {"checkpoint": checkpoint or None})
-
-
-def _fresh(conn: Connection, workspace: str, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Items whose users are still at the version they were decided on, and the others. A group's version counts its
-    members' moves."""
-    user_ids = {edit.id for item in items for edit in item.edits if isinstance(edit, UserEdit)}
-    u = t.users.c
-    versions = {
-        row.id: row.version
-        for batch in facts.batched(sorted(user_ids))
-        for row in conn.execute(select(u.id, u.version).where(u.workspace == workspace, u.id.in_(batch)))
-    }
-    fresh: list[Item] = []
-    stale: list[Item] = []
-    for item in items:
-        same = all(versions.get(id, 0) == version for id, version in item.expected.items() if id in user_ids)
-        (fresh if same else stale).append(item)
-    return fresh, stale
 
 
 def unfinished(
