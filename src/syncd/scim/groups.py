@@ -24,39 +24,23 @@ from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.members import MemberEdit, split_members
 from syncd.scim.patch import apply_patch
+from syncd.scim.remembered import shown_group
 from syncd.scim.render import Shown
+from syncd.scim.splice import Sent
 from syncd.scim.statements import Difference, Membership, Statement, difference, membership, stated
 from syncd.store import read
 from syncd.store.commit import Outcome, commit
-from syncd.store.read import Connection, Stored
+from syncd.store.read import Connection, Stamp, Stored
 
 _KEPT = Membership({})
 
 
 async def get(call: Call) -> Response:
     shown = selected(call.query())
+    if shown.all:
+        return await _whole(call)
     members = shown.wants("members", call.types.group)
     id, reader, base = call.id, call.reader, call.context.base_url
-
-    memory, place = call.context.memory, ("group", base, reader.workspace, reader.source, reader.own, id)
-
-    def lately(conn: Connection) -> tuple[Stored, tuple[int, ...]]:
-        """The group without its members, and what decides whether its members are as they were when it was shown last."""
-        counts = read.counts(conn, reader)  # first: what changes after it makes the stamp too old, never too new
-        stored = read.get_group(conn, reader, id, members=False)
-        if stored is None:
-            raise _no_such(id)
-        call.must_match(stored)
-        return stored, (stored.version, *counts)
-
-    stamp: tuple[int, ...] = ()
-    if members:
-        known, stamp = await call.context.database.read(lately)
-        if call.unchanged(known):
-            return Response(status_code=304, headers={"ETag": etag(known.version)})
-        kept = memory.rendered(place, stamp) if shown.all else None
-        if kept is not None:
-            return answer(kept, known, _location(call, id))
 
     def work(conn: Connection) -> tuple[Stored, bytes]:
         stored = read.get_group(conn, reader, id, members=members)
@@ -67,11 +51,42 @@ async def get(call: Call) -> Response:
 
     # Nobody knows how many members there are.
     stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
-    if call.unchanged(stored):
-        return Response(status_code=304, headers={"ETag": etag(stored.version)})
-    if members and shown.all and stored.version == stamp[0]:
-        memory.keep_rendered(place, stamp, body)
-    return answer(body, stored, _location(call, id))
+    return answer(body, stored, _location(call, id)) if body else _not_modified(stored)
+
+
+async def _whole(call: Call) -> Response:
+    """With its members, which are remembered, and only those written anew who joined since."""
+    id, reader, memory = call.id, call.remembering, call.context.memory
+    place = ("group", call.context.base_url, reader.workspace, reader.source, reader.own, id)
+
+    def lately(conn: Connection) -> tuple[Stored, Stamp]:
+        """The group without its members, and what decides whether they are as they were when it was shown last."""
+        counts = read.counts(conn, reader)  # first: what changes after it makes the stamp too old, never too new
+        stored = read.get_group(conn, reader, id, members=False)
+        if stored is None:
+            raise _no_such(id)
+        call.must_match(stored)
+        return stored, (stored.version, *counts)
+
+    known, stamp = await call.context.database.read(lately)
+    if call.unchanged(known):
+        return _not_modified(known)
+    sent = memory.rendered(place, stamp)
+    if sent is not None:
+        return answer(sent.body, known, _location(call, id))
+
+    def work(conn: Connection) -> tuple[Stored, Sent]:
+        stored, stamp = lately(conn)
+        sent = shown_group(call, conn, stored, stamp, memory.latest(place))
+        memory.keep_rendered(place, stamp, sent, sent.size)
+        return stored, sent
+
+    stored, sent = await call.context.scan(work)
+    return answer(sent.body, stored, _location(call, id))
+
+
+def _not_modified(stored: Stored) -> Response:
+    return Response(status_code=304, headers={"ETag": etag(stored.version)})
 
 
 async def create(call: Call) -> Response:

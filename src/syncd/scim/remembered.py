@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from syncd.scim import render
 from syncd.scim.endpoint import Call
 from syncd.scim.render import Shown
+from syncd.scim.splice import Sent, delta, spliced
 from syncd.store import read
-from syncd.store.read import Connection
+from syncd.store.read import Connection, Stored
 
 
 def shown_users(call: Call, conn: Connection, rows: Sequence[read.UserRow], shown: Shown) -> list[bytes]:
@@ -40,3 +42,30 @@ def users_at(call: Call, conn: Connection, rows: Sequence[tuple[str, read.Stamp]
         if shown.all:
             memory.keep_rendered((*who, id), user.stamp, body)
     return [body for body in known.values() if body is not None]
+
+
+def shown_group(
+    call: Call, conn: Connection, stored: Stored, stamp: read.Stamp, latest: tuple[read.Stamp, Sent] | None
+) -> Sent:
+    """A group that was read without its members. `latest`: as it was shown last, and its stamp then."""
+    base, type, reader = call.context.base_url, call.types.group, call.remembering
+    around = render.around(stored, base, type)
+    before = latest[1] if latest is not None and latest[0][1:] == stamp[1:] else None  # else somebody's name is another
+    if before is not None and before.ids is not None and around is not None:
+        ids = read.ids_of_members(conn, reader, stored.id)
+        change = delta(before.ids, ids)
+        if change is not None:
+            joined = read.as_members(conn, reader, change.ids) if change.joined else {}
+            written = {id: render.as_shown(each, type) for id, each in joined.items()}
+            found = spliced(before, change, ids, written, *around)
+            if found is not None:
+                return found
+    users, groups, ids = read.members_of(conn, reader, stored.id)
+    members = b",".join(filter(None, (users, groups)))
+    if around is None or not members:
+        whole = render.group(replace(stored, members=members), base, type)
+        return Sent(whole, 0, 0, 0, None if around is None else ids)
+    users, members = (render.as_shown(each, type) if each else each for each in (users, members))
+    front = around[0] + b',"members":['
+    start = len(front)
+    return Sent(b"".join((front, members, b"]", around[1])), start, start + len(users), start + len(members), ids)

@@ -54,9 +54,7 @@ def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown
     if stored.manager is not None:
         value = b'"manager":{"value":' + orjson.dumps(stored.manager)
         document = document.replace(value, value + b',"$ref":' + orjson.dumps(f"{base_url}/Users/{stored.manager}"))
-    spliced = b""
-    if stored.external_id is not None:
-        spliced = b',"externalId":' + orjson.dumps(stored.external_id)
+    spliced = _external_id(stored)
     if stored.groups:
         spliced += b',"groups":[' + b",".join([_group_of(group, base_url) for group in stored.groups]) + b"]"
     if stored.derived is not None:
@@ -98,41 +96,60 @@ def _with_extension(document: bytes, derived: Mapping[str, Any]) -> bytes:
 
 def group(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:
     """A Group, with the members that were read."""
-    spliced = b""
-    if stored.external_id is not None:
-        spliced = b',"externalId":' + orjson.dumps(stored.external_id)
+    spliced = _external_id(stored)
     if stored.members:
-        members = b"[%b]" % stored.members
-        if shown.all and type.on_request("members.display"):  # else a projection takes it out
-            each_without = ({k: v for k, v in each.items() if k != "display"} for each in orjson.loads(members))
-            members = orjson.dumps([*each_without])
-        spliced += b',"members":' + members
+        members = as_shown(stored.members, type) if shown.all else stored.members  # else a projection takes it out
+        spliced += b',"members":[%b]' % members
     return _finished(stored.document, spliced, stored, type, f"{base_url}/Groups/{stored.id}", shown)
+
+
+def as_shown(members: bytes, type: ResourceType) -> bytes:
+    """Members as they are shown by default; JSON objects with commas between."""
+    if not type.on_request("members.display"):
+        return members
+    each_without = ({k: v for k, v in each.items() if k != "display"} for each in orjson.loads(b"[%b]" % members))
+    return orjson.dumps([*each_without])[1:-1]
+
+
+def around(stored: Stored, base_url: str, type: ResourceType) -> tuple[bytes, bytes] | None:
+    """What stands before a group's members and what behind them, as all of it is shown by default; None: it is not the
+    bytes that are stored."""
+    if not _sent_as_stored(stored.document, type):
+        return None
+    front = stored.document[:-1] + _external_id(stored)
+    return front, _meta(stored, type, f"{base_url}/Groups/{stored.id}")
+
+
+def _external_id(stored: Stored) -> bytes:
+    return b"" if stored.external_id is None else b',"externalId":' + orjson.dumps(stored.external_id)
 
 
 def _finished(
     document: bytes, spliced: bytes, stored: Stored, resource_type: ResourceType, location: str, shown: Shown
 ) -> bytes:
     """`spliced`: members of the object, each with a comma before it."""
-    whole = (
-        b'%b%b,"meta":{"resourceType":"%b","created":"%b","lastModified":"%b","location":%b,"version":"W/\\"%d\\""}}'
-        % (
-            document[:-1],
-            spliced,
-            resource_type.name.encode(),
-            _instant(stored.created),
-            _instant(stored.modified),
-            orjson.dumps(location),
-            stored.version,
-        )
-    )
+    whole = b"%b%b%b" % (document[:-1], spliced, _meta(stored, resource_type, location))
     if shown.whole:
         return orjson.dumps(redeclared(orjson.loads(whole), resource_type)) if resource_type.stale else whole
-    known = _all_known(resource_type, document[: document.index(b'"id":')])
-    if shown.all and not resource_type.hides and known:
+    if shown.all and _sent_as_stored(document, resource_type):
         return whole
     said = orjson.loads(whole)
     return projected(redeclared(said, resource_type) if resource_type.stale else said, shown, resource_type)
+
+
+def _meta(stored: Stored, resource_type: ResourceType, location: str) -> bytes:
+    """With the end of the object."""
+    return b',"meta":{"resourceType":"%b","created":"%b","lastModified":"%b","location":%b,"version":"W/\\"%d\\""}}' % (
+        resource_type.name.encode(),
+        _instant(stored.created),
+        _instant(stored.modified),
+        orjson.dumps(location),
+        stored.version,
+    )
+
+
+def _sent_as_stored(document: bytes, resource_type: ResourceType) -> bool:
+    return not resource_type.hides and _all_known(resource_type, document[: document.index(b'"id":')])
 
 
 @lru_cache(1024)

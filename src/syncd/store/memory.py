@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 BYTES: Final = 32 * 1024 * 1024  # of rendered resources
 _NAMES: Final = 20_000  # of groups, in a workspace
@@ -53,7 +53,7 @@ class Memory:
     def __init__(self, most_bytes: int = BYTES) -> None:
         self._most, self._bytes, self._lock = most_bytes, 0, Lock()
         self._names: dict[str, tuple[int, dict[str, Named]]] = {}
-        self._rendered: OrderedDict[Hashable, tuple[Hashable, bytes]] = OrderedDict()
+        self._rendered: OrderedDict[Hashable, tuple[Hashable, Any, int]] = OrderedDict()
         self._places: dict[Hashable, _Places] = {}
 
     # -- names of groups ----------------------------------------------------------------------------------------------------
@@ -72,8 +72,8 @@ class Memory:
 
     # -- rendered resources -------------------------------------------------------------------------------------------------
 
-    def rendered(self, key: Hashable, stamp: Hashable) -> bytes | None:
-        """The bytes that were kept under this key, if they were of this stamp."""
+    def rendered(self, key: Hashable, stamp: Hashable) -> Any:
+        """What was kept under this key, if it was of this stamp; else None."""
         with self._lock:
             found = self._rendered.get(key)
             if found is None or found[0] != stamp:
@@ -81,17 +81,24 @@ class Memory:
             self._rendered.move_to_end(key)
             return found[1]
 
-    def keep_rendered(self, key: Hashable, stamp: Hashable, body: bytes) -> None:
-        """The longest unused go when there is no room."""
-        if len(body) > self._most // 2:
+    def latest(self, key: Hashable) -> tuple[Any, Any] | None:
+        """What was kept under this key last, with its stamp."""
+        with self._lock:
+            found = self._rendered.get(key)
+            return None if found is None else found[:2]
+
+    def keep_rendered(self, key: Hashable, stamp: Hashable, body: Any, size: int | None = None) -> None:
+        """`size`: its bytes, unless it is bytes itself. The longest unused go when there is no room."""
+        bytes_ = len(body) if size is None else size
+        if bytes_ > self._most // 2:
             return
         with self._lock:
             old = self._rendered.pop(key, None)
-            self._rendered[key] = (stamp, body)
-            self._bytes += len(body) - (len(old[1]) if old is not None else 0)
+            self._rendered[key] = (stamp, body, bytes_)
+            self._bytes += bytes_ - (old[2] if old is not None else 0)
             while self._bytes > self._most:
-                _, (_, gone) = self._rendered.popitem(last=False)
-                self._bytes -= len(gone)
+                _, (_, _, gone) = self._rendered.popitem(last=False)
+                self._bytes -= gone
 
     # -- places in lists ----------------------------------------------------------------------------------------------------
 

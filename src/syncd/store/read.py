@@ -38,6 +38,7 @@ __all__ = [
     "Order",
     "Page",
     "Reader",
+    "Stamp",
     "Stored",
     "Window",
     "as_shown",
@@ -45,7 +46,9 @@ __all__ = [
     "get_user",
 ]
 __all__ += [
+    "as_members",
     "groups_by_id",
+    "ids_of_members",
     "kinds_of",
     "links",
     "list_groups",
@@ -53,6 +56,7 @@ __all__ += [
     "looked_up",
     "member_views",
     "members_matching",
+    "members_of",
     "page_of_users",
 ]
 __all__ += ["stamp_of", "stated_members", "user_named", "users_by_id", "users_of"]
@@ -223,6 +227,28 @@ def list_groups(
     return Page(found.total, tuple(_with_members(conn, reader, [*map(_stored, found.rows)], members)), found.more)
 
 
+def members_of(conn: Connection, reader: Reader, id: str) -> tuple[bytes, bytes, str]:
+    """Users and groups in a group, each JSON objects with commas between; and the ids of all users in it, shown or not."""
+    query = queries.members_of_groups(reader.own, conn.dialect.name, ids=True)
+    rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list([id])})
+    if not rows:
+        return b"", b"", ""
+    _, users, groups, ids = rows[0]
+    return (users or "").encode(), (groups or "").encode(), ids or ""
+
+
+def ids_of_members(conn: Connection, reader: Reader, id: str) -> str:
+    """The ids of all users in a group, as `members_of` has them."""
+    return raw.one(conn, queries.ids_of_members(conn.dialect.name), queries.of(reader) | {"id": id}) or ""
+
+
+def as_members(conn: Connection, reader: Reader, ids: Sequence[str]) -> dict[str, bytes]:
+    """Those of these users whom this connection sees, as members are sent."""
+    query = queries.users_as_members(reader.own, conn.dialect.name)
+    rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list(ids)})
+    return {id: sent.encode() for id, sent in rows}
+
+
 def counts(conn: Connection, reader: Reader) -> tuple[int, ...]:
     """(graph, shown) of the workspace: see store/memory.py."""
     return tuple(raw.rows(conn, queries.graph_and_shown(), queries.of(reader))[0])
@@ -375,12 +401,15 @@ def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[
 def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], members: bool) -> list[Stored]:
     if not members or not rows:
         return list(rows)
-    urls = {"users_url": reader.users_url, "groups_url": reader.groups_url}
-    bound = queries.of(reader) | {name: orjson.dumps(url)[1:-1].decode() for name, url in urls.items()}
-    bound["ids"] = queries.as_list([row.id for row in rows])
     query = queries.members_of_groups(reader.own, conn.dialect.name)
+    bound = _as_members(reader) | {"ids": queries.as_list([row.id for row in rows])}
     found = {id: ",".join(filter(None, (users, groups))).encode() for id, users, groups in raw.rows(conn, query, bound)}
     return [replace(row, members=found.get(row.id, b"")) for row in rows]
+
+
+def _as_members(reader: Reader) -> dict[str, Any]:
+    urls = {"users_url": reader.users_url, "groups_url": reader.groups_url}
+    return queries.of(reader) | {name: orjson.dumps(url)[1:-1].decode() for name, url in urls.items()}
 
 
 def _stored(row: Any) -> Stored:

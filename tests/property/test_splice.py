@@ -1,0 +1,148 @@
+"""A group of which only the delta is written anew is the group written anew: pure, and over SCIM with two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from syncd.core.change import UserEdit
+from syncd.scim import remembered
+from syncd.scim.splice import MOST, Delta, Sent, delta, spliced
+from web_service import Service
+
+IDS = [f"{n:x}" for n in (*range(1, 40), 0x100, 0x101, 0x1000)]
+id_sets = st.frozensets(st.sampled_from(IDS), max_size=20)
+
+
+def member(id: str, kind: str = "User") -> bytes:
+    said = {"value": id, "$ref": f"/{id}", "type": kind, "display": f'}},{{"value":"{id}","$ref"'}
+    return orjson.dumps(said)
+
+
+def sent(users: Sequence[str], hidden: frozenset[str], nested: bytes, head: bytes, tail: bytes) -> Sent:
+    here = b",".join(member(id) for id in users if id not in hidden)
+    members = b",".join(filter(None, (here, nested)))
+    front = head + b',"members":['
+    if not members:
+        return Sent(head + tail, 0, 0, 0, ",".join(users))
+    start = len(front)
+    return Sent(front + members + b"]" + tail, start, start + len(here), start + len(members), ",".join(users))
+
+
+@given(id_sets, st.lists(id_sets, min_size=1, max_size=4), id_sets, st.booleans())
+def test_step_by_step_it_stays_what_it_would_be_anew(
+    first: frozenset[str], then: list[frozenset[str]], hidden: frozenset[str], inside: bool
+) -> None:
+    nested = member("a group", "Group") if inside else b""
+    now = sent(sorted(first), hidden, nested, b'{"v":0', b',"m":0}')
+    for step, each in enumerate(then):
+        users, around = sorted(each), (b'{"v":%d' % step, b',"m":%d}' % step)
+        anew = sent(users, hidden, nested, *around)
+        assert now.ids is not None
+        change = delta(now.ids, ",".join(users))
+        assert change is not None
+        before = now.ids.split(",") if now.ids else []
+        assert (change.left, set(change.ids)) == (set(before) - each, each - set(before))
+        written = {id: member(id) for id in change.ids if id not in hidden}
+        found = spliced(now, change, ",".join(users), written, *around)
+        assert found in (anew, None)
+        now = found or anew
+
+
+def test_where_it_gives_up_it_says_so() -> None:
+    assert delta("", ",".join(f"{n:04}" for n in range(MOST + 1))) is None
+    now = sent(["1", "3"], frozenset("3"), b"", b"{", b"}")
+    assert spliced(now, Delta(frozenset(), (("2", "3"),)), "1,2,3", {"2": member("2")}, b"{", b"}") is None
+    alone = sent(["1"], frozenset(), b"", b"{", b"}")
+    assert spliced(alone, Delta(frozenset("1"), ()), "", {}, b"{", b"}") is None
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Service]]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('splice')}/syncd.db"
+    one = Service(url)
+    other = Service(url, first_id=500_000)
+    yield one, other
+    one.close()
+    other.close()
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(("join", "leave", "rename", "delete", "hide", "nest", "call", "own")), st.integers(0, 11)
+    ),
+    min_size=4,
+    max_size=12,
+)
+
+
+@given(steps=steps)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whoever_writes_it_is_shown_as_by_a_process_that_remembers_nothing(
+    two: tuple[Service, Service], steps: list[tuple[str, int]]
+) -> None:
+    reads, writes = two
+    group, inner = (writes.group(name)["id"] for name in (f"g{writes.ids()}", f"i{writes.ids()}"))
+    users = [writes.user(f"{n}{writes.ids()}")["id"] for n in range(12)]
+
+    def members(op: str, id: str) -> None:
+        one: dict[str, Any] = {"op": op, "path": "members", "value": [{"value": id}]}
+        if op == "remove":
+            one = {"op": op, "path": f'members[value eq "{id}"]'}
+        writes.patch(f"Groups/{group}", one)
+
+    for number, (step, at) in enumerate(steps):
+        by = (writes, reads)[number % 2]  # also the process that remembers
+        match step:
+            case "join":
+                members("add", users[at])
+            case "leave":
+                members("remove", users[at])
+            case "rename":
+                named = {"op": "replace", "path": "userName", "value": f"n{writes.ids()}"}
+                by.patch(f"Users/{users[at]}", named)
+            case "delete":
+                by.ask("DELETE", f"Users/{users[at]}")
+            case "hide":
+                by.commit(UserEdit(users[at], "corp", join=(group,)), source="corp")
+            case "nest":
+                members("add" if at % 2 else "remove", inner)
+            case "call":
+                by.patch(
+                    f"Groups/{(group, inner)[at % 2]}",
+                    {"op": "replace", "path": "displayName", "value": f"n{writes.ids()}"},
+                )
+            case "own":
+                by.patch(f"Groups/{group}", {"op": "replace", "path": "externalId", "value": f"x{at}"})
+        shown = reads.ask("GET", f"Groups/{group}")
+        anew = reads.application()
+        kept, reads.web = reads.web, anew
+        fresh = reads.ask("GET", f"Groups/{group}")
+        reads.web = kept
+        assert shown.content == fresh.content, (step, at)
+        assert shown.headers["etag"] == fresh.headers["etag"]
+
+
+def test_one_who_joins_is_all_that_is_written_anew(service_of_one: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = service_of_one
+    users = [service.user(f"u{n}")["id"] for n in range(4)]
+    group = service.group("crm", *users[:3])["id"]
+    service.ask("GET", f"Groups/{group}")
+    monkeypatch.setattr(remembered.read, "members_of", lambda *_: pytest.fail("written anew"))
+    service.patch(f"Groups/{group}", {"op": "add", "path": "members", "value": [{"value": users[3]}]})
+    found = service.ask("GET", f"Groups/{group}").json()
+    assert [each["display"] for each in found["members"]] == ["u0", "u1", "u2", "u3"]
+    service.patch(f"Groups/{group}", {"op": "remove", "path": f'members[value eq "{users[0]}"]'})
+    assert [each["value"] for each in service.ask("GET", f"Groups/{group}").json()["members"]] == users[1:]
+
+
+@pytest.fixture
+def service_of_one(database_url: str) -> Iterator[Service]:
+    made = Service(database_url)
+    yield made
+    made.close()
