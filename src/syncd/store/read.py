@@ -24,7 +24,7 @@ from syncd.store import pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.fact_queries import links_of as links_of_one
-from syncd.store.fact_queries import named_one
+from syncd.store.fact_queries import locked, named_one
 from syncd.store.facts import links_of
 from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
@@ -96,7 +96,7 @@ def get_user(
 ) -> Stored | None:
     """One user this connection can see. `lock`: her row, before anything of her is read (PostgreSQL)."""
     if lock and conn.dialect.name == "postgresql":
-        _lock(conn, t.users, reader.workspace, id)
+        raw.locked(conn, locked("user", "postgresql"), "users", reader.workspace, id)
     found = raw.rows(conn, queries.user_by_id(reader.own, groups), queries.of(reader) | {"value": id})
     return next(iter(_with_derived(conn, reader, _users(conn, reader, found), derived)), None)
 
@@ -209,9 +209,9 @@ def as_shown(
 def get_group(conn: Connection, reader: Reader, id: str, members: bool = True, lock: bool = False) -> Stored | None:
     """One group, whichever source owns it."""
     if lock and conn.dialect.name == "postgresql":
-        _lock(conn, t.groups, reader.workspace, id)
-    row = conn.execute(queries.group_by_id(), queries.of(reader) | {"id": id}).first()
-    return None if row is None else _with_members(conn, reader, [_stored(row)], members)[0]
+        raw.locked(conn, locked("group", "postgresql"), "groups", reader.workspace, id)
+    rows = raw.rows(conn, queries.group_by_id(), queries.of(reader) | {"id": id})
+    return _with_members(conn, reader, [Stored(*rows[0])], members)[0] if rows else None
 
 
 def list_groups(
@@ -262,30 +262,18 @@ def groups_by_id(conn: Connection, reader: Reader, ids: Sequence[str], members: 
 
 def kinds_of(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, str]:
     """Which of these ids are users or groups this connection can see: id -> "user" or "group"."""
-    u, g = t.users.c, t.groups.c
-    wanted = queries.in_list(conn, ids)
-    users = select(u.id).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
-    found = dict.fromkeys(conn.scalars(users, queries.of(reader)), "user")
-    groups = select(g.id).where(g.workspace == reader.workspace, g.id.in_(wanted), queries.visible_group(g))
-    return found | dict.fromkeys(conn.scalars(groups, queries.of(reader)), "group")
+    query = queries.kinds_of(conn.dialect.name)
+    return dict(map(tuple, raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)})))
 
 
 def stated_members(
     conn: Connection, reader: Reader, group: str, among: Iterable[str] | None = None, but: Iterable[str] = ()
 ) -> dict[str, str]:
     """Members this source stated: id -> "user" or "group". Only those of `among`, if given; none of `but`."""
-    m = t.memberships.c
-    query = select(m.member_id, m.member).where(
-        m.workspace == reader.workspace,
-        m.group_id == group,
-        m.member.in_(("user", "group")),
-        m.origin == reader.source,
-    )
-    if among is not None:
-        query = query.where(m.member_id.in_(queries.in_list(conn, among)))
-    if excluded := list(but):
-        query = query.where(m.member_id.not_in(queries.in_list(conn, excluded)))
-    return {row.member_id: row.member for row in conn.execute(query)}
+    excluded = list(but)
+    query = queries.stated_members(conn.dialect.name, among is not None, bool(excluded))
+    bound = queries.of(reader) | {"id": group, "among": queries.as_list(among or ()), "but": queries.as_list(excluded)}
+    return dict(map(tuple, raw.rows(conn, query, bound)))
 
 
 def members_matching(conn: Connection, reader: Reader, group: str, where: Filter) -> frozenset[str]:
@@ -415,7 +403,3 @@ def _as_members(reader: Reader) -> dict[str, Any]:
 def _stored(row: Any) -> Stored:
     created, modified = t.micros(row.created_at), t.micros(row.modified_at)
     return Stored(row.id, row.document, row.version, created, modified, row.external_id, source=row.source)
-
-
-def _lock(conn: Connection, table: Any, workspace: str, id: str) -> None:
-    conn.execute(select(table.c.id).where(table.c.workspace == workspace, table.c.id == id).with_for_update())

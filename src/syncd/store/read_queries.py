@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Select,
@@ -267,7 +268,44 @@ def all_groups() -> Select[Any]:
 
 @cache
 def group_by_id() -> Select[Any]:
-    return all_groups().where(t.groups.c.id == bindparam("id", type_=Text()))
+    """In texts, numbers and bytes (store/raw.py)."""
+    g = t.groups.c
+    columns = (
+        g.id,
+        g.document,
+        g.version,
+        type_coerce(g.created_at, BigInteger),
+        type_coerce(g.modified_at, BigInteger),
+    )
+    found = select(*columns, _external_id("group", g.id), g.source)
+    return found.where(g.workspace == _WORKSPACE, visible_group(g), g.id == bindparam("id", type_=Text()))
+
+
+@cache
+def kinds_of(dialect: str) -> CompoundSelect[Any]:
+    """Those of `ids`, a JSON list, whom this connection sees, each with what it is."""
+    u, g = t.users.c, t.groups.c
+    wanted = _listed(bindparam("ids", type_=Text()), dialect)
+    users = select(u.id, literal("user", Text())).where(u.workspace == _WORKSPACE, u.id.in_(wanted), *visible())
+    groups = select(g.id, literal("group", Text())).where(g.workspace == _WORKSPACE, g.id.in_(wanted), visible_group(g))
+    return users.union_all(groups)
+
+
+@cache
+def stated_members(dialect: str, among: bool, but: bool) -> Select[Any]:
+    """Who is in the group `id` as the reader's source states. `among`, `but`: only those, none of those, by JSON lists."""
+    m = t.memberships.c
+    query = select(m.member_id, m.member).where(
+        m.workspace == _WORKSPACE,
+        m.group_id == bindparam("id", type_=Text()),
+        m.member.in_(("user", "group")),
+        m.origin == _SOURCE,
+    )
+    if among:
+        query = query.where(m.member_id.in_(_listed(bindparam("among", type_=Text()), dialect)))
+    if but:
+        query = query.where(m.member_id.not_in(_listed(bindparam("but", type_=Text()), dialect)))
+    return query
 
 
 def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
@@ -348,8 +386,8 @@ def _as_json(id: ColumnElement[str], kind: str, display: ColumnElement[str], dia
     text: ColumnElement[str] = literal('{"value":"', Text())
     for part in parts:
         text = text.op("||", return_type=Text())(literal(part, Text()) if isinstance(part, str) else part)
-    rows: Select[Any] = select(id.label("member_id"), text.label("sent"))
-    return rows
+    columns: list[ColumnElement[Any]] = [id.label("member_id"), text.label("sent")]
+    return select(*columns)
 
 
 def _together(members: Select[Any], dialect: str) -> ColumnElement[Any]:
