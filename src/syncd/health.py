@@ -133,6 +133,11 @@ def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Fi
         if each.source not in read:
             what = f"{each.items:,} items are held ({each.kind})"
             yield Finding("problem", f"{prefix}{each.source}", what, "`syncd runs list`, then approve or discard them")
+    for source, users in sorted(workspace.left.items()):
+        what = f"it is not in the configuration any more, and keeps what it stated of {users:,} people"
+        yield Finding(
+            "notice", f"{prefix}source {source}", what, f"`syncd plan {source} --let-go` shows what goes with it"
+        )
     for connection in workspace.expiring:
         left = connection.expires_at - now
         if left < EXPIRES_SOON:

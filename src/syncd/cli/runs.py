@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from syncd.app import RULES
+from syncd.app.directories import Directory
 from syncd.cli.session import (
     Session,
     confirmed,
@@ -26,12 +27,12 @@ from syncd.cli.session import (
     when,
 )
 from syncd.cli.users import AsJson, Yes
-from syncd.core.actor import Actor
+from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.filter import parse_filter
-from syncd.core.plan import Report
-from syncd.errors import SourceUnreachable, UsageError
+from syncd.core.plan import LET_GO, Report
+from syncd.errors import DatabaseUnavailable, SourceUnreachable, UsageError
 from syncd.reconcile import render, run
-from syncd.store import activity, quarantine, run_records
+from syncd.store import activity, linked, quarantine, run_records, tokens
 from syncd.store import held as held_store
 from syncd.store.activity import Wanted
 
@@ -39,6 +40,9 @@ SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's
 Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
 Full = Annotated[
     bool, typer.Option("--full", help="Read everything, also where the schedule has deltas (`schedule.delta`).")
+]
+LetGo = Annotated[
+    bool, typer.Option("--let-go", help="SOURCE is not in the configuration any more: take away what it still owns.")
 ]
 Rows = Annotated[int, typer.Option(min=1, help="Rows of each table at most.")]
 Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="8 digits or more.")]
@@ -63,13 +67,15 @@ def plan(
         ),
     ] = False,
     full: Full = False,
+    let_go: LetGo = False,
     as_json: AsJson = False,
     rows: Rows = render.ROWS,
 ) -> None:
     """What a run would do: read, compare, judge; nothing is written. Exit 3: changes pending, 4: some would be held."""
     if impact and source == RULES:
         raise UsageError("--impact is of a directory: `syncd plan rules` shows all that changed rules come to")
-    _run(session(ctx), source, True, None, only, full, as_json, rows, impact)
+    _require_alone(let_go, only, full, impact)
+    _run(session(ctx), source, True, None, only, full, as_json, rows, impact, let_go=let_go)
 
 
 def sync(
@@ -83,13 +89,20 @@ def sync(
     accept_fewer: Annotated[
         bool, typer.Option("--accept-fewer", help="It is right that far fewer entries are there than before.")
     ] = False,
+    let_go: LetGo = False,
     as_json: AsJson = False,
     rows: Rows = render.ROWS,
 ) -> None:
     """Read a source and apply what it states. What a guard holds waits for `syncd runs approve`."""
     if accept_fewer and (source == RULES or only is not None):
         raise UsageError("--accept-fewer is of a whole read of a directory")
-    _run(session(ctx), source, False, plan, only, full, as_json, rows, accept_fewer=accept_fewer)
+    _require_alone(let_go, only, full, accept_fewer)
+    _run(session(ctx), source, False, plan, only, full, as_json, rows, accept_fewer=accept_fewer, let_go=let_go)
+
+
+def _require_alone(let_go: bool, *others: object) -> None:
+    if let_go and any(others):
+        raise UsageError("--let-go reads nothing: it stands alone")
 
 
 def _run(
@@ -103,11 +116,15 @@ def _run(
     rows: int,
     impact: bool = False,
     accept_fewer: bool = False,
+    let_go: bool = False,
 ) -> None:
     if only is not None:
         parse_filter(only, current.workspace.types.user)  # refused before anything is read
     try:
-        report = reconcile(current, source, dry_run, digest, only, full or accept_fewer, impact, accept_fewer)
+        if let_go:
+            report = letting_go(current, source, dry_run, digest)
+        else:
+            report = reconcile(current, source, dry_run, digest, only, full or accept_fewer, impact, accept_fewer)
     except SourceUnreachable as exc:
         if as_json:
             _stream(render.failed(source, dry_run, str(exc)))
@@ -132,7 +149,7 @@ def reconcile(
     """One run of a directory or of the rule set, with its progress on stderr. Of a directory whose schedule has deltas
     what changed is read, unless `full`."""
     app, workspace = current.app, current.workspace
-    directory = None if source == RULES else app.directory(workspace.name, source)
+    directory = None if source == RULES else _directory(current, source)
     actor = Actor("run", source, workspace.name, source=source)
     with steps() as progress:
         if directory is None:
@@ -161,6 +178,56 @@ def reconcile(
             impact=impact,
             delta=directory.schedule.delta is not None and not full,
             accept_fewer=current.actor.name if accept_fewer else None,
+        )
+
+
+def _directory(current: Session, source: str) -> Directory:
+    try:
+        return current.app.directory(current.workspace.name, source)
+    except UsageError as exc:
+        if source in current.workspace.sources or source == ADMIN_SOURCE:
+            raise
+        try:
+            with current.database.reading() as conn:
+                left = linked.owns(conn, current.workspace.name, source)
+        except DatabaseUnavailable:
+            left = False
+        if not left:
+            raise
+        raise UsageError(f"{exc}. It was there once: `syncd plan {source} --let-go` shows what it still owns") from None
+
+
+def letting_go(current: Session, source: str, dry_run: bool, digest: str | None = None) -> Report:
+    """What a source that was taken out of the configuration still owns. Raises UsageError if it is not such a one."""
+    workspace = current.workspace
+    if source in (RULES, ADMIN_SOURCE) or source in workspace.sources:
+        where = f"see {current.app.settings.path}"
+        raise UsageError(f"source {source} is in the configuration: only what was taken out of it is let go ({where})")
+    with current.database.reading() as conn:
+        pushing = sorted(
+            {
+                each.name
+                for each in tokens.listed(conn, workspace.name)
+                if each.source == source and each.live(current.clock())
+            }
+        )
+        known = linked.knows(conn, workspace.name, source)
+    if pushing:
+        raise UsageError(f"source {source} still pushes by token {pushing[0]}: `syncd token revoke {pushing[0]}` first")
+    if not known:
+        raise UsageError(f"nothing is known of a source {source!r}: `syncd status` names what was taken out")
+    actor = Actor("run", current.actor.name, workspace.name, source=source)
+    with steps() as progress:
+        return run.let_go(
+            current.database,
+            workspace,
+            source,
+            actor,
+            current.clock,
+            current.app.ids,
+            dry_run=dry_run,
+            plan=digest,
+            progress=progress,
         )
 
 
@@ -291,6 +358,8 @@ def discard(ctx: typer.Context, digest: Digest) -> None:
 def _what(row: run_records.RunRow) -> str:
     if row.kind == run.IMPORT:
         return "import --plan" if row.dry_run else "import"
+    if row.kind == LET_GO:
+        return "plan --let-go" if row.dry_run else "let go"
     return f"{'plan' if row.dry_run else 'sync'}{' of what changed' if row.kind == 'delta' else ''}"
 
 

@@ -184,6 +184,10 @@ def retained(before: User, after: User, source: str, losses: frozenset[str]) -> 
     if losses & STATUS_LOSSES:
         back_links = tuple(each for each in before.links if after.link(each.source, each.key) is None)
         after = replace(after, links=(*after.links, *back_links))
+    elif "blank" in losses:  # of a link that is dropped; one under another key keeps its values above
+        dropped = tuple(each for each in before.links if each.source == source and after.link(source) is None)
+        after = replace(after, links=(*after.links, *dropped))
+    if losses & STATUS_LOSSES:
         after = replace(after, suspended=before.suspended, deleted_at=before.deleted_at)
     return after
 

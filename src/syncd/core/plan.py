@@ -20,6 +20,7 @@ from syncd.core.lookup import Looked
 from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
 
+LET_GO = "let_go"  # what a directory owns that is not in the configuration any more is let go
 COUNTED = ("read", *KINDS, "set_aside")
 
 
@@ -33,7 +34,7 @@ class Plan:
     set_aside: tuple[SetAside, ...] = ()
     holds_every_loss: str | None = None  # why, after a changed base, filter, mapping, rule set or server (rule 4)
     impact: bool = False  # of a configuration that is not saved yet: all that it would come to, rules included
-    kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import"
+    kind: str = "full"  # what was read: "full" | "delta" | "only" (some people) | "rules" | "import" | "let_go"
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     accepted: str | None = None  # what somebody says is right though a read looks blind
     asked: tuple[Asked, ...] = ()  # new entries that may be people who are known

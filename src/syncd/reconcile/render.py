@@ -21,7 +21,7 @@ from rich.text import Text
 
 from syncd.core.change import Change
 from syncd.core.lookup import Looked
-from syncd.core.plan import COUNTED, HeldItem, PoolUse, Report
+from syncd.core.plan import COUNTED, LET_GO, HeldItem, PoolUse, Report
 from syncd.core.seats import cost, money, number
 
 ROWS = 40
@@ -327,8 +327,11 @@ def _held(report: Report) -> RenderableType:
     if not any(item.digest for item in report.held):
         return shown
     what = "`syncd runs approve DIGEST` applies them, `syncd runs discard DIGEST` forgets them"
+    again = f"`syncd sync {report.source}{' --let-go' if report.kind == LET_GO else ''}`"
     if report.dry_run:
-        what = f"`syncd sync {report.source}` stores them; then {what}"
+        what = f"{again} stores them; then {what}"
+    if report.kind == LET_GO:
+        what += f"; then {again} takes what is left"
     return Group(shown, Text(plain(what)))
 
 

@@ -21,11 +21,12 @@ import structlog
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import ChangeGroup, UserEdit
 from syncd.core.guards import VERBS, Limit
-from syncd.core.plan import Plan, Report, fingerprint
+from syncd.core.plan import LET_GO, Plan, Report, fingerprint
 from syncd.core.snapshot import Certificate, Deltas, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
+from syncd.reconcile import letting_go
 from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.lookup import LookupReader, ended
@@ -177,6 +178,26 @@ def rederive(
         )
 
     return _Run(database, workspace, RULES, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
+
+
+def let_go(
+    database: Database,
+    workspace: Workspace,
+    source: str,
+    actor: Actor,
+    clock: Clock,
+    ids: Ids,
+    *,
+    dry_run: bool,
+    plan: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """What a source that is not in the configuration any more still owns is taken away (`syncd sync SOURCE --let-go`)."""
+
+    def make(run: _Run) -> Plan:
+        return letting_go.plan(database, workspace, source, run.now)
+
+    return _Run(database, workspace, source, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
 
 
 def imported(
@@ -341,7 +362,9 @@ class _Run:
     def _checkpoint(self, plan: Plan) -> str | None:
         """What the source's becomes with the last batch (runs.close)."""
         certificate = plan.certificate
-        if certificate is None or not certificate.complete or self.only is not None or plan.kind in ("rules", IMPORT):
+        if certificate is None or not certificate.complete or self.only is not None:
+            return None
+        if plan.kind in ("rules", IMPORT, LET_GO):
             return None
         return certificate.checkpoint or ("" if plan.kind == "full" else None)
 
@@ -477,6 +500,9 @@ class _Run:
     def _remember(self, conn: Any, plan: Plan, certificate: Certificate) -> None:
         """What the next run compares with. Only a complete read of everything moves it."""
         if not certificate.complete or self.only is not None or plan.kind == IMPORT:
+            return
+        if plan.kind == LET_GO:
+            linked.forget(conn, self.workspace.name, self.source)
             return
         if plan.kind != "rules":
             quarantine.settle(conn, self.workspace.name, self.source, plan.retried, self.id)

@@ -25,7 +25,7 @@ from syncd.store import tables as t
 from syncd.store.commit import Ids, apply, record, record_one
 from syncd.store.decide import Decision
 from syncd.store.pages import Page, Position
-from syncd.store.plans import Decided, collect, lasting, pool_use, refusals
+from syncd.store.plans import Decided, Item, collect, lasting, pool_use, refusals
 from syncd.store.rows import Rows, upsert
 
 EDITS: TypeAdapter[tuple[Edit, ...]] = TypeAdapter(tuple[Edit, ...])
@@ -62,7 +62,7 @@ def hold_all(conn: Connection, workspace: str, actor: Actor, decided: Decided, n
                 {
                     **{"subject": change.subject, "guard": held.guard, "why": held.why, "digest": held.digest},
                     **{"run_id": actor.run_id, "created_at": now, "changes": orjson.dumps(own)},
-                    "edits": orjson.dumps([edit for edit in item.edits if edit.id == change.subject_id]),
+                    "edits": orjson.dumps(_edits_of(item, change.subject_id, source)),
                 },
             )
     rows.write(conn)
@@ -74,6 +74,13 @@ def hold_all(conn: Connection, workspace: str, actor: Actor, decided: Decided, n
                     h.workspace == workspace, h.source == source, h.subject_id == row.subject_id, h.kind == row.kind
                 )
             )
+
+
+def _edits_of(item: Item, subject: str, source: str) -> list[Edit]:
+    """What would do it. A group that goes takes the groups in it out of it without edits of their own."""
+    own = [edit for edit in item.edits if edit.id == subject]
+    gone = tuple(edit.id for edit in item.edits if isinstance(edit, GroupEdit) and edit.delete and edit.id != subject)
+    return own or [GroupEdit(subject, source, leave_all=gone)] if gone else own
 
 
 def approve(
@@ -155,7 +162,10 @@ def _approved_nesting(row: Any, why: str) -> GroupEdit | None:
     """A group that leaves the groups it was in; one that is gone by now is passed over at the door."""
     edits = [edit for edit in EDITS.validate_json(row.edits) if isinstance(edit, GroupEdit)]
     leave = tuple(group for edit in edits if edit.id == row.subject_id for group in edit.leave)
-    return GroupEdit(row.subject_id, row.source, leave=leave, why=why) if leave else None
+    leave_all = tuple(group for edit in edits if edit.id == row.subject_id for group in edit.leave_all)
+    return (
+        GroupEdit(row.subject_id, row.source, leave=leave, leave_all=leave_all, why=why) if leave or leave_all else None
+    )
 
 
 def _approved_edit(row: Any, user: User | None, why: str) -> UserEdit | None:

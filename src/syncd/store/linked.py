@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from syncd.core.canary import Before
 from syncd.core.filter import Filter
@@ -25,6 +25,37 @@ from syncd.store.search import compile_filter
 _k = t.links.c
 _LAST_READS = 5
 _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
+
+
+class Beside(NamedTuple):
+    source: str
+    stage: str | None
+    named: bool
+
+
+def owns(conn: Connection, workspace: str, source: str) -> bool:
+    """Whether the source still states anything of anybody who is not deleted, or has a group."""
+    here = (_k.workspace == workspace, _k.source == source)
+    living = or_(_k.resource != "user", _k.stage.is_(None), _k.stage != "deleted")
+    return conn.execute(select(_k.key).where(*here, living).limit(1)).first() is not None
+
+
+def knows(conn: Connection, workspace: str, source: str) -> bool:
+    """Whether anybody or any group is linked to it, or it was ever read."""
+    linked = select(_k.key).where(_k.workspace == workspace, _k.source == source).limit(1)
+    return conn.execute(linked).first() is not None or source_state(conn, workspace, source) is not None
+
+
+def forget(conn: Connection, workspace: str, source: str) -> None:
+    """What was remembered of a source for its next read; all that is kept of it, if it owns nothing any more."""
+    s = t.source_states.c
+    gone = not owns(conn, workspace, source)
+    state = (s.workspace == workspace, s.source == source)
+    conn.execute(
+        delete(t.source_states).where(*state) if gone else update(t.source_states).where(*state).values(checkpoint=None)
+    )
+    for table in (t.quarantine, t.adoptions):
+        conn.execute(delete(table).where(table.c.workspace == workspace, table.c.source == source))
 
 
 def links(conn: Connection, workspace: str, source: str, resource: str) -> Iterator[Any]:
@@ -66,7 +97,7 @@ def matching(conn: Connection, workspace: str, source: str, filter: Filter, limi
     shown = compile_filter(filter, dialect(conn), u.search, queries.user_columns(reader))
     wanted = select(u.id).where(u.workspace == workspace, u.status != "deleted", shown)
     wanted = wanted.where(*queries.narrowed(filter, reader, "user", u.id)).limit(limit)
-    ids = list(conn.scalars(wanted))
+    ids = list(conn.scalars(wanted, queries.of(reader)))
     return [row for row in links_of(conn, workspace, source, ids) if row.resource == "user"]
 
 
@@ -138,6 +169,27 @@ def memberships_of(
         query = select(m.member_id, m.group_id, _k.key, _k.dn).join_from(t.memberships, t.links, joined)
         for row in conn.execute(query.where(*where, _k.source == source)):
             found[row.member_id].append((row.group_id, row.key, row.dn))
+    return found
+
+
+def links_beside(conn: Connection, workspace: str, source: str, users: Iterable[str]) -> dict[str, list[Any]]:
+    """user id -> (source, stage, whether it gives her a userName) of the links that other sources have to her."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for batch in facts.batched(sorted(set(users))):
+        where = (_k.workspace == workspace, _k.resource == "user", _k.resource_id.in_(batch), _k.source != source)
+        for row in conn.execute(select(_k.resource_id, _k.source, _k.stage, _k["values"]).where(*where)):
+            found[row.resource_id].append(Beside(row.source, row.stage, "userName" in row.values))
+    return found
+
+
+def groups_each_is_in(conn: Connection, workspace: str, source: str, users: Iterable[str]) -> dict[str, set[str]]:
+    """user id -> ids of groups that this source put her in."""
+    m = t.memberships.c
+    found: dict[str, set[str]] = defaultdict(set)
+    for batch in facts.batched(sorted(set(users))):
+        where = (m.workspace == workspace, m.member == "user", m.member_id.in_(batch), m.origin == source)
+        for row in conn.execute(select(m.member_id, m.group_id).where(*where)):
+            found[row.member_id].add(row.group_id)
     return found
 
 
@@ -235,7 +287,7 @@ def awaiting_approval(conn: Connection, workspace: str, source: str) -> tuple[se
         if row.kind in ("suspend", "deactivate", "delete"):
             users.add(row.subject_id)
         elif row.kind == "membership":
-            groups |= {group for edit in orjson.loads(row.edits) for group in edit["leave"]}
+            groups |= {group for edit in orjson.loads(row.edits) for group in (*edit["leave"], *edit["leave_all"])}
     return users, groups
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
 from syncd.core.guards import VERBS, Held
 from syncd.core.offboarding import MANAGER
-from syncd.core.plan import Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
+from syncd.core.plan import LET_GO, Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
 from syncd.core.snapshot import SetAside
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
@@ -173,7 +173,7 @@ def _pass(
     step: Step,
     keep: bool,
 ) -> Decided:
-    whole = plan.kind == "full" and (plan.certificate is None or plan.certificate.complete)
+    whole = plan.kind in ("full", LET_GO) and (plan.certificate is None or plan.certificate.complete)
     decided = Decided(set_aside=list(plan.set_aside), whole=whole)
     held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
     defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone

@@ -133,7 +133,7 @@ class RunRow:
     counts: dict[str, int]
     held: tuple[dict[str, Any], ...]
     message: str | None
-    kind: str | None = None  # full | delta | rules
+    kind: str | None = None  # full | delta | only | rules | import | let_go
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     set_aside: tuple[SetAside, ...] = ()
     drift: int | None = None  # differences that deltas should have told before this whole read

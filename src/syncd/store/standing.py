@@ -18,6 +18,7 @@ from sqlalchemy import Connection, and_, func, literal, literal_column, or_, sel
 from syncd.core.workspace import Workspace
 from syncd.store import deliveries, facts, mails
 from syncd.store import tables as t
+from syncd.store.commit import RULES
 from syncd.store.deliveries import Owed
 from syncd.store.leases import Process, processes
 from syncd.store.listing import PoolReport
@@ -105,6 +106,9 @@ class WorkspaceSeen:
     mail: MailSeen = field(default_factory=MailSeen)
     asked: Mapping[str, int] = field(default_factory=dict)  # source -> new entries that wait for `syncd adopt`
     quarantined: Mapping[str, int] = field(default_factory=dict)  # source -> entries that wait to be looked at again
+    left: Mapping[str, int] = field(
+        default_factory=dict
+    )  # directory that was taken out of the configuration -> its users
     owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
 
     def held_of(self, source: str) -> int:
@@ -196,6 +200,11 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                 mail.get(each.name, MailSeen()),
                 dict(asked[each.name]),
                 dict(aside[each.name]),
+                {
+                    source: row.last_users or 0
+                    for (workspace, source), row in states.items()
+                    if workspace == each.name and source != RULES and source not in each.sources
+                },
                 tuple(owed.get(each.name, ())),
             )
             for each in shown

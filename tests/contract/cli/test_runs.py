@@ -131,6 +131,14 @@ def test_only_some_users_are_brought(cli: Cli, company: sample.Company) -> None:
     cli("plan", "corp", "--only", "userName eq", code=2)
 
 
+def test_people_are_looked_up_by_what_only_the_store_knows(synced: Cli, company: sample.Company) -> None:
+    name = company.people[0].uid
+    key = synced("explain", name, "--json").json["links"][0]["key"]
+    for filter in (f'externalId eq "{key}"', f'groups[display eq "all-staff"] and userName eq "{name}"'):
+        ran = synced("plan", "corp", "--only", filter, "--json").json
+        assert [each["subject"] for each in ran["looked_up"]] == [name], filter
+
+
 def test_a_run_is_shown_with_what_it_changed(synced: Cli) -> None:
     run = synced("runs", "list", "--json").json["runs"][0]["run"]
     shown = synced("runs", "show", run, "--json").json
