@@ -44,7 +44,7 @@ def test_missing_suspended_deactivated_deleted(corp: Corp, directory: Slapd, wit
     leave(directory, with_groups)
     first = corp.run()
     assert (first.exit_code, changes(first), corp.lost(before)) == (0, [], {})
-    assert any(note.startswith("1 users were not found in corp") for note in first.notes)
+    assert any(note.startswith("1 user was not found in corp") for note in first.notes)
     assert corp.links()[LEAVER.uid].stage == "missing"
 
     corp.later(1)

@@ -46,7 +46,7 @@ def list_(
 
 
 def _people(each: Waiting) -> str:
-    return "\n".join(map(str, each.candidates)) or "nobody any more"
+    return "; or ".join(map(str, each.candidates)) or "nobody any more"
 
 
 def _answer(each: Waiting) -> str:

@@ -182,7 +182,10 @@ def _how(user: Json, group: Json) -> str:
 def _says(link: Json) -> str:
     said = "enabled" if link["enabled"] else "disabled"
     if link["stage"]:
-        said = f"{link['stage']} (missing since {when(link['missing_since'])}, {link['missing_reads']} reads)"
+        reads = link["missing_reads"]
+        said = f"{link['stage']} (missing since {when(link['missing_since'])}, {reads} read{'s' * (reads != 1)})"
+        if not reads:  # nobody missed her: a connection said so
+            said = f"{link['stage']} (since {when(link['missing_since'])})"
     for name, text in (("starts_at", "starts"), ("ends_at", "ends"), ("locked_until", "locked out until")):
         if link[name]:
             until_lifted = name == "locked_until" and link[name] == UNTIL_LIFTED

@@ -18,6 +18,8 @@ from syncd.ldap.rootdse import Server, meet
 # Active Directory names these in every search from a domain's top; they hold zones and settings, never people.
 _NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
 
+_NO_SUCH_OBJECT = 32
+
 
 class Search(NamedTuple):
     """One base of the users or of the groups, as it is asked."""
@@ -110,6 +112,8 @@ class Conversation:
             )
             if page.code in outcome.LATER:
                 raise NotNow(f"{base}: {page.outcome}")
+            if page.code == _NO_SUCH_OBJECT:
+                raise IncompleteRead(f"the base {base} does not exist or is hidden: {page.outcome}")
             if page.code != 0:
                 raise IncompleteRead(f"{base}: {page.outcome}")
             if page.cookie is None or (page.cookie and page.cookie == cookie and not page.entries):

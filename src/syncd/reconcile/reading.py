@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -272,8 +272,8 @@ class Reader:
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
         if waiting:
             after = self.workspace.source(name).ladder.suspend_after
-            then = f"suspended when missing for {after}" if after is not None else "never suspended"
-            self.notes.append(f"{waiting} users were not found in {name}; nothing is taken from them yet ({then})")
+            then = f"suspended when missing for {_so_long(after)}" if after is not None else "never suspended"
+            self.notes.append(f"{_were(waiting)} not found in {name}; nothing is taken from them yet ({then})")
         read_groups = [*self._groups(), *emptied]
         self._warn_of_cycles(read_groups)
         if self.differences is not None:
@@ -542,6 +542,17 @@ class Reader:
             text = " > ".join([*round[first:], *round[: first + 1]])
             self.notes.append(f"groups form a cycle: {text} (followed once, nobody is lost)")
             log.warning("group_cycle", run_id=self.run_id, source=self.source.name, groups=len(cycle) - 1)
+
+
+def _were(users: int) -> str:
+    return "1 user was" if users == 1 else f"{users:,} users were"
+
+
+def _so_long(time: timedelta) -> str:
+    days, hours = time.days, time.total_seconds() / 3600
+    if days and time == timedelta(days=days):
+        return "1 day" if days == 1 else f"{days} days"
+    return f"{hours:g} hours"
 
 
 _MEMBER_NAMES = frozenset({"member", "uniquemember", "memberuid"})

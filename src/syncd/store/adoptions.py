@@ -62,13 +62,29 @@ class Waiting:
 
 
 def answers(conn: Connection, workspace: str, source: str) -> dict[str, Answered]:
-    """By the entry's key."""
+    """By the entry's key. Of somebody who was deleted since nobody said anything: it is asked about anew."""
     where = (_a.workspace == workspace, _a.source == source, _a.decision.is_not(None))
     columns = (_a.key, _a.decision, _a.user_id, _a.refused, _a.decided_by)
+    rows = conn.execute(select(*columns).where(*where)).all()
+    there = _living(conn, workspace, {row.user_id for row in rows if row.user_id})
     return {
-        row.key: Answered(row.decision, row.user_id, frozenset(row.refused or ()), row.decided_by)
-        for row in conn.execute(select(*columns).where(*where))
+        row.key: Answered(
+            row.decision if row.user_id is None or row.user_id in there else None,
+            row.user_id if row.user_id in there else None,
+            frozenset(row.refused or ()),
+            row.decided_by,
+        )
+        for row in rows
     }
+
+
+def _living(conn: Connection, workspace: str, ids: Iterable[str]) -> dict[str, str]:
+    """userNames of those of these users who are not deleted."""
+    found: dict[str, str] = {}
+    for batch in facts.batched(sorted(ids)):
+        mine = (_u.workspace == workspace, _u.id.in_(batch), _u.status != "deleted")
+        found |= {id: name for id, name in conn.execute(select(_u.id, _u.user_name).where(*mine))}
+    return found
 
 
 def people(
@@ -182,21 +198,20 @@ def list_(conn: Connection, workspace: str, source: str | None = None, undecided
         query = query.where(_a.decision.is_(None))
     rows = conn.execute(query.order_by(_a.since, _a.source, _a.key)).all()
     ids = {one[0] for row in rows for one in row.candidates} | {row.user_id for row in rows if row.user_id}
-    names: dict[str, str] = {}
-    for batch in facts.batched(sorted(ids)):
-        found = conn.execute(select(_u.id, _u.user_name).where(_u.workspace == workspace, _u.id.in_(batch)))
-        names |= {id: name for id, name in found}
+    names = _living(conn, workspace, ids)
     return [_waiting(row, names) for row in rows]
 
 
 def _waiting(row: Any, names: Mapping[str, str]) -> Waiting:
+    """`names`: of whoever is not deleted. An answer that names somebody who was deleted since is none any more."""
+    answered = row.user_id is None or row.user_id in names
     people = tuple(
         Candidate(id, names[id], score, tuple(by), barred) for id, score, by, barred in row.candidates if id in names
     )
     user = names.get(row.user_id) if row.user_id else None
     return Waiting(
-        *(row.source, row.key, row.entry, row.user_name, row.since, people, row.decision, row.user_id, user),
-        *(row.decided_by, row.decided_at),
+        *(row.source, row.key, row.entry, row.user_name, row.since, people),
+        *((row.decision, row.user_id, user, row.decided_by, row.decided_at) if answered else (None,) * 5),
     )
 
 
@@ -224,7 +239,8 @@ def accept(
             people = ", ".join(f"{each.name} ({each.id})" for each in waiting.candidates) or "nobody any more"
             raise Conflict(f"{waiting.user_name} may be {people}: say which one")
         user_id = waiting.candidates[0].id
-    name, barred = described(conn, workspace, waiting.source, [user_id]).get(user_id, ("", "there is no such user"))
+    known = described(conn, workspace, waiting.source, _living(conn, workspace.name, [user_id]))
+    name, barred = known.get(user_id, ("", "there is no such user, or she was deleted"))
     if barred is not None and not barred.startswith("does not match"):
         raise Refused(f"{name or user_id}: {barred}")
     if any(row.resource == "user" for row in linked.links_of(conn, workspace.name, waiting.source, [user_id])):

@@ -57,3 +57,30 @@ def test_what_is_typed_wrongly_is_told(asked: tuple[Cli, str, str]) -> None:
     cli("adopt", "accept", one, "nobody", code=1)
     cli("adopt", code=2)
     assert cli("adopt", "list", "--source", "other", "--json").json == {"adoptions": []}
+
+
+def test_an_answer_that_names_somebody_deleted_since_is_none(asked: tuple[Cli, str, str]) -> None:
+    cli, one, two = asked
+    cli("adopt", "accept", one, two)
+    assert cli("adopt", "accept", one, two).code == 0, "said once more, it is the same"
+    cli("user", "delete", two, "--yes")
+    waiting = {each["user_name"]: each for each in cli("adopt", "list", "--json").json["adoptions"]}
+    assert waiting[one]["decision"] is None and [each["name"] for each in waiting[one]["candidates"]] == [one]
+    assert waiting[two]["candidates"] == []
+    assert "nobody any more: say which one" in cli("adopt", "accept", two, code=1).err
+    ran = cli("sync", "corp", "--json").json
+    assert (ran["counts"]["adopt"], ran["counts"]["create"]) == (0, 1), "whose name is free again is made anew"
+    assert cli("user", "show", two, "--json").json["status"] == "active"
+    assert [each["user_name"] for each in cli("adopt", "list", "--json").json["adoptions"]] == [one], "asked about anew"
+
+
+def test_several_people_she_may_be_stand_in_one_line(cli: Cli, company: sample.Company) -> None:
+    config, who = cli.folder / "syncd.yaml", company.people[0]
+    asking = "    path: corp.ldif\n    adopt: ask\n    correlation: {rules: [{same: displayName, score: 60}]}"
+    config.write_text(config.read_text().replace("    path: corp.ldif", asking), encoding="utf-8")
+    for name in ("k.one", "k.two"):
+        cli("user", "create", name, "--display-name", f"{who.given} {who.family}")
+    cli.directory(company)
+    cli("sync", "corp")
+    assert "k.one (score 60: displayName); or k.two (score 60: displayName)" in cli("adopt", "list").out
+    assert "say which one" in cli("adopt", "accept", who.uid, code=1).err
