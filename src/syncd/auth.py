@@ -92,7 +92,7 @@ class Authenticator:
             if known is None:
                 self.may_fail(host)
             found = await self._look_up(text, now)
-            if found is None or found.workspace not in self.workspaces:
+            if found is None or not self.configured(found.workspace, found.source):
                 self._verified.pop(key, None)
                 self.failed(host)
                 raise Unauthorized(_WRONG)
@@ -109,6 +109,15 @@ class Authenticator:
             actor = replace(actor, address=host)
             self._verified[key] = (actor, known[1])  # it mostly asks from there again
         return actor
+
+    def configured(self, workspace: str, source: str) -> bool:
+        """Whether there is that workspace, and in it that connection: a token of none is no token, or taking one out of
+        the configuration would leave its tokens without its limits."""
+        known = self.workspaces.get(workspace)
+        if known is not None and source in known.connections:
+            return True
+        log.warning("token_of_no_connection", workspace=workspace, source=source)
+        return False
 
     # -- limits ----------------------------------------------------------------------------------------------------------
 

@@ -208,4 +208,7 @@ def _no_number(text: str) -> Any:
 
 def keys_of_file(document: Mapping[str, Any]) -> dict[str, Any]:
     """The public part of a client's keys, as it is stored. Raises Untrusted."""
+    listed = document.get("keys") if isinstance(document, Mapping) else None
+    if isinstance(listed, list) and any(isinstance(each, dict) and "d" in each for each in listed):
+        raise Untrusted("it has a private key, which stays with the client: give the public keys alone")
     return {"keys": [key.as_dict(private=False) for key in public_keys(document)]}

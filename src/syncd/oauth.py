@@ -87,7 +87,7 @@ class TokenEndpoint:
         authenticator, address = self._authenticator, request.client.host if request.client else None
         authenticator.may_fail(address)
         client, used = await self._client(proof)
-        if client is None or client.workspace not in authenticator.workspaces:
+        if client is None or not authenticator.configured(client.workspace, client.source):
             raise self._nobody(address)
         authenticator.admit(client.workspace, client.source, address)
         if "grant_type" not in form:
@@ -195,6 +195,8 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _proof(request: Request, form: dict[str, str]) -> Proof:
     """One way, and only one (RFC 6749 section 2.3)."""
+    if len(request.headers.getlist("authorization")) > 1:
+        raise Refused("invalid_request", "there are two Authorization headers: send one")
     basic = request.headers.get("authorization")
     ways = (basic is not None, "client_secret" in form, "client_assertion" in form)
     if sum(ways) > 1:

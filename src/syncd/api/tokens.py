@@ -15,15 +15,14 @@ from syncd.api.each import Id
 from syncd.api.model import Instant, Model, Name, Text, Whole
 from syncd.api.operation import Answer, Call, Operation
 from syncd.api.problem import Fault, Invalid
-from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.permission import ALL, exceeding, understood
+from syncd.core.workspace import DEFAULT_CONNECTION
 from syncd.errors import Forbidden, InvalidValue, NotFound
 from syncd.store import describe
 from syncd.store import tokens as store
 from syncd.store.read import Connection
 from syncd.store.tokens import Token
 
-_PUSHED: Final = "scim"  # the connection that is there without being configured
 _WRITE: Final = "tokens:write"
 Permission = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
@@ -62,7 +61,7 @@ class CreateToken(Model):
     allow: tuple[Permission, ...] = Field(
         min_length=1, max_length=100, description="Such as `users:read` or `users:update:active`; `*` is everything."
     )
-    source: Name = Field(default=_PUSHED, description="A connection, or `local`.")
+    source: Name = Field(default=DEFAULT_CONNECTION, description="A connection, or `local`.")
     expires: Instant | None = None
     user: Id | None = Field(
         default=None, description="The id of who bears it: what it gives is limited to what is hers."
@@ -88,8 +87,8 @@ def show(call: Call, conn: Connection) -> TokenShown:
 
 def create(call: Call, conn: Connection) -> Answer:
     said = call.said(CreateToken)
-    known = [name for name, policy in call.workspace.sources.items() if policy.kind in ("scim", "local")]
-    if said.source not in (*known, _PUSHED, ADMIN_SOURCE):
+    known = call.workspace.connections
+    if said.source not in known:
         raise _fault("/source", f"there is no connection {said.source!r}: there are {', '.join(sorted(known))}")
     try:
         allow = frozenset(understood(each) for each in said.allow)

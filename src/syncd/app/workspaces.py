@@ -26,12 +26,12 @@ from syncd.core.scopes import kinds as scope_kinds
 from syncd.core.seats import Pool, Price
 from syncd.core.signins import SignInPolicy
 from syncd.core.types import Types
-from syncd.core.workspace import Condition, SourcePolicy, Workspace
+from syncd.core.workspace import DEFAULT_CONNECTION, Condition, SourcePolicy, Workspace
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.settings import Settings
 from syncd.settings import model as written
 
-SCIM = "scim"  # the connection that exists without being configured
+SCIM = DEFAULT_CONNECTION
 _ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
 
 

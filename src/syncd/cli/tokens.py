@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from syncd.app import RULES, SCIM, no_such
+from syncd.app import SCIM, no_such
 from syncd.cli.session import Session, confirmed, moment, print_json, say, session, show_rows, when
 from syncd.cli.users import AsJson, Yes
-from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.permission import PLAIN
 from syncd.errors import UsageError
 from syncd.scim.dialects import TOLERANCES
@@ -50,7 +49,7 @@ def create(
 ) -> None:
     """Make a token and print it, this once."""
     current = session(ctx)
-    pushing = _pushing(current)
+    pushing = current.workspace.connections
     if source not in pushing:
         raise UsageError(no_such("connection", source, pushing, f"one of {', '.join(pushing)}, or configure it"))
     now = current.now()
@@ -80,12 +79,6 @@ def _keys(path: Path) -> dict[str, object]:
         return keys_of_file(json.loads(path.read_bytes()))
     except (OSError, ValueError, Untrusted) as exc:
         raise UsageError(f"--public-keys {path}: {exc}") from None
-
-
-def _pushing(current: Session) -> list[str]:
-    """Sources a token may speak for: connections, and people. A directory states its own facts."""
-    configured = [name for name, policy in current.workspace.sources.items() if policy.kind in ("scim", "local")]
-    return [name for name in dict.fromkeys([SCIM, *configured, ADMIN_SOURCE]) if name != RULES]
 
 
 @token.command("list")
@@ -149,6 +142,8 @@ def _shown(each: Token, current: Session) -> str:
     """The state; how long it lasts, once its end was warned of; and that it is an OAuth client."""
     state = _state(each, current)
     state = f"{state} client" if each.use else state
+    if state.split()[0] == "live" and each.source not in current.workspace.connections:
+        return f"{state}, but its source is not configured"
     if state.split()[0] != "live" or each.expires_at is None or each.expiry_warned_at is None:
         return state
     hours = int((each.expires_at - current.now()).total_seconds() // 3600)

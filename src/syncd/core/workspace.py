@@ -24,6 +24,7 @@ from syncd.core.signins import SignInPolicy
 from syncd.core.types import STANDARD, Types, read_by
 
 Condition = Callable[[Mapping[str, Any]], bool]
+DEFAULT_CONNECTION = "scim"  # the connection that exists without being configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,12 @@ class Workspace:
 
     def source(self, name: str) -> SourcePolicy:
         return self.sources.get(name) or SourcePolicy(name, "local" if name == ADMIN_SOURCE else "scim")
+
+    @property
+    def connections(self) -> tuple[str, ...]:
+        """Sources a token may speak for: what pushes, and people. A directory states its own facts."""
+        pushing = (name for name, source in self.sources.items() if source.kind in ("scim", "local"))
+        return tuple(dict.fromkeys((DEFAULT_CONNECTION, *pushing, ADMIN_SOURCE)))
 
     def authoritative(self, name: str) -> bool:
         return self.source(name).authoritative

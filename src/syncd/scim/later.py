@@ -207,6 +207,8 @@ class Later:
         refused: SyncdError | None = None
         if not await context.database.read(lambda conn: requests.may_still(conn, accepted.actor["token_id"])):
             refused = Unauthorized("the token this was asked with was revoked before it was done")
+        elif accepted.source not in context.workspaces[accepted.workspace].connections:
+            refused = Unauthorized("the connection this was asked by is not configured any more")
         elif accepted.attempts >= ATTEMPTS:
             refused = SyncdError(f"given up after {ATTEMPTS} attempts: the process ended each time")
         started = time.perf_counter()

@@ -283,6 +283,18 @@ def test_a_token_revoked_meanwhile_does_nothing(service: Service) -> None:
     assert service.names() == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_connection_taken_out_meanwhile_does_nothing(service: Service) -> None:
+    single = ask(service, "POST", "Users", new("x"))
+    workspace = service.workspaces["default"]
+    sources = {name: source for name, source in workspace.sources.items() if name != "okta"}
+    service.workspaces["default"] = replace(workspace, sources=sources)
+    work(service)
+    service.workspaces["default"] = workspace
+    assert completed(service, single)["status"] == "401"
+    assert service.names() == []
+
+
 def test_with_wait_the_answer_may_come_at_once(service: Service) -> None:
     async def both() -> httpx.Response:
         running = asyncio.create_task(later(service).run())

@@ -292,3 +292,9 @@ def test_weak_keys_do_not_count() -> None:
     weak = jwk.RSAKey.generate_key(1024, {"kid": "w"}, auto_kid=False)
     with pytest.raises(jwks.Untrusted):
         jwks.public_keys({"keys": [weak.as_dict(private=False)]})
+
+
+def test_a_client_keeps_its_private_key() -> None:
+    with pytest.raises(jwks.Untrusted, match="private key"):
+        jwks.keys_of_file({"keys": [SECOND.as_dict(private=False), KEY.as_dict(private=True)]})
+    assert len(jwks.keys_of_file({"keys": [SECOND.as_dict(private=False)]})["keys"]) == 1

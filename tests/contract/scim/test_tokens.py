@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.routing import Route
 
 from syncd.auth import Authenticator
 from syncd.core.actor import Actor
+from syncd.core.workspace import SourcePolicy
 from syncd.errors import InvalidValue, NotFound
 from syncd.store import tokens
 
@@ -129,6 +131,29 @@ def test_a_token_of_a_workspace_that_is_not_configured_is_none(service: Service)
     assert service.ask("GET", "Users", token=token).status_code == 200
     del service.workspaces["other"]
     assert service.ask("GET", "Users", token=token).status_code == 401
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_token_of_a_connection_that_was_taken_out_is_none(service: Service) -> None:
+    """Or it would go on without the networks, permissions and limits that were written there."""
+    usual = {name: service.make_token(source=name) for name in ("okta", "scim", "local")}
+    with service.database.writing() as conn:
+        actor = Actor("cli", "root", "default")
+        client, secret = tokens.create(conn, actor, "c", service.now, service.ids, source="okta", client=True)
+    form = f"grant_type=client_credentials&client_id={client.id}&client_secret={secret}".encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def grant() -> int:
+        return service.ask("POST", "/oauth/token", token=None, content=form, headers=headers).status_code
+
+    assert grant() == 200
+    workspace = service.workspaces["default"]
+    kept = {name: source for name, source in workspace.sources.items() if name != "okta"}
+    for sources in (kept, {**kept, "okta": SourcePolicy("okta", kind="ldap")}):
+        service.workspaces["default"] = replace(workspace, sources=sources)
+        answers = {name: service.ask("GET", "Users", token=text).status_code for name, text in usual.items()}
+        assert answers == {"okta": 401, "scim": 200, "local": 200}
+        assert grant() == 401
 
 
 def routes(service: Service) -> list[tuple[str, str]]:
