@@ -52,6 +52,7 @@ PER_TICK = 200  # users of one workspace in a tick
 DOOMED = 1000  # users looked up at once to be purged
 ROWS = 500  # activity rows stripped in a transaction
 LOOK = timedelta(minutes=1)  # between looks for who leaves; the end itself comes at its instant
+_MOST = 1_000_000  # users settled by one command
 STEPS = 10  # transactions of one round in a tick
 BUDGET_S = 3.0  # then the rest of the workspaces have their turn at the next tick
 SEAL = timedelta(minutes=5)  # between two looks for activity to seal
@@ -104,6 +105,14 @@ class Timers:
         except Exception:  # a defect of ours: the schedule goes on, and the log has what is needed to mend it
             log.exception("tick_failed")
 
+    def settle(self, name: str) -> int:
+        """What dates have brought about in one workspace, all of it: for a command, where no worker may be. Returns of how
+        many users."""
+        now, settled = self.clock(), 0
+        while settled < _MOST and (n := self._settle_all(self.workspaces[name], now)):
+            settled += n
+        return settled
+
     # -- the clock -----------------------------------------------------------------------------------------------------
 
     def _watch(self, now: datetime) -> None:
@@ -149,7 +158,8 @@ class Timers:
             if time.monotonic() - started > BUDGET_S:
                 return
 
-    def _settle_all(self, workspace: Workspace, now: datetime) -> None:
+    def _settle_all(self, workspace: Workspace, now: datetime) -> int:
+        """Some of those who are due. Returns for how many it was tried, and is not tried again."""
         self._passing = {key: at for key, at in self._passing.items() if now < at <= now + RETRY}
         passing = {id for name, id in self._passing if name == workspace.name}
         ahead = self._ahead.get(workspace.name, [])
@@ -163,6 +173,7 @@ class Timers:
             foreseen = self._foresee(workspace, source, dues, now)
             for batch in _batches(dues):
                 self._settle(workspace, source, batch, foreseen, now)
+        return len(due)
 
     def _foresee(self, workspace: Workspace, source: str, dues: Sequence[Due], now: datetime) -> Sequence[Held]:
         if len(dues) <= BATCH:

@@ -15,7 +15,7 @@ import pytest
 
 from servers import corp as companies
 from servers.corp import GROUPS_BASE, PEOPLE_BASE, configuration, source
-from servers.faulty import ENTRY, Message, proxy
+from servers.faulty import BOUND, ENTRY, Message, proxy
 from servers.slapd import (
     ACCESS_READ_ALL,
     BASE,
@@ -288,6 +288,15 @@ def test_no_server_answers(checked: Check) -> None:
     dead = [f"ldap://127.0.0.1:{free_port()}" for _ in range(2)]
     found = checked(dead)
     assert found.code == 75 and all(url in found.of("problem") for url in dead)
+
+
+def test_a_server_that_breaks_off_proves_nothing(checked: Check, server: Slapd) -> None:
+    with proxy(server.port, lambda message: message.raw if message.tag == BOUND else None) as broken:
+        found = checked([broken.url, server.url])
+        assert found.code == 0 and broken.url not in found.of("ok")
+        assert f"{broken.url}: it cannot be looked at: the connection to" in found.of("warning")
+        assert f"reads go to {server.url}" in found.of("warning")
+        assert checked(broken.url).code == 75
 
 
 def test_a_server_of_other_data(checked: Check, server: Slapd, new_slapd: Callable[..., Slapd]) -> None:

@@ -129,11 +129,21 @@ def _run(
         if as_json:
             _stream(render.failed(source, dry_run, str(exc)))
         raise
+    if not dry_run:
+        _settle(current)
     if as_json:
         _stream(report)
     else:
         show(render.for_people(report, rows))
     raise typer.Exit(report.exit_code)
+
+
+def _settle(current: Session) -> None:
+    """Where no daemon runs, nobody else acts on a date that has come."""
+    workspace = current.workspace.name
+    n = current.app.timers(current.database, current.clock).settle(workspace)
+    if n:
+        say(f"dates of {n} users had come: `syncd activity --door timer` says what they changed")
 
 
 def reconcile(

@@ -125,6 +125,8 @@ class _Look:
         except BindRefused as exc:
             self.refused = True
             return exc
+        except SourceUnreachable as exc:
+            return exc
         finally:
             watchdog.close()
 
@@ -133,7 +135,7 @@ def _looked_at(config: LdapConfig, session: Session, wanted: tuple[str, ...], co
     try:
         return _probe(config, session, wanted, count_up_to)
     except IncompleteRead as exc:
-        return Probe(session.url, None, config.who, "unknown server", None, "", False, None, (), (str(exc),), ())
+        raise SourceUnreachable(f"source {config.name}: {session.url}: it cannot be looked at: {exc}") from exc
 
 
 def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_up_to: int) -> Probe:

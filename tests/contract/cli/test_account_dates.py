@@ -95,6 +95,28 @@ def test_a_start_and_an_end_act_at_their_instants_and_explain_shows_both(
     ]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_where_no_daemon_runs_a_sync_acts_on_the_dates_that_came(
+    cli: Cli, corp: Callable[..., dict[str, Any]], at: Callable[[str], None]
+) -> None:
+    at("2026-06-01T12:00:00Z")
+    people = [person(1, "ann", contractEnd="2026-06-30"), person(2, "bob", contractStart="2026-07-01")]
+    corp(*people)
+    at("2026-06-30T22:00:00Z")
+    cli("plan", "corp")
+    assert "ann" in cli("user", "list", "--status", "active").out, "a plan writes nothing"
+    ran = cli("sync", "corp")
+    assert "dates of 2 users had come" in ran.err and "no change" in ran.out
+    assert [
+        line.split()[0] for line in cli("user", "list", "--status", "active").out.splitlines() if "2026" in line
+    ] == ["bob"]
+    (pool,) = cli("seat", "list", "--json").json
+    assert pool["used"] == 1
+    assert "had come" not in cli("sync", "corp").err
+    corp(person(1, "ann", contractEnd="2026-12-31"), people[1])
+    assert explained(cli)["status"] == "active", "a date that was moved is as if it had not come"
+
+
 def test_a_lock_out_takes_nothing_and_ends_by_itself(
     cli: Cli, corp: Callable[..., dict[str, Any]], at: Callable[[str], None]
 ) -> None:
@@ -125,6 +147,7 @@ def test_a_condition_over_the_directorys_own_attributes(cli: Cli, corp: Callable
     assert change["why"] == 'accounts.disabled: employeeType eq "leaver"'
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whoever_is_disabled_and_lost_what_names_her_is_closed_all_the_same(
     cli: Cli, corp: Callable[..., dict[str, Any]]
 ) -> None:
