@@ -29,6 +29,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from syncd import running
 from syncd.app import App, compose
 from syncd.errors import SyncdError
+from syncd.store import indexes
 from syncd.store.engine import Database
 from syncd.store.migrate import require_current, upgrade
 
@@ -86,6 +87,7 @@ def open_database(app: App) -> Database:
     database = Database(app.settings.database, create=embedded)
     if embedded:
         upgrade(database)
+        indexes.keep(database, app.settings.types.values())
     else:
         require_current(database)
     return database

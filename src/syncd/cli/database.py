@@ -9,7 +9,7 @@ import typer
 from syncd.cli.session import print_json, say, session, show_rows, steps
 from syncd.cli.users import AsJson
 from syncd.store import copy as copying
-from syncd.store import listing
+from syncd.store import indexes, listing
 from syncd.store.engine import Database
 from syncd.store.migrate import revision
 from syncd.store.migrate import upgrade as migrate
@@ -24,9 +24,11 @@ def register(cli: typer.Typer) -> None:
 @db.command()
 def upgrade(ctx: typer.Context) -> None:
     """Create the database, or bring it to this release's schema. Safe to run again and from several machines."""
-    database = session(ctx).app.database(create=True)
+    app = session(ctx).app
+    database = app.database(create=True)
     try:
         say(f"database {database.display} is at revision {migrate(database).current}")
+        indexes.keep(database, app.settings.types.values())
     finally:
         database.close()
 

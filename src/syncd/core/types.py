@@ -25,6 +25,7 @@ from syncd.core.schema import (
     ResourceType,
     Returned,
     Schema,
+    Type,
 )
 
 
@@ -39,11 +40,13 @@ class Extension:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Types:
-    """`rule_user` is a user as the conditions of rules, protections and adoptions see it."""
+    """`rule_user` is a user as the conditions of rules, protections and adoptions see it. `indexes`: paths of users'
+    attributes that people are looked up by, beside those that are anyway."""
 
     user: ResourceType = USER
     group: ResourceType = GROUP
     rule_user: ResourceType = RULE_USER
+    indexes: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[ResourceType, ...]:
@@ -62,12 +65,40 @@ class Types:
 STANDARD: Final = Types()
 
 
-def extended(extensions: Iterable[Extension]) -> Types:
+def extended(extensions: Iterable[Extension], indexes: Iterable[str] = ()) -> Types:
     """The standard's types with these extensions, in their order."""
-    given = tuple(extensions)
-    if not given:
+    given, named = tuple(extensions), tuple(indexes)
+    if not given and not named:
         return STANDARD
-    return Types(*(_with(each, given) for each in (USER, GROUP, RULE_USER)))
+    user, group, rule_user = (_with(each, given) for each in (USER, GROUP, RULE_USER))
+    return Types(user, group, rule_user, named)
+
+
+@lru_cache(256)
+def looked_up(types: Types) -> tuple[Resolved, ...]:
+    """Attributes whose values an index finds (store/indexes.py), beside those that have columns of their own: the
+    enterprise extension's employeeNumber, what is unique in the workspace, and what its configuration names."""
+    paths = (f"{ENTERPRISE_USER}:employeeNumber", *(each.path for each in types.user.unique), *types.indexes)
+    found = {each.path: each for path in paths if (each := types.user.resolve(path)) is not None}
+    return tuple(each for each in found.values() if can_be_indexed(each) is None)
+
+
+_IN_COLUMNS: Final = ("id", "userName", "externalId", "meta")
+
+
+def can_be_indexed(attribute: Resolved) -> str | None:
+    """Why an attribute cannot; None if it can."""
+    if attribute.top in _IN_COLUMNS:
+        return "has an index anyway" if attribute.top != "meta" else "is no text that users have"
+    if attribute.attribute.multi_valued or (attribute.parent is not None and attribute.parent.multi_valued):
+        return "may have several values"
+    if attribute.attribute.type not in (Type.STRING, Type.REFERENCE, Type.BINARY, Type.DATETIME):
+        return f"is {attribute.attribute.type.value}: only texts and dates are indexed"
+    if Returned.NEVER in (attribute.attribute.returned, attribute.parent and attribute.parent.returned):
+        return "is never shown, so nobody can ask for it"
+    if attribute.read_only and not attribute.own:
+        return "is made by syncd, and not kept as it is"
+    return None
 
 
 @lru_cache(256)

@@ -18,7 +18,7 @@ from syncd.core.cursor import Cursor, InvalidCount, InvalidCursor
 from syncd.core.filter import Filter
 from syncd.core.resource import shown as readable
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
-from syncd.core.types import Types
+from syncd.core.types import Types, looked_up
 from syncd.errors import Forbidden, InvalidValue
 from syncd.scim import render
 from syncd.scim.discovery import DEFAULT_RESULTS, MAX_RESULTS
@@ -111,11 +111,15 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
         kind is GROUPS and shown.wants("members", call.types.group) for kind in kinds
     )  # nobody knows how many
     near = not members and all(
-        pages.is_near(listed, reader, filter, order, window, FAR)
+        pages.is_near(listed, reader, filter, order, window, FAR, _indexed(call, listed.resource))
         for listed, filter, order in zip(lists, filters, sorting, strict=True)
     )
     body = await (call.context.database.read(work) if near else call.context.scan(work))
     return listed(body)
+
+
+def _indexed(call: Call, resource: str) -> frozenset[str]:
+    return frozenset(each.path for each in looked_up(call.types)) if resource == "user" else frozenset()
 
 
 def _looked_up(call: Call, conn: Connection, key: tuple[str, str], query: ListQuery, shown: Shown) -> bytes | None:

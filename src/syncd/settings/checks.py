@@ -16,7 +16,7 @@ from syncd.core.access import BUILT_IN, DENIAL, OWNER
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.filter import parse_filter
 from syncd.core.scopes import KINDS
-from syncd.core.types import STANDARD, Types
+from syncd.core.types import STANDARD, Types, can_be_indexed
 from syncd.deliver import letters
 from syncd.errors import SyncdError
 from syncd.ldap.accounts import condition
@@ -134,6 +134,12 @@ def _conditions(part: Workspace, types: Types) -> Iterator[Contradiction]:
     written: list[tuple[Path, str]] = [(("protected", number), text) for number, text in enumerate(part.protected)]
     written += [(("sources", name, "adopt"), source.adopt) for name, source in part.sources.items()]
     written += [(("rules", number, "when"), rule.when) for number, rule in enumerate(part.rules)]
+    for number, name in enumerate(part.indexes):
+        found = types.user.resolve(name)
+        if found is None:
+            yield ("indexes", number), f"users have no attribute '{name}'{did_you_mean(name, types.user.paths)}"
+        elif (why := can_be_indexed(found)) is not None:
+            yield ("indexes", number), f"{found.path} {why}"
     for path, text in written:
         if path[-1] == "adopt" and text in ("never", "ask"):
             continue

@@ -116,7 +116,7 @@ def _types(file: File, good: Mapping, faults: list[Fault]) -> dict[str, Types | 
     for name, part in {DEFAULT: file, **file.workspaces}.items():
         given, in_files = extensions.read(part.extensions)
         faults.extend(in_files)
-        found[name] = None if in_files else extended(given)
+        found[name] = None if in_files else extended(given, part.indexes)
         path = ("workspaces", name) if name in file.workspaces else ()
         for number, each in enumerate(part.extensions):
             if each in part.extensions[:number]:

@@ -563,6 +563,8 @@ class Workspace(Block):
         Annotated[ExtensionFile, BeforeValidator(_extension_file, json_schema_input_type=str | ExtensionFile)], ...
     ] = ()
     """Schemas that users and groups have beside the standard's: a path, or a path with what it extends."""
+    indexes: tuple[str, ...] = ()
+    """Attributes of users that clients look people up by; what is unique has an index anyway."""
     seats: dict[Name, Seat] = Field(default_factory=dict)
     """Seat pools by name."""
     roles: dict[Name, Role] = Field(default_factory=dict)

@@ -147,6 +147,12 @@ class Database:
             finally:
                 conn.info.pop("write_by", None)
 
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """For statements each of which is a transaction of its own."""
+        with self._available(), self.engine.connect() as conn:
+            yield conn.execution_options(isolation_level="AUTOCOMMIT")
+
     def give_way(self, held_s: float = 0.0) -> None:
         """Between the batches of a run: who waits for SQLite's lock has it now, instead of losing every race.
 

@@ -92,10 +92,19 @@ def groups(reader: Reader) -> Listed:
     return Listed("group", queries.all_groups(), t.groups, queries.group_columns(reader), queries.GROUP_KEYS)
 
 
-def is_near(listed: Listed, reader: Reader, filter: Filter | None, order: Order, window: Window, far: int) -> bool:
-    """Whether an index leads to the page: it may be read without making others wait."""
+def is_near(
+    listed: Listed,
+    reader: Reader,
+    filter: Filter | None,
+    order: Order,
+    window: Window,
+    far: int,
+    indexed: frozenset[str] = frozenset(),
+) -> bool:
+    """Whether an index leads to the page: it may be read without making others wait. `indexed`: paths that have one
+    (store/indexes.py)."""
     narrow = filter is not None and (
-        queries.pins(filter, listed.unique)
+        queries.pins(filter, listed.unique | indexed)
         or bool(queries.narrowed(filter, reader, listed.resource, listed.table.c.id))
     )
     ordered = order.by is None or (listed.resource == "user" and order.by.path == "userName")

@@ -254,7 +254,7 @@ class _Postgresql:
     def _part(self, keys: Keys) -> Sql:
         part: Sql = sa.type_coerce(self.node, JSONB())
         for key in keys:
-            part = part.op("->", return_type=JSONB())(sa.literal(key, sa.Text()))
+            part = part.op("->", return_type=JSONB())(_in_the_text(key))
         return part
 
     def present(self, keys: Keys) -> Sql:
@@ -262,7 +262,7 @@ class _Postgresql:
 
     def value(self, keys: Keys, kind: Type) -> Sql:
         if keys:
-            text = self._part(keys[:-1]).op("->>", return_type=sa.Text())(sa.literal(keys[-1], sa.Text()))
+            text = self._part(keys[:-1]).op("->>", return_type=sa.Text())(_in_the_text(keys[-1]))
         else:
             text = self._part(()).op("#>>", return_type=sa.Text())(sa.literal([], ARRAY(sa.Text())))
         if kind in (Type.INTEGER, Type.DECIMAL):
@@ -308,5 +308,17 @@ class _Postgresql:
 _Json: TypeAlias = _Sqlite | _Postgresql
 
 
-def _sqlite_path(keys: Keys) -> str:
-    return "$" + "".join(f'."{key}"' for key in keys)
+def _sqlite_path(keys: Keys) -> sa.ColumnElement[str]:
+    return _in_the_text("$" + "".join(f'."{key}"' for key in keys))
+
+
+def _in_the_text(key: str) -> sa.ColumnElement[str]:
+    """Of a schema, never a client's: no parameter, so that the databases know an index by it (store/indexes.py)."""
+    return sa.literal_column("'" + key.replace("'", "''") + "'", sa.Text())
+
+
+def one_value(attribute: Resolved, dialect: Dialect) -> Sql:
+    """The comparable value of a single-valued attribute as every filter on it reads it, of a column named `search`."""
+    column = sa.column("search", sa.Text() if dialect == "sqlite" else JSONB())
+    json = _Sqlite(column) if dialect == "sqlite" else _Postgresql(column)
+    return json.value(attribute.search_keys, attribute.attribute.type)
