@@ -101,6 +101,7 @@ class Decision:
         self.superseded: set[str] = set()  # users of whom a push of this source was held before
         self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
         self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
+        self.prints: dict[str, bytes] | None = None  # of everybody as first read, for whoever asks (facts.printed)
         self.certain = False  # the last batch rested on nothing but what store/foreseen.py compares
 
     # -- the pipeline ------------------------------------------------------------------------------------------------
@@ -240,7 +241,9 @@ class Decision:
         wanted = {edit.id for verdict in verdicts for edit in verdict.edits if isinstance(edit, UserEdit)}
         read = self.opened.users
         missing = wanted - self.overlay.keys() - read.keys()
-        loaded = facts.load_users(self.conn, self.workspace.name, missing, self.workspace.precedence, self.lock)
+        loaded = facts.load_users(
+            self.conn, self.workspace.name, missing, self.workspace.precedence, self.lock, self.prints
+        )
         loaded |= {id: user for id in wanted & read.keys() if (user := read[id]) is not None}
         loaded |= {id: self.overlay[id] for id in wanted & self.overlay.keys()}
         held = self._awaiting_approval(loaded)

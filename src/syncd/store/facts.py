@@ -51,23 +51,38 @@ def lock(conn: Connection, workspace: str, what: str, shared: bool = False) -> N
 
 
 def load_users(
-    conn: Connection, workspace: str, ids: Iterable[str], precedence: Precedence, lock: bool = False
+    conn: Connection,
+    workspace: str,
+    ids: Iterable[str],
+    precedence: Precedence,
+    lock: bool = False,
+    prints: dict[str, bytes] | None = None,
 ) -> dict[str, User]:
-    """The users of these ids that exist, deleted ones included. `lock`: their rows, in id order (PostgreSQL)."""
+    """The users of these ids that exist, deleted ones included. `lock`: their rows, in id order (PostgreSQL). `prints`: gets
+    of each what `printed` gives while nothing of her is another."""
     found: dict[str, User] = {}
-    for batch in batched(sorted(set(ids))):
-        found |= _load_batch(conn, workspace, batch, precedence, lock)
+    for row in _rows_of(conn, workspace, ids, lock):
+        found[row[0]] = user_of(row, precedence)
+        if prints is not None:
+            prints[row[0]] = _print(row)
     return found
 
 
-def _load_batch(
-    conn: Connection, workspace: str, ids: Sequence[str], precedence: Precedence, lock: bool
-) -> dict[str, User]:
-    bound = {"workspace": workspace, "ids": queries.as_list(ids)}
-    if lock and conn.dialect.name == "postgresql":
-        raw.rows(conn, queries.locked("user", "postgresql"), bound)
-    rows = raw.rows(conn, queries.users(conn.dialect.name), bound)
-    return {row[0]: user_of(row, precedence) for row in rows}
+def printed(conn: Connection, workspace: str, ids: Iterable[str], lock: bool = False) -> dict[str, bytes]:
+    """16 bytes for everything that is known of each user."""
+    return {row[0]: _print(row) for row in _rows_of(conn, workspace, ids, lock)}
+
+
+def _print(row: Sequence[Any]) -> bytes:
+    return hashlib.blake2b(repr(tuple(row)).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+
+
+def _rows_of(conn: Connection, workspace: str, ids: Iterable[str], lock: bool) -> Iterator[Sequence[Any]]:
+    for batch in batched(sorted(set(ids))):
+        bound = {"workspace": workspace, "ids": queries.as_list(batch)}
+        if lock and conn.dialect.name == "postgresql":
+            raw.rows(conn, queries.locked("user", "postgresql"), bound)
+        yield from raw.rows(conn, queries.users(conn.dialect.name), bound)
 
 
 def user_of(row: Sequence[Any], precedence: Precedence) -> User:

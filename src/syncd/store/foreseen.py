@@ -41,6 +41,7 @@ class Basis:
     rules_changed: bool = False
     roles: Mapping[str, Role] | None = None  # None: nobody asked
     used: dict[int, Used] = field(default_factory=dict)  # batch -> before it; {}: no seat moved so far
+    people: dict[str, bytes] = field(default_factory=dict)  # everything that was known of each, as facts.printed
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Foreseen:
         pairs = [pair for verdict in verdicts for pair in verdict.users]
         same = (
             self._groups_are(conn, self.basis)
-            and self._people_are(conn, pairs)
+            and self._people_are(conn, self.basis, pairs)
             and self._names_are_free(conn, pairs)
             and self._seats_are(conn, self.basis.used[number], pairs)
             and (self.basis.roles is None or known(conn, self.workspace) == self.basis.roles)
@@ -84,14 +85,15 @@ class Foreseen:
     def _groups_are(self, conn: Connection, basis: Basis) -> bool:
         return basis.groups == (raw.one(conn, queries.graph_count(), {"workspace": self.workspace.name}) or 0)
 
-    def _people_are(self, conn: Connection, pairs: Sequence[Pair]) -> bool:
-        before = {old.id: old for old, _ in pairs if old is not None}
-        if not before:
+    def _people_are(self, conn: Connection, basis: Basis, pairs: Sequence[Pair]) -> bool:
+        known = {old.id for old, _ in pairs if old is not None}
+        if not known:
             return True
-        asked = {"workspace": self.workspace.name, "ids": queries.as_list(before)}
+        asked = {"workspace": self.workspace.name, "ids": queries.as_list(known)}
         if raw.rows(conn, queries.held_of(conn.dialect.name), asked):
             return False
-        return before == facts.load_users(conn, self.workspace.name, before, self.workspace.precedence, lock=True)
+        there = facts.printed(conn, self.workspace.name, known, lock=True)
+        return there.keys() == known and all(basis.people.get(id) == each for id, each in there.items())
 
     def _names_are_free(self, conn: Connection, pairs: Sequence[Pair]) -> bool:
         types = self.workspace.types

@@ -15,13 +15,15 @@ import orjson
 from sqlalchemy import Connection, select
 
 from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
+from syncd.core.groups import Graph
 from syncd.core.guards import VERBS, Held
 from syncd.core.offboarding import MANAGER
 from syncd.core.plan import LET_GO, Counts, Digest, HeldItem, Plan, PoolUse, fingerprint
 from syncd.core.snapshot import SetAside
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
-from syncd.store import facts, leases
+from syncd.store import fact_queries as queries
+from syncd.store import facts, leases, raw
 from syncd.store import tables as t
 from syncd.store.commit import RULES, judge_losses
 from syncd.store.decide import Decision, announce
@@ -91,15 +93,13 @@ class Changes:
 
 
 def batch_size(conn: Connection, workspace: str) -> int:
-    """Small while requests may have to wait for SQLite's one writer; large into an empty store and on PostgreSQL."""
-    if conn.dialect.name == "postgresql":
-        return 500
-    if web_is_alive(conn):
+    """Small while requests may have to wait for SQLite's one writer; large into an empty store."""
+    if conn.dialect.name == "sqlite" and web_is_alive(conn):
         return 25
     users = conn.scalar(
         select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
     )
-    return 100 if users else 500
+    return 500 if users else 1000
 
 
 def web_is_alive(conn: Connection) -> bool:
@@ -177,8 +177,8 @@ def _pass(
     decided = Decided(set_aside=list(plan.set_aside), whole=whole)
     held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
     defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone
-    graph = facts.load_graph(conn, workspace.name, None)
-    announce(graph, groups_of(plan.groups))
+    decided.basis.groups = raw.one(conn, queries.graph_count(), {"workspace": workspace.name}) or 0
+    graph = _graph(conn, workspace.name, plan)
     decision = Decision(
         conn,
         workspace,
@@ -191,7 +191,9 @@ def _pass(
         rules_changed=plan.source != RULES and not plan.impact and rules_differ(conn, workspace),
         run_id=run_id,
     )
-    decided.basis.groups, decided.basis.rules_changed = graph.epoch or 0, decision.rules_changed
+    decided.basis.rules_changed = decision.rules_changed
+    if keep:
+        decision.prints = decided.basis.people
     decided.seats_before = pool_use(conn, workspace)
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     done = 0
@@ -212,6 +214,15 @@ def _pass(
         used, waiting = deltas[pool]
         decided.seats_after[pool] = replace(use, used=use.used + used, waiting=use.waiting + waiting)
     return decided
+
+
+def _graph(conn: Connection, workspace: str, plan: Plan) -> Graph | None:
+    """Every group there is, with those that the plan makes. None: a few changes that make no group know theirs without it."""
+    if plan.kind in ("delta", "only") and not any(edit.create for edit in groups_of(plan.groups)):
+        return None
+    graph = facts.load_graph(conn, workspace, None)
+    announce(graph, groups_of(plan.groups))
+    return graph
 
 
 def _held_subjects(conn: Connection, workspace: str, source: str) -> tuple[set[str], set[str]]:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.change import ChangeGroup
+from syncd.core.groups import Graph
 from syncd.core.guards import Held
 from syncd.core.plan import Plan
 from syncd.core.snapshot import SetAside
@@ -33,6 +34,7 @@ from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rul
 from syncd.store.rows import Rows, upsert
 from syncd.store.run_records import write_set_aside
 
+_STORED: Final = 100  # items at least that are stored at once
 REFUSED = "a change of it was refused, or dropped because its user changed meanwhile"
 # Called in the transaction of a run's last batch, with what the door refused late, and with the users and groups of that
 # and of what was dropped.
@@ -54,27 +56,16 @@ def store(
     run_id = actor.run_id
     assert run_id is not None
     certificate = plan.certificate
-    for index, batch in enumerate(facts.batched(decided.items, size)):
-        with database.writing() as conn:
-            conn.execute(
-                insert(t.run_items),
-                [
-                    {
-                        "workspace": workspace,
-                        "run_id": run_id,
-                        "ordinal": index * size + offset,
-                        "batch": item.batch,
-                        "state": "planned",
-                        "edits": orjson.dumps(item.edits),
-                        "expected": item.expected,
-                        "changes": b"[]",
-                        "why": None,
-                    }
-                    for offset, item in enumerate(batch)
-                ],
-            )
-        database.give_way()
+    first, last = 0, list[Item]()
+    for batch in facts.batched(decided.items, max(size, _STORED)):
+        if last:
+            with database.writing() as conn:
+                _store_items(conn, workspace, run_id, first, last)
+            database.give_way()
+        first, last = first + len(last), batch
     with database.writing() as conn:
+        if last:
+            _store_items(conn, workspace, run_id, first, last)
         r = t.runs.c
         conn.execute(
             update(t.runs)
@@ -95,6 +86,21 @@ def store(
         quarantine.put(conn, workspace, actor.source, [*refused, *decided.set_aside], run_id, now)
         hold_all(conn, workspace, actor, decided, now, ids)
         write_set_aside(conn, workspace, run_id, decided.set_aside)
+
+
+def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Item]) -> None:
+    common = {"workspace": workspace, "run_id": run_id, "state": "planned", "changes": b"[]", "why": None}
+    rows = [
+        {
+            **common,
+            "ordinal": ordinal,
+            "batch": item.batch,
+            "edits": orjson.dumps(item.edits),
+            "expected": item.expected,
+        }
+        for ordinal, item in enumerate(items, first)
+    ]
+    conn.execute(insert(t.run_items), rows)
 
 
 def apply_items(
@@ -118,13 +124,16 @@ def apply_items(
     were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
     """
     assert actor.run_id is not None
+    graph: Graph | None = None
     with database.reading() as conn:
-        graph = facts.load_graph(conn, workspace.name, None)
         changed = actor.source != RULES and rules_differ(conn, workspace)
         served = web_is_alive(conn)
-    announce(graph, groups_of(item.edits for _, item in items))
 
     def anew(conn: Connection, groups: Sequence[ChangeGroup]) -> list[Verdict]:
+        nonlocal graph
+        if graph is None:
+            graph = facts.load_graph(conn, workspace.name, None)
+            announce(graph, groups_of(item.edits for _, item in items))
         decision = Decision(
             conn,
             workspace,
@@ -164,17 +173,14 @@ def apply_items(
                     _record_refusal(rows, actor, verdict, held, now, ids)
             rows.write(conn)
             i = t.run_items.c
-            ordinals = [ordinal for ordinal, _ in batch]
-            conn.execute(
-                delete(t.run_items).where(
-                    i.workspace == workspace.name, i.run_id == actor.run_id, i.ordinal.in_(ordinals)
-                )
-            )
+            mine = (i.workspace == workspace.name, i.run_id == actor.run_id)
+            conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(batch[0][0], batch[-1][0])))
             if done + len(batch) == total:
                 last(conn, late, again)
         done += len(batch)
         step("apply", done, total)
-        database.give_way(time.monotonic() - began if served else 0.0)
+        if done < total:
+            database.give_way(time.monotonic() - began if served else 0.0)
     return dropped, late
 
 
