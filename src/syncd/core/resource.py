@@ -262,12 +262,18 @@ def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore"
 
     A complex value is a mapping of canonical sub-attribute names. Raises InvalidValue; InvalidSyntax for unknown names.
     """
-    attribute, path = resolved.attribute, resolved.path
+    return _canonical(resolved.attribute, value, resolved.path, unknown)
+
+
+def _canonical(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> JSON:
     if not attribute.multi_valued:
         return _single(attribute, value, path, unknown)
     if value is None:
         return None
     elements = value if isinstance(value, list | tuple) else [value]
+    if len(elements) == 1:
+        alone = _single(attribute, elements[0], f"{path}[0]", unknown)
+        return None if alone is None else [alone]
     kept: dict[JSON, JSON] = {}
     for index, element in enumerate(elements):
         one = _single(attribute, element, f"{path}[{index}]", unknown)
@@ -297,8 +303,7 @@ def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> J
             raise InvalidValue(f"{path}.{sub.name} is given twice; names do not differ by case.")
         if sub.mutability is Mutability.READ_ONLY and attribute.mutability is not Mutability.READ_ONLY:
             continue
-        at = Resolved(f"{path}.{sub.name}", sub, attribute)
-        one = canonical_value(at, part, unknown)
+        one = _canonical(sub, part, f"{path}.{sub.name}", unknown)
         if one is not None:
             found[sub.name] = one
     if found and attribute.multi_valued:
@@ -311,6 +316,8 @@ def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> J
 def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
     if value is None or value == "":
         return None
+    if attribute.type is Type.STRING and isinstance(value, str) and not _UNSTORABLE.search(value):
+        return value
     expected: str
     match attribute.type:
         case Type.BOOLEAN:

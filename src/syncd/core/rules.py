@@ -117,16 +117,18 @@ def evaluate(
     graph: Graph,
     may: MayGrant,
     type: ResourceType = RULE_USER,
+    paths: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[dict[tuple[str, str, str, str], Grant], list[Refusal]]:
     """The grants the rules give this user, keyed by Grant.id, and those refused by `may_grant`.
 
-    `type`: a user as the rules' conditions were bound to see it.
+    `type`: a user as the rules' conditions were bound to see it; `paths`: her groups, as `Graph.closure`, if they are known.
     """
     grants: dict[tuple[str, str, str, str], Grant] = {}
     refusals: list[Refusal] = []
     if not rules:
         return grants, refusals
-    paths = graph.closure(membership.group for membership in user.memberships)
+    if paths is None:
+        paths = graph.closure(membership.group for membership in user.memberships)
     whole = view(user, paths, graph, type)
     narrowed: dict[frozenset[str], dict[str, Any] | None] = {}
     sources = {link.source for link in user.links} | {each.origin for each in user.memberships} | graph.stating(paths)

@@ -22,9 +22,9 @@ from syncd.errors import FullReadNeeded, InvalidValue
 from syncd.ldap import dn
 from syncd.reconcile import diff
 from syncd.reconcile.mapping import members, primary_group
-from syncd.reconcile.reading import Reader, Stored, linked_of
+from syncd.reconcile.reading import Reader, Stored, linked_of, weight
 from syncd.store import linked, quarantine
-from syncd.store.spool import FEW, Spool
+from syncd.store.spool import Spool
 
 _MOST_STRANGERS = 1000
 _LEFT = ("deactivated", "deleted")  # rungs on which one leaves one's groups
@@ -41,7 +41,7 @@ class DeltaReader(Reader):
     unlike: set[str] = field(default_factory=set)  # keys of those who are there, and otherwise than the store says
     listed: list[OnlyThese] = field(default_factory=list)
     sids: set[bytes] = field(default_factory=set)  # objectSids of groups that came or were asked for
-    came: Spool[Entry | SetAside] = field(default_factory=lambda: Spool(together=FEW))
+    came: Spool[Entry | SetAside] = field(default_factory=lambda: Spool(weigh=weight))
     absent: dict[str, str | None] = field(default_factory=dict)  # id of a missing user or group -> its rung
     were_shelved: set[str] = field(default_factory=set)  # keys of those in quarantine when this began
     shelved: set[str] = field(default_factory=set)  # ids of those among them that are not looked at

@@ -15,6 +15,7 @@ from typing import Any
 
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
 from syncd.core.lifecycle import Ladder, climb
+from syncd.core.quick import changed
 from syncd.core.snapshot import Entry
 from syncd.core.state import STAGES, Link, name_hash, uids_key
 from syncd.errors import InvalidValue
@@ -301,4 +302,4 @@ def membership_moves(
 
 
 def with_moves(edit: UserEdit, joins: Mapping[str, list[str]], leaves: Mapping[str, list[str]]) -> UserEdit:
-    return replace(edit, join=tuple(sorted(joins.get(edit.id, ()))), leave=tuple(sorted(leaves.get(edit.id, ()))))
+    return changed(edit, join=tuple(sorted(joins.get(edit.id, ()))), leave=tuple(sorted(leaves.get(edit.id, ()))))

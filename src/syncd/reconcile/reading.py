@@ -32,7 +32,7 @@ from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.store import linked, quarantine, run_records
 from syncd.store.engine import Database
-from syncd.store.spool import FEW, Spool
+from syncd.store.spool import Spool
 
 log = structlog.get_logger()
 
@@ -50,6 +50,11 @@ Stored = tuple[
 
 
 OfEntry = tuple[Entry, str, str, MappedUser]  # entry, id, its hash
+
+
+def weight(item: Entry | SetAside) -> int:
+    """For how many people it counts in memory: a group may name 50,000."""
+    return 1 + sum(map(len, item.attributes.values())) // 50 if isinstance(item, Entry) else 1
 
 
 @dataclass(slots=True)
@@ -103,7 +108,7 @@ class Reader:
     groups: dict[str, diff.Linked] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)  # keys of known users whose entries say that alone -> why
     changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
-    group_entries: Spool[Entry] = field(default_factory=lambda: Spool(together=FEW))
+    group_entries: Spool[Entry] = field(default_factory=lambda: Spool(weigh=weight))
     group_ids: dict[str, str] = field(default_factory=dict)
     fewer_by: str | None = None  # who says that a read which shows fewer entries than before is right
     fewer_said: str | None = None  # of what that was said

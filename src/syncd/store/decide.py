@@ -341,7 +341,7 @@ class Decision:
     ) -> tuple[Grant, ...]:
         may = self._may_grant(paths)
         ruled, draft.refusals = evaluate(
-            self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user
+            self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user, paths
         )
         by_group, refused = through_groups(after, paths, self.graph, may)
         ruled |= by_group
@@ -422,9 +422,11 @@ class Decision:
                 draft.after = _unread(draft.after, self.source)
             changes += found
             verdict.users.append((draft.before, draft.after))
-            for each in draft.before.memberships if draft.before else ():
-                if each.group not in {kept.group for kept in draft.after.memberships}:
-                    self.left[each.group].add(draft.id)
+            if draft.before is not None and draft.before.memberships is not draft.after.memberships:
+                kept = {each.group for each in draft.after.memberships}
+                for each in draft.before.memberships:
+                    if each.group not in kept:
+                        self.left[each.group].add(draft.id)
             if draft.waits_for_approval and not draft.kept:
                 self.released.add(draft.id)
             if draft.waits_for_approval & draft.kept_kinds:

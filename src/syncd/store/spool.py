@@ -18,7 +18,6 @@ from syncd.errors import Retryable
 
 T = TypeVar("T")
 TOGETHER: Final = 200  # items that go to the file at once
-FEW: Final = 16  # the same of those that may be large, such as groups with all their members
 _IN_MEMORY = 4 * 1024 * 1024  # bytes of the file
 _Reducer = Callable[[Any], Any]
 
@@ -50,13 +49,17 @@ _REDUCERS: Final = _Reducers()
 
 
 class Spool(Generic[T]):
-    """`together`: so many items are kept in memory before they are written; `FEW` of those that may be large."""
+    """`together`: so many items are kept in memory before they are written, or fewer large ones: `weigh` says for how many an
+    item counts."""
 
-    def __init__(self, items: Iterable[T] = (), together: int = TOGETHER) -> None:
+    def __init__(
+        self, items: Iterable[T] = (), together: int = TOGETHER, weigh: Callable[[T], int] | None = None
+    ) -> None:
         self._last: list[T] = []  # which are not in the file yet
         self._file: IO[bytes] | None = None
         self._written = 0  # lists of items in the file
-        self._together = together
+        self._together, self._weigh = together, weigh
+        self._weight = 0  # of `_last`
         self._count = 0
         for item in items:
             self.append(item)
@@ -65,7 +68,8 @@ class Spool(Generic[T]):
         """Raises Retryable when there is no room for it."""
         self._last.append(item)
         self._count += 1
-        if len(self._last) == self._together:
+        self._weight += 1 if self._weigh is None else self._weigh(item)
+        if self._weight >= self._together:
             self._write()
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class Spool(Generic[T]):
             pickler = pickle.Pickler(self._file, pickle.HIGHEST_PROTOCOL)
             pickler.dispatch_table = _REDUCERS
             pickler.dump(self._last)
-        self._last = []
+        self._last, self._weight = [], 0
         self._written += 1
 
     @contextmanager

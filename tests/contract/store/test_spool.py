@@ -34,6 +34,11 @@ def test_who_goes_through_it_sees_what_was_there_when_that_began() -> None:
     assert [*begun] == [1, 2] and [*spool] == [*range(8)]
 
 
+def test_large_ones_are_written_before_there_are_many_of_them() -> None:
+    spool = Spool([3, 1, 1, 50, 2], together=10, weigh=lambda item: item)
+    assert (spool._written, spool._last) == (1, [2]) and [*spool] == [3, 1, 1, 50, 2]
+
+
 def test_a_secret_is_not_written() -> None:
     with pytest.raises(TypeError, match="a secret is not pickled"):
         Spool([UserEdit("u1", "corp", facts={"password": Secret("x")})], together=1)
