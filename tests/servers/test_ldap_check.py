@@ -231,8 +231,12 @@ def test_classes_that_may_not_be_searched(checked: Check, new_slapd: Callable[..
 
 def test_a_key_that_may_not_be_read(checked: Check, new_slapd: Callable[..., Slapd]) -> None:
     no_key = f"access to attrs=entryUUID by * none\n{ACCESS_READ_ALL}"
-    found = checked(new_slapd(ldif=companies.LDIF, access=no_key).url)
+    url = new_slapd(ldif=companies.LDIF, access=no_key).url
+    found = checked(url)
     assert found.code == 5 and f"grant {READER} the right to read the one that the server has" in found.of("problem")
+    named = checked(url, key_attribute="entryUUID")
+    assert named.code == 5
+    assert f"no entry below {PEOPLE_BASE} shows entryUUID: grant {READER} the right to read it" in named.of("problem")
 
 
 def test_no_group_matches(checked: Check, server: Slapd) -> None:
@@ -245,6 +249,15 @@ def test_a_size_limit(checked: Check, new_slapd: Callable[..., Slapd]) -> None:
     found = checked(limited.url)
     assert found.code == 5 and "sizeLimitExceeded (4) after" in found.of("problem")
     assert "the server's size limit for this account is too small: raise it" in found.of("problem")
+
+
+def test_a_server_that_hands_out_smaller_pages(checked: Check, new_slapd: Callable[..., Slapd]) -> None:
+    limited = new_slapd(ldif=companies.LDIF, limits=f'limits dn.exact="{READER}" size.pr=10 size.prtotal=unlimited')
+    for schedule in ({"full": "1d"}, {"full": "1d", "delta": "1m"}):
+        found = checked(limited.url, schedule=schedule)
+        assert found.code == 5 and "lower the source's page_size" in found.of("problem")
+        assert "OpenLDAP, bound as" in found.of("ok")
+    assert checked(limited.url, schedule=schedule, page_size=10).code == 0
 
 
 def test_a_size_limit_of_a_server_without_paging(checked: Check, new_slapd: Callable[..., Slapd]) -> None:

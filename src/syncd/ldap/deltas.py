@@ -60,7 +60,7 @@ class Begun:
 
 
 def begin(with_: Conversation) -> Begun | None:
-    """The best way that this server offers us; None if it offers none. Raises IncompleteRead if the connection fails."""
+    """The best way that this server offers us; None if it offers none. Raises NotNow if it is busy, or the connection fails."""
     return choose(with_)[0]
 
 
@@ -72,7 +72,9 @@ def choose(with_: Conversation) -> tuple[Begun | None, list[str]]:
     for way in WAYS:
         try:
             begun = Begun(way, way.begin(with_), with_.server.identity)
-        except NotOffered as exc:
+        except NotNow:
+            raise
+        except (NotOffered, IncompleteRead) as exc:  # a whole read may still be had without it
             (strange if isinstance(exc, NotThisKind) else refused).append(f"{way.name}: {exc}")
             continue
         attribute = with_.entries.key_attribute

@@ -103,8 +103,10 @@ def why_refused(code: int, message: str, answer: PolicyAnswer, external: bool) -
     return reason or _BY_CODE.get(code) or message or "the server gives no reason"
 
 
-def why_no_entries(code: int) -> str | None:
+def why_no_entries(code: int, message: str = "") -> str | None:
     """What to do about a search's result code; None if the code says enough."""
+    if code == 11 and "page size" in message.lower():
+        return "the server hands out smaller pages only: lower the source's page_size"
     return {
         3: "the server's time limit for this account is too short: raise it, or index what the filter asks for",
         4: "the server's size limit for this account is too small: raise it (OpenLDAP: limits size.unlimited and "

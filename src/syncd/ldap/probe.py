@@ -162,7 +162,11 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
             bases.append(BaseSeen(part, base, len(entries), more, without, problem))
             if problem:
                 problems.append(f"{part}: {problem}")
-            if without:
+            if without and without == len(entries) and key_attribute:
+                problems.append(
+                    f"{part}: no entry below {base} shows {key_attribute}: grant {bound_as} the right to read it"
+                )
+            elif without:
                 warnings.append(f"{part}: {without} of {len(entries)} entries below {base} show no stable key")
     if not any(seen.entries for seen in bases if seen.part == "users") and len(config.users.base) > 1:
         problems.append(f"users: no entry matches {config.users.filter} below {' or '.join(config.users.base)}")
@@ -254,7 +258,7 @@ def _count(
         if page.code == 32:
             return found, False, diagnose.why_no_base(session, server, base, page)
         if page.code != 0:
-            what_to_do = outcome.why_no_entries(page.code)
+            what_to_do = outcome.why_no_entries(page.code, page.outcome)
             said = f"{base}: {page.outcome} after {len(found):,} entries"
             return found, False, f"{said}; {what_to_do}" if what_to_do else said
         if size is not None and page.cookie is None:

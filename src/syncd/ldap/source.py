@@ -277,5 +277,7 @@ class LdapReading(Conversation):
 def _judge(page: Page, base: str) -> None:
     if page.code == 32:
         raise IncompleteRead(f"the base {base} does not exist or is hidden: {page.outcome}")
+    if page.code == 11 and (what_to_do := outcome.why_no_entries(page.code, page.outcome)):
+        raise IncompleteRead(f"{page.outcome}: {what_to_do}")
     if page.code != 0:
         raise IncompleteRead(page.outcome)

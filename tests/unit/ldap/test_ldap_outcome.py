@@ -73,6 +73,8 @@ def test_the_password_controls_of_389ds() -> None:
 def test_short_searches() -> None:
     assert "raise it" in str(outcome.why_no_entries(4)) and "right to search" in str(outcome.why_no_entries(50))
     assert outcome.why_no_entries(2) is None
+    assert "nsLookThroughLimit" in str(outcome.why_no_entries(11, "adminLimitExceeded (11)"))
+    assert "page_size" in str(outcome.why_no_entries(11, "adminLimitExceeded (11): illegal pagedResults page size"))
 
 
 @pytest.mark.parametrize(
