@@ -19,7 +19,7 @@ from syncd.errors import FullReadNeeded, SyncdError
 
 log = structlog.get_logger()
 
-GATHER_S = 0.05  # changes that come together are read together
+GATHER_S, LONGEST_GATHER_S = 0.05, 1.0  # changes that come together are read together
 FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 60.0
 _LONG_S = 30.0  # a connection that lasted this long was no failure
 
@@ -74,7 +74,14 @@ class Listener:
             log.exception("live_crashed")
 
     def _gather(self) -> None:
+        """A change by itself is read at once, and some dozen one after the other; where they do not end, all once a second."""
+        pause_s, rang_at = GATHER_S, 0.0
         while not self.ending.is_set():
-            if self._rang.wait(1.0) and not self.ending.wait(GATHER_S):
+            if not self._rang.wait(1.0):
+                continue
+            soon = time.monotonic() - rang_at < 2 * pause_s
+            pause_s = min(LONGEST_GATHER_S, 1.2 * pause_s) if soon else GATHER_S
+            if not self.ending.wait(pause_s):
                 self._rang.clear()
                 self.ring()
+                rang_at = time.monotonic()

@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import select
 
 from servers.active_directory import BASE, READER, Samba
-from servers.corp import Corp
+from servers.corp import Corp, changes
 from servers.faulty import Message, proxy
+from servers.hearing import through_breaks
 from servers.test_active_directory import ATTRIBUTES, GROUPS, NOW, PEOPLE, USERS_FILTER
 from servers.wandering import Wanderer
 from syncd.cli.checking import check
@@ -267,6 +268,30 @@ def test_too_much_at_once(changed_domain: Samba, corp: Corp, monkeypatch: pytest
     assert why_whole(corp) == "more than 1 objects changed"
 
 
+# -- as it happens ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
+    changed_domain: Samba, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corp = corp_of(changed_domain, tmp_path, DIRSYNC)
+    corp.source["ca_file"], corp.url = None, f"ldap://127.0.0.1:{changed_domain.port}"
+    try:
+        with through_breaks(corp, changed_domain.port, monkeypatch) as (heard, between):
+            for number in range(12):
+                changed_domain.modify(change("Alice Archer", "replace: sn", f"sn: Head {number}"))
+                heard.until(lambda number=number: corp.links()["alice"].values["name.familyName"] == f"Head {number}")  # type: ignore[misc]
+            changed_domain.modify(person("lara"))
+            heard.until(lambda: "lara" in corp.links())
+            changed_domain.modify(f"dn: CN=lara,{PEOPLE}\nchangetype: delete\n")
+            heard.until(lambda: corp.links()["lara"].missing_since is not None)
+            assert between.connections > 5
+        assert len(heard.reports) < 50, "to read is no change that rings"
+        assert changes(corp.run()) == []
+    finally:
+        corp.close()
+
+
 # -- what check says -------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +310,8 @@ def test_check_says_which_way_and_why(changed_domain: Samba, tmp_path: Path, way
     finally:
         corp.close()
     assert says in "\n".join(each.text for each in found if each.level == "ok")
+    could = f"{corp.url}: not live: it would tell at once that something changed (schedule.live: true)"
+    assert could in [each.text for each in found if each.level == "ok"]
     warnings = [each.text for each in found if each.level == "warning" and "Deleted Objects" in each.text]
     assert bool(warnings) is warns
     assert all(f"cannot be read in CN=Deleted Objects,{BASE}" in each and "LCRP" in each for each in warnings)

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from servers import corp as companies
 from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.dirsrv import Dirsrv
+from servers.hearing import through_breaks
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
 from servers.slapd import BASE
 from servers.test_deltas_slapd import delta, is_whole, is_whole_but_for_the_missing
@@ -105,6 +106,26 @@ def test_a_unit_that_was_renamed_takes_all_below_it_along(server: Dirsrv, corp: 
     assert changes(delta(corp)) == []
 
 
+def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
+    server: Dirsrv, corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, nadia = PERSON["anna.xu"], PERSON["nadia.ivanov"]
+    with through_breaks(corp, server.port, monkeypatch) as (heard, between):
+        for number in range(12):
+            server.modify(modify(anna.dn, ("replace", "title", f"Head {number}")))
+            heard.until(lambda number=number: corp.links()["anna.xu"].values["title"] == f"Head {number}")  # type: ignore[misc]
+        server.modify(move(nadia.dn, nadia.rdn, BASE))  # out of the base
+        heard.until(lambda: corp.links()["nadia.ivanov"].missing_since is not None)
+        server.modify(move(f"{nadia.rdn},{BASE}", nadia.rdn, unit_of(nadia)))
+        heard.until(lambda: corp.links()["nadia.ivanov"].missing_since is None)
+        server.modify(person("new.one", FINANCE))
+        heard.until(lambda: "new.one" in corp.links())
+        server.modify(delete(f"uid=new.one,{FINANCE}"))
+        heard.until(lambda: corp.links()["new.one"].missing_since is not None)
+        assert between.connections > 5
+    is_whole_but_for_the_missing(corp, {"new.one"})
+
+
 @pytest.mark.parametrize(
     ("state", "why"),
     [
@@ -151,6 +172,7 @@ def test_check_says_how_changes_are_read(server: Dirsrv, corp: Corp) -> None:
         return "\n".join(each.text for each in check(corp.composed()) if each.about == "source corp")
 
     assert "what changed is read by content synchronization" in said()
+    assert f"{server.url}: not live: it would tell at once that something changed (schedule.live: true)" in said()
     corp.source["key_attribute"] = "entryUUID"
     other = "content synchronization: it names entries by nsUniqueId, not entryUUID"
     assert f"what changed is read by modifyTimestamp ({other})" in said()

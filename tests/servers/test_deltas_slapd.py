@@ -5,11 +5,9 @@ And when a cookie is lost, too old or another server's, when the answer is cut s
 
 from __future__ import annotations
 
+import json
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -18,15 +16,15 @@ import pytest
 from servers import corp as companies
 from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.faulty import DONE, Cut, Message, proxy
+from servers.hearing import through_breaks
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
 from servers.slapd import ACCESS_READ_ALL, BASE, READER, Slapd
-from syncd import app, live
+from syncd import app
 from syncd.cli.checking import check
 from syncd.core.plan import Report
 from syncd.errors import SourceUnreachable
 from syncd.ldap import ber, way_timestamps
 from syncd.ldap.source import LdapSource
-from syncd.live import Listener
 from syncd.store import run_records
 
 PERSON = {one.uid: one for one in COMPANY.people}
@@ -187,6 +185,11 @@ def test_a_server_without_a_better_way_tells_by_timestamps(started: Started) -> 
         f"{directory.url}: what changed is read by modifyTimestamp (syncrepl: the server does not offer it: load the overlay "
         "syncprov)"
     ) in said(corp)
+    corp.source["schedule"] = {"full": "1d", "delta": "1m", "live": True}
+    corp.composed()
+    composed = app.compose(corp.folder / "syncd.yaml", {"CORP_PASSWORD": companies.READER_PASSWORD})
+    warned = [each.text for each in check(composed) if each.level == "warning"]
+    assert f"{directory.url}: not live: timestamps tell nothing by themselves; it is asked every 1 min" in warned
 
 
 def test_timestamps_tell_of_a_change_whatever_the_clock_said(started: Started) -> None:
@@ -233,7 +236,15 @@ def test_entries_that_show_no_timestamp_are_read_whole(started: Started) -> None
 def test_the_check_says_how_what_changed_is_read(started: Started) -> None:
     directory, corp = started()
     assert f"{directory.url}: what changed is read by syncrepl" in said(corp)
+    assert f"{directory.url}: not live: it would tell at once that something changed (schedule.live: true)" in said(
+        corp
+    )
     assert not any("memberOf" in text for text in said(corp))
+    corp.source["schedule"] = {"full": "1d", "delta": "1m", "live": True}
+    assert f"{directory.url}: live: it tells at once that something changed" in said(corp)
+    corp.source["schedule"] = {"full": "1d"}
+    assert f"{directory.url}: not live: every read reads everything" in said(corp)
+    corp.source["schedule"] = {"full": "1d", "delta": "1m"}
     corp.source["attributes"] = {**companies.ATTRIBUTES, "costCenter": "memberOf"}
     assert any("memberOf: servers make it up of other entries" in text for text in said(corp))
 
@@ -258,63 +269,30 @@ def test_a_delta_larger_than_the_size_limit_is_read_whole(started: Started) -> N
 # ---- as it happens
 
 
-@dataclass
-class Heard:
-    """A listener to the company's directory whose bell has a delta read, until it is `ended`."""
-
-    corp: Corp
-    ending: threading.Event = field(default_factory=threading.Event)
-    reports: list[Report] = field(default_factory=list)
-
-    def start(self, url: str) -> None:
-        """Listen at this address; deltas are read where the company reads."""
-        usual, self.corp.url = self.corp.url, url
-        source = self.corp.composed().directory("default", "corp").source
-        self.corp.url = usual
-        assert isinstance(source, LdapSource)
-        Listener("default", "corp", source, self._checkpoint, self._ring, lambda: True, self.ending).start()
-
-    def _checkpoint(self) -> str | None:
-        with self.corp.database.reading() as conn:
-            return run_records.checkpoint(conn, "default", "corp")
-
-    def _ring(self) -> None:
-        self.reports.append(self.corp.run(delta=True))
-
-    def until(self, true: Callable[[], object]) -> None:
-        give_up = time.monotonic() + 20
-        while not true():
-            assert time.monotonic() < give_up, [(each.kind, each.kind_why, each.counts) for each in self.reports]
-            time.sleep(0.02)
-
-
 @pytest.mark.parametrize("overlays", [NO_LOG, LOG])
 def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
     started: Started, overlays: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(live, "LAST_PAUSE_S", 0.05)
     directory, corp = started(overlays=overlays)
-    passed: dict[int, int] = {}
-
-    def spoil(message: Message) -> bytes:
-        """Each connection ends in the middle of another message: from the bind's answer on to what happens much later."""
-        number = passed[message.connection] = passed.get(message.connection, 0) + 1
-        return Cut(message.raw[:-1]) if number == message.connection else message.raw
-
-    with proxy(directory.port, spoil) as between:
-        heard = Heard(corp)
-        heard.start(between.url)
-        try:
-            for number in range(9):
-                title = f"Head {number}"
-                directory.modify("".join(modify(PERSON[name].dn, ("replace", "title", title)) for name in TWO))
-                heard.until(lambda title=title: {corp.links()[name].values["title"] for name in TWO} == {title})  # type: ignore[misc]
-            assert between.connections > 5
-        finally:
-            heard.ending.set()
-    assert {(each.kind, each.complete) for each in heard.reports} == {("delta", True)}
+    with through_breaks(corp, directory.port, monkeypatch) as (heard, between):
+        for number in range(9):
+            title = f"Head {number}"
+            directory.modify("".join(modify(PERSON[name].dn, ("replace", "title", title)) for name in TWO))
+            heard.until(lambda title=title: {corp.links()[name].values["title"] for name in TWO} == {title})  # type: ignore[misc]
+        assert between.connections > 5
     is_whole_but_for_the_missing(corp, set())
+
+
+def test_a_cookie_that_the_server_does_not_know_rings(started: Started) -> None:
+    """So that everything is read, and there is one that it knows."""
+    _, corp = started()
+    with corp.database.reading() as conn:
+        kept = json.loads(run_records.checkpoint(conn, "default", "corp") or "")
+    kept["state"]["cookies"] = ["rid=000,csn=20010101000000.000000Z#000000#000#000000"] * len(kept["state"]["cookies"])
+    source = corp.composed().directory("default", "corp").source
+    assert isinstance(source, LdapSource)
+    listening = source.listen(json.dumps(kept))
+    assert next(listening) is None
 
 
 def test_a_server_that_asks_for_a_refresh_is_read_whole(started: Started) -> None:

@@ -19,6 +19,7 @@ from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse
 from syncd.core.rules import Rule
 from syncd.core.workspace import Workspace
 from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
+from syncd.health import span
 from syncd.ldap.config import LdapConfig, is_loopback
 from syncd.ldap.ldif_source import LdifSource
 from syncd.store import linked
@@ -28,6 +29,7 @@ from syncd.store.migrate import revision
 if TYPE_CHECKING:  # they load ldap3, which a configuration without LDAP does not need
     from syncd.ldap.probe import Probe
     from syncd.ldap.source import LdapSource
+    from syncd.settings.model import Schedule
 
 WORST_FIRST = (78, 75, 1, 4, 5, 3, 0)
 _RENEW_BEFORE = timedelta(days=14)
@@ -190,13 +192,14 @@ def _directory(about: str, directory: Directory, now: datetime, known: Known) ->
     try:
         if isinstance(source, LdifSource):
             yield from _ldif(about, source, now, known)
+            yield _live(about, str(source.config.path), "a file is read whole each time", directory.schedule)
         else:
-            yield from _ldap(about, source, now, known)
+            yield from _ldap(about, source, directory.schedule, now, known)
     except SyncdError as exc:
         yield Finding(about, str(exc), "problem", exc.exit_code)
 
 
-def _ldap(about: str, source: LdapSource, now: datetime, known: Known) -> Iterator[Finding]:
+def _ldap(about: str, source: LdapSource, schedule: Schedule, now: datetime, known: Known) -> Iterator[Finding]:
     """Every server of the source. One that is out of reach is a warning as long as another one can be read."""
     config = source.config
     seen: list[Probe] = []
@@ -207,6 +210,8 @@ def _ldap(about: str, source: LdapSource, now: datetime, known: Known) -> Iterat
             continue
         seen.append(found)
         yield from _server(about, found, now)
+        if found.server_identity:
+            yield _live(about, found.url, found.no_live, schedule)
         yield from _canaries(about, found, config, known)
     for url in config.urls:
         parts = urlsplit(url)
@@ -242,6 +247,16 @@ def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
     for problem in found.problems:
         text = f"{found.url}: a read would be incomplete: {problem}"
         yield Finding(about, text, "problem", IncompleteRead.exit_code)
+
+
+def _live(about: str, where: str, why_not: str | None, schedule: Schedule) -> Finding:
+    """Whether changes are told as they happen, or could be, or why they cannot."""
+    if why_not is None and schedule.live:
+        return Finding(about, f"{where}: live: it tells at once that something changed")
+    if why_not is None:
+        return Finding(about, f"{where}: not live: it would tell at once that something changed (schedule.live: true)")
+    often = f"; it is asked every {span(schedule.delta.total_seconds())}" if schedule.delta else ""
+    return Finding(about, f"{where}: not live: {why_not}{often}", "warning" if schedule.live else "ok")
 
 
 def _canaries(about: str, found: Probe, config: LdapConfig, known: Known) -> Iterator[Finding]:

@@ -43,17 +43,17 @@ class NotNow(IncompleteRead):
     """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
 
 
-class Search(NamedTuple):
+class Asked(NamedTuple):
     """One request, as it is sent."""
 
     base: str
     scope: str
     filter: str
-    attributes: tuple[str, ...]
-    page_size: int | None
-    cookie: bytes
-    size_limit: int
-    controls: tuple[Control, ...]
+    attributes: tuple[str, ...] = ()
+    page_size: int | None = None
+    cookie: bytes = b""
+    size_limit: int = 0
+    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Session:
         self.url = address.url
         self.encrypted = isinstance(connection.socket, ssl.SSLSocket)
         self.policy = PolicyAnswer()  # what came along with the bind
-        self._ahead: tuple[Search, int | Answer] | None = None  # what was asked for ahead: its number, or what came
-        self._first: tuple[Search, bytes] | None = None  # the last search in pages, and the bytes of its request
+        self._ahead: tuple[Asked, int | Answer] | None = None  # what was asked for ahead: its number, or what came
+        self._first: tuple[Asked, bytes] | None = None  # the last search in pages, and the bytes of its request
 
     @property
     def entries_received(self) -> int:
@@ -129,7 +129,7 @@ class Session:
         389ds answers a paged search below a base that is not there with success, without a word of paging; then the base
         itself is asked for, and what the server says of that is the answer.
         """
-        asked = Search(base, scope, filter_text, attributes, page_size, cookie, size_limit, controls)
+        asked = Asked(base, scope, filter_text, attributes, page_size, cookie, size_limit, controls)
         page = self._search(asked)
         if page_size is None or page.code != 0:
             return page
@@ -137,16 +137,16 @@ class Session:
             if ahead and page.cookie and page.cookie != cookie:
                 self._ask_ahead(asked._replace(cookie=page.cookie))
             return page
-        found = self._search(Search(base, "base", "(objectClass=*)", (), None, b"", 0, ()))
+        found = self._search(Asked(base, "base", "(objectClass=*)"))
         return found if found.code != 0 else page
 
-    def _search(self, asked: Search) -> Page:
+    def _search(self, asked: Asked) -> Page:
         try:
             return _page(self._answered(asked))
         except Exception as exc:  # ldap3 raises KeyError, TypeError and others for an answer that is not LDAP
             raise self._lost(exc) from exc
 
-    def _answered(self, asked: Search) -> Answer:
+    def _answered(self, asked: Asked) -> Answer:
         """What was asked for ahead is taken off the connection before anything else is sent."""
         strategy: Receive = self._connection.strategy
         if self._ahead is not None:
@@ -157,13 +157,13 @@ class Session:
                 return found
         return strategy.answer(self._send(asked))
 
-    def _ask_ahead(self, asked: Search) -> None:
+    def _ask_ahead(self, asked: Asked) -> None:
         try:
             self._ahead = asked, self._send(asked)
         except Exception as exc:  # as in `_search`
             raise self._lost(exc) from exc
 
-    def _send(self, asked: Search) -> int:
+    def _send(self, asked: Asked) -> int:
         """ldap3 makes the request; those for the pages after the first are made of its bytes."""
         strategy: Receive = self._connection.strategy
         first = asked._replace(cookie=b"")
@@ -207,10 +207,29 @@ class Session:
             numbers = []
             for base, scope, filter_text, cookie in searches:
                 control = (syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))
-                numbers.append(self._send(Search(base, scope, filter_text, attributes, None, b"", 0, (control,))))
-            for answer in strategy.stream(*numbers):
+                numbers.append(self._send(Asked(base, scope, filter_text, attributes, controls=(control,))))
+            for _, answer in strategy.stream(*numbers):
                 yield syncrepl.told(answer)
         except GeneratorExit:
+            raise
+        except Exception as exc:  # as in `_search`
+            raise self._lost(exc) from exc
+
+    def together(self, searches: Sequence[Asked]) -> Iterator[tuple[Asked, RawEntry]]:
+        """Entries that come to several searches at once, as they come; for searches that last. Raises IncompleteRead if one
+        fails."""
+        strategy: Receive = self._connection.strategy
+        try:
+            asked = {self._send(each): each for each in searches}
+            for number, answer in strategy.stream(*asked):
+                if answer["type"] == "searchResEntry":
+                    yield asked[number], RawEntry(answer["raw_dn"], answer["raw_attributes"])
+                elif answer["type"] == "searchResDone" and answer["result"] != 0:
+                    said = f"{answer['description']} ({answer['result']}) {answer['message']}".rstrip("\0 \n")
+                    raise IncompleteRead(f"{asked[number].base}: {said}")
+        except GeneratorExit:
+            raise
+        except IncompleteRead:
             raise
         except Exception as exc:  # as in `_search`
             raise self._lost(exc) from exc

@@ -56,6 +56,7 @@ class Probe:
     certificate_ends: datetime | None = None  # the server's
     deltas: str | None = None  # in which way what changed is read, if that is wanted and can be had
     no_deltas: tuple[str, ...] = ()  # why not in this way or that
+    no_live: str | None = None  # why it cannot tell at once that something changed; None: it can
     own_entry: bool | None = None  # whether the account that reads sees itself; None: it has no entry
 
 
@@ -177,7 +178,7 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
     own = config.own_name(bound_as)
     own_entry = None if own is None else session.sees(own)
     problems += [f"canary {name} is not visible" for name in config.canaries if not session.sees(name)]
-    chosen, refused, doubt = _deltas(config, session, server, key_attribute)
+    chosen, refused, doubt, no_live = _deltas(config, session, server, key_attribute)
     return Probe(
         url=session.url,
         tls_version=session.tls_version,
@@ -198,25 +199,26 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
         certificate_ends=session.certificate_ends,
         deltas=chosen,
         no_deltas=tuple(refused),
+        no_live=no_live,
         own_entry=own_entry,
     )
 
 
 def _deltas(
     config: LdapConfig, session: Session, server: Server, key_attribute: str | None
-) -> tuple[str | None, list[str], str | None]:
-    """The way to read what changed, why not the ways before it, and what is doubtful about it."""
+) -> tuple[str | None, list[str], str | None, str | None]:
+    """The way to read what changed, why not the ways before it, what is doubtful about it, and why it is not told at once."""
     if not config.deltas:
-        return None, [], None
+        return None, [], None, "every read reads everything"
     talk = Conversation(config, (), session)
     talk.server, talk.entries.key_attribute = server, key_attribute
     begun, refused = deltas.choose(talk)
     if begun is None:
-        return None, refused, None
+        return None, refused, None, "there is no way to read what changed"
     if key_attribute is not None and begun.checkpoint(talk) is None:
         names = f"{begun.way.name}: it names entries by {begun.way.key_attribute}, not {key_attribute}"
-        return None, [*refused, names], None
-    return begun.way.name, refused, begun.way.doubt(talk)
+        return None, [*refused, names], None, "there is no way to read what changed"
+    return begun.way.name, refused, begun.way.doubt(talk), begun.way.no_bell(talk)
 
 
 def _untold(config: LdapConfig, wanted: tuple[str, ...]) -> Iterator[str]:

@@ -95,8 +95,9 @@ class Receive(SyncStrategy):  # type: ignore[misc]
                 self._outstanding.pop(number, None)
                 return Answer(entries, references, each)
 
-    def stream(self, *message_ids: int) -> Iterator[dict[str, Any]]:
-        """The answers to these searches one by one, until each had its result. Entries have the values of their `controls`."""
+    def stream(self, *message_ids: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The answers to these searches one by one, with the number of theirs, until each had its result. Entries have the
+        values of their `controls`."""
         left = set(message_ids)
         while left:
             message = self._message()
@@ -105,12 +106,12 @@ class Receive(SyncStrategy):  # type: ignore[misc]
                 self.entries += 1
                 controls = {oid: {"value": value} for oid, value in ber.controls(message, found).items()}
                 entry = {"raw_dn": answer.dn, "raw_attributes": answer.attributes, "controls": controls}
-                yield {"type": "searchResEntry", **entry}
+                yield found.id, {"type": "searchResEntry", **entry}
                 continue
             if answer["type"] not in _UNFINISHED:
                 left.discard(found.id)
                 self._outstanding.pop(found.id, None)
-            yield answer
+            yield found.id, answer
 
     def _get_response(self, message_id: int, timeout: Any) -> Any:
         """What ldap3 asks for itself: of a bind, or of an extended request."""

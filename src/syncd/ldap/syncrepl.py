@@ -8,9 +8,11 @@ that came counts.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from syncd.errors import IncompleteRead
 from syncd.ldap import ber
 
 SYNC_REQUEST = "1.3.6.1.4.1.4203.1.9.1.1"
@@ -32,7 +34,7 @@ class Named:
     state: int  # PRESENT | ADD | MODIFY | DELETE
     key: str
     dn: bytes
-    attributes: dict[str, list[bytes]]
+    attributes: Mapping[str, Sequence[bytes]]
     cookie: bytes | None
 
 
@@ -109,6 +111,21 @@ def told(answer: dict[str, Any]) -> Told:
             message = str(answer["message"] or "").strip("\0 \n")
             return Over(int(answer["result"]), str(answer["description"]), message, present, cookie)
     raise ber.Malformed(f"{answer['type']} is no answer to a search")
+
+
+def bells(telling: Iterable[Told]) -> Iterator[None]:
+    """One for each change that is told, and one if the server does not know the cookie, since everything must be read then.
+
+    Raises IncompleteRead when the server ends it.
+    """
+    for each in telling:
+        match each:
+            case Named() | Keys():
+                yield
+            case Over():
+                if each.code == REFRESH_REQUIRED:
+                    yield
+                raise IncompleteRead(f"the server ended it: {each.outcome}")
 
 
 def _named(answer: dict[str, Any], controls: dict[str, bytes]) -> Named:

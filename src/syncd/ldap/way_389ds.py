@@ -84,6 +84,14 @@ class ContentSync:
     def doubt(self, with_: Conversation) -> str | None:
         return None
 
+    def no_bell(self, with_: Conversation) -> str | None:
+        return None
+
+    def listen(self, with_: Conversation, state: State) -> Iterator[None]:
+        """Its refreshAndPersist, of whole suffixes and only to hear that something changed: what it was is polled for."""
+        searches = [(top, "subtree", _ANY, str(cookie).encode("latin-1")) for top, cookie in state["cookies"].items()]
+        yield from syncrepl.bells(with_.session.listen(searches))
+
 
 def _span(with_: Conversation) -> tuple[int, int] | None:
     """The first and the last number of the changelog; None if it is not shown. (1, 0): nothing is in it yet."""

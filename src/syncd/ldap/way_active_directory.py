@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from syncd.core.snapshot import Gone, OnlyThese, Reported, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
-from syncd.ldap import accounts, ber, keys, narrow, outcome
-from syncd.ldap.client import Control, NotNow, Page, Session
+from syncd.ldap import accounts, ber, dn, keys, narrow, outcome
+from syncd.ldap.client import Asked, Control, NotNow, Page, Session
 from syncd.ldap.conversation import Conversation, require_whole_tree
 from syncd.ldap.values import Attributes, guid_text, integer, only_one
 from syncd.ldap.ways import Behind, NotOffered, NotThisKind, State
@@ -26,6 +27,7 @@ KEY = "objectGUID"
 MOST_CHANGED = 10_000  # objects; beyond that, reading everything is cheaper
 _AT_ONCE = 50  # keys in one search
 _DIRSYNC = "1.2.840.113556.1.4.841"  # MS-ADTS 3.1.1.3.4.1.3
+_NOTIFICATION = "1.2.840.113556.1.4.528"  # MS-ADTS 3.1.1.3.4.1.9
 _SHOW_DELETED = "1.2.840.113556.1.4.417"
 _SHOW_RECYCLED = "1.2.840.113556.1.4.2064"
 _INCREMENTAL_VALUES = -0x80000000  # of a group only the members that changed (LDAP_DIRSYNC_INCREMENTAL_VALUES)
@@ -88,6 +90,12 @@ class Numbers:
     def doubt(self, with_: Conversation) -> str | None:
         return _unreadable(with_)
 
+    def no_bell(self, with_: Conversation) -> str | None:
+        return _no_bell(with_)
+
+    def listen(self, with_: Conversation, state: State) -> Iterator[None]:
+        return _bells(with_, state)
+
 
 class DirSync:
     """By the control of that name, which takes the right Replicating Directory Changes."""
@@ -115,6 +123,12 @@ class DirSync:
 
     def doubt(self, with_: Conversation) -> str | None:
         return _unreadable(with_)
+
+    def no_bell(self, with_: Conversation) -> str | None:
+        return _no_bell(with_)
+
+    def listen(self, with_: Conversation, state: State) -> Iterator[None]:
+        return _bells(with_, state)
 
 
 def _short(controller: str) -> str:
@@ -268,6 +282,43 @@ def _show_deleted(with_: Conversation) -> Control:
     """With the recycle bin, an object that is past recalling is shown with the other control only."""
     assert with_.server is not None
     return (_SHOW_RECYCLED if with_.server.offers(_SHOW_RECYCLED) else _SHOW_DELETED, True, None)
+
+
+# -- as it happens -------------------------------------------------------------------------------------------------------
+
+
+def _no_bell(with_: Conversation) -> str | None:
+    assert with_.server is not None
+    if with_.server.offers(_NOTIFICATION):
+        return None
+    return f"the controller does not offer change notifications ({_NOTIFICATION})"
+
+
+def _bells(with_: Conversation, state: State) -> Iterator[None]:
+    """For each object of the domain that changes, and for what changed before it was listened to.
+
+    Not for the account that reads: to bind is a change of its entry, and would ring for itself. Who cannot read tombstones
+    does not hear of deletions.
+    """
+    before, _ = _since(with_, state)
+    controls = ((_NOTIFICATION, True, None), _show_deleted(with_))
+    now = Asked("", "base", _ANY, ("highestCommittedUSN",))
+    watched = [Asked(top, "subtree", _ANY, controls=controls) for top in _tops(with_)]
+    oneself = _canonical((with_.config.own_name(None) or "").encode())
+    for asked, entry in with_.session.together([*watched, now]):
+        if asked is now:
+            stands = only_one("highestCommittedUSN", keys.fold_names(entry.attributes))
+            if stands is None or integer("highestCommittedUSN", stands) > before.usn:
+                yield
+        elif oneself is None or _canonical(entry.dn) != oneself:
+            yield
+
+
+def _canonical(name: bytes) -> str | None:
+    """None for one that is no DN, such as `syncd@example.org`."""
+    with suppress(InvalidValue):
+        return dn.normalize(keys.readable_dn(name))
+    return None
 
 
 # -- DirSync -------------------------------------------------------------------------------------------------------------

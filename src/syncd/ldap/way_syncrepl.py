@@ -63,16 +63,15 @@ class Syncrepl:
     def doubt(self, with_: Conversation) -> str | None:
         return None
 
+    def no_bell(self, with_: Conversation) -> str | None:
+        return None
+
     def listen(self, with_: Conversation, state: State) -> Iterator[None]:
         """RFC 4533's refreshAndPersist, only to hear that something changed: what it was is polled for."""
         cookies = [each.encode("latin-1") for each in state["cookies"]]
         asked = [(search.base, search.scope, search.filter) for search in with_.searches()]
-        for told in with_.session.listen([(*each, cookie) for each, cookie in zip(asked, cookies, strict=True)]):
-            match told:
-                case Named() | Keys():
-                    yield
-                case Over():
-                    raise IncompleteRead(f"the server ended it: {told.outcome}")
+        searches = [(*each, cookie) for each, cookie in zip(asked, cookies, strict=True)]
+        yield from syncrepl.bells(with_.session.listen(searches))
 
 
 @dataclass(slots=True)

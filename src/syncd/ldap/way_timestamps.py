@@ -85,6 +85,9 @@ class Timestamps:
     def doubt(self, with_: Conversation) -> str | None:
         return None
 
+    def no_bell(self, with_: Conversation) -> str | None:
+        return "timestamps tell nothing by themselves"
+
 
 def _state(sums: _Sums, latest: datetime, unsure: Collection[str]) -> State:
     """`unsure`: timestamps that somebody may have been given once more after she was read."""

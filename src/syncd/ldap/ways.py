@@ -30,7 +30,7 @@ class Behind(IncompleteRead):
 
 @runtime_checkable
 class Rings(Protocol):
-    """A way that can also tell that something changed, at once."""
+    """A way that can also tell that something changed, at once, of servers where `no_bell` says nothing against it."""
 
     def listen(self, with_: Conversation, state: State) -> Iterator[None]:
         """Yields for each change since this state, those that come included. Raises IncompleteRead when it ends."""
@@ -51,4 +51,8 @@ class Way(Protocol):
 
     def doubt(self, with_: Conversation) -> str | None:
         """What an admin should know of it: a right that is missing, say. None: all is well."""
+        ...
+
+    def no_bell(self, with_: Conversation) -> str | None:
+        """Why this server does not tell at once that something changed; None if it does, and this way `Rings`."""
         ...
