@@ -189,7 +189,7 @@ def test_a_server_without_a_better_way_tells_by_timestamps(started: Started) -> 
     corp.composed()
     composed = app.compose(corp.folder / "syncd.yaml", {"CORP_PASSWORD": companies.READER_PASSWORD})
     warned = [each.text for each in check(composed) if each.level == "warning"]
-    assert f"{directory.url}: not live: timestamps tell nothing by themselves; it is asked every 1 min" in warned
+    assert f"{directory.url}: not live: timestamps tell nothing by themselves; it is asked every 60 s" in warned
 
 
 def test_timestamps_tell_of_a_change_whatever_the_clock_said(started: Started) -> None:

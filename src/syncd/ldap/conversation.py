@@ -163,6 +163,7 @@ class Conversation:
     def over(self, whole: bool | None) -> None:
         """None: given up by whoever read, which says nothing about the server."""
         self.session.close()
+        self.entries.seen.close()
         if not self._noted:
             self._noted = True
             self._when_ended(self.session, whole)

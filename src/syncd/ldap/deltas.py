@@ -18,6 +18,7 @@ from syncd.ldap import keys, narrow
 from syncd.ldap.client import NotNow, Session
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.conversation import Conversation
+from syncd.ldap.seen import Seen
 from syncd.ldap.values import Attributes, primary_group_of
 from syncd.ldap.way_389ds import ContentSync
 from syncd.ldap.way_active_directory import DirSync, Numbers
@@ -99,7 +100,7 @@ class LdapChanges(Conversation):
         super().__init__(config, attributes_wanted, session, again, when_ended)
         self.begun = begun
         self.entries.key_attribute = begun.key_attribute
-        self.entries.seen = keys.Seen(moving=True)
+        self.entries.seen = Seen(moving=True)
         self._losing = False  # somebody may be gone
         self._reading = self._read()
 

@@ -14,6 +14,7 @@ from syncd.ldap import accounts, dynamic, keys
 from syncd.ldap.client import Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
 from syncd.ldap.decode import RawEntry
+from syncd.ldap.seen import Seen
 
 GROUP_ATTRIBUTES = ("cn", "description", "member", "uniqueMember", "memberUid", "gidNumber", "objectSid", "memberURL")
 USER_ATTRIBUTES = (*accounts.ATTRIBUTES, "primaryGroupID", "objectSid")
@@ -31,7 +32,7 @@ class Entries:
         self._config = config
         self.key_attribute = config.key_attribute
         self.paged = True  # the server has paging
-        self.seen = keys.Seen()
+        self.seen = Seen()
         self.users = self.groups = self.received = self.set_aside = 0
 
     def take(self, session: Session, part: Part, raw: RawEntry, among: Iterable[RawEntry]) -> Entry | SetAside | None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from syncd.errors import InvalidValue
-from syncd.ldap import dn, narrow
+from syncd.ldap import narrow
 from syncd.ldap.config import KEY_ATTRIBUTES
 from syncd.ldap.values import guid_text, text
 
@@ -78,24 +78,3 @@ def readable_dn(raw: bytes) -> str:
     if not name or name.isspace():
         raise InvalidValue("it has no DN")
     return name
-
-
-class Seen:
-    """The keys of one read, each with the entry it was on: a key on two entries would make them one person.
-
-    `moving`: an entry may come twice under two names, as between two searches for what changed; the first one is taken.
-    """
-
-    def __init__(self, moving: bool = False) -> None:
-        self._moving = moving
-        self._names: dict[str, int] = {}  # key -> hash of the canonical DN
-
-    def repeats(self, attribute: str, key: str, name: str) -> bool:
-        """True if this very entry came before (two bases overlap). Raises InvalidValue if another one had its key."""
-        fingerprint = hash(dn.normalize(name))
-        known = self._names.get(key)
-        if known is None:
-            self._names[key] = fingerprint
-        elif known != fingerprint and not self._moving:
-            raise InvalidValue(f"{attribute}: {key} is on another entry too")
-        return known is not None

@@ -17,10 +17,11 @@ from io import BufferedReader
 from pathlib import Path
 
 from syncd.core.snapshot import Certificate, Entry, SetAside
-from syncd.errors import InvalidSyntax, InvalidValue, SourceUnreachable
+from syncd.errors import IncompleteRead, InvalidSyntax, InvalidValue, SourceUnreachable
 from syncd.ldap import dn, keys
 from syncd.ldap.config import KEY_ATTRIBUTES
 from syncd.ldap.ldif import LdifReader, Record
+from syncd.ldap.seen import Seen
 
 _NO_KEY = (
     f"none of {', '.join(KEY_ATTRIBUTES)}: dump with the operational attributes ('*' '+'), or name another attribute that"
@@ -73,7 +74,7 @@ class LdifReading:
         self._asserted_by: str | None = None
         self._ended = False
         self._key_attribute = config.key_attribute
-        self._seen = keys.Seen()
+        self._seen = Seen()
         self._counts = {"user": 0, "group": 0, "set_aside": 0}
         self._canaries = {dn.normalize(each): each for each in config.canaries}  # those not met yet
         self._bases = tuple(dn.normalize(base) for base in config.base)
@@ -120,13 +121,14 @@ class LdifReading:
             self._judge(reader, summed)
             if _stamp(self._stream) != before:
                 self._because.append("the file changed while it was read")
-        except InvalidSyntax as exc:
+        except (InvalidSyntax, IncompleteRead) as exc:
             self._because.append(str(exc))
         except (OSError, StopIteration) as exc:
             self._because.append(f"the file could not be read to its end: {exc}")
         else:
             self._ended = True
         finally:
+            self._seen.close()
             self._ended = self._ended or bool(self._because)
             self._stream.close()
 

@@ -19,6 +19,7 @@ from syncd.ldap.client import NotNow
 from syncd.ldap.config import SearchConfig
 from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import GROUP_ATTRIBUTES, Part
+from syncd.ldap.seen import Seen
 from syncd.ldap.source import LdapReading
 from syncd.ldap.values import primary_group_of
 
@@ -246,7 +247,7 @@ class LdapLookup(LdapReading):
         """`again`: entries that came before come once more, as the groups of two people."""
         self._note(base, search.scope, text)
         if again:
-            self.entries.seen = keys.Seen()
+            self.entries.seen = Seen()
         for item in self._search(part, replace(search, filter=text), base, attributes, may_be_absent):
             if isinstance(item, SetAside):
                 self._aside.append(item)

@@ -5,7 +5,7 @@ page ended with result 0, every last page had an empty cookie, every base was th
 another server, at least one user came and every canary is visible. Whatever else happens ends the iteration quietly and
 is said in `certificate().because`. Only a connection that never came about raises (SourceUnreachable, from `read`).
 A server that is busy or breaks off before its first entry is left for another one; after it, nothing is ever repeated.
-Memory: one page, and for each entry its key and a hash of its DN (to notice one key on two entries).
+Memory: two pages. That one key is not on two entries is noticed by a temporary file (seen.py).
 """
 
 from __future__ import annotations
