@@ -22,6 +22,8 @@ from servers.wandering import Wanderer
 from syncd.cli.checking import check
 from syncd.core.plan import Report
 from syncd.ldap import way_active_directory
+from syncd.ldap.source import LdapSource
+from syncd.store import run_records
 from syncd.store import tables as t
 
 DIRSYNC, TOMBSTONES = (f"CN={name},OU=Services,{BASE}" for name in ("syncd-dirsync", "syncd-tombstones"))
@@ -288,6 +290,27 @@ def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
             assert between.connections > 5
         assert len(heard.reports) < 50, "to read is no change that rings"
         assert changes(corp.run()) == []
+    finally:
+        corp.close()
+
+
+def test_the_controller_that_gave_the_numbers_is_listened_to(changed_domain: Samba, tmp_path: Path) -> None:
+    """And what changed before it was is told."""
+    corp = corp_of(changed_domain, tmp_path, DIRSYNC)
+
+    def of_another(message: Message) -> bytes:
+        return message.raw.replace(b"CN=DC1,CN=Servers", b"CN=DC2,CN=Servers")
+
+    try:
+        with proxy(changed_domain.port, of_another) as second:
+            corp.source["ca_file"], corp.url = None, [second.url, f"ldap://127.0.0.1:{changed_domain.port}"]
+            changed_domain.modify(change("Alice Archer", "replace: sn", "sn: Arnold"))
+            source = corp.composed().directory("default", "corp").source
+            assert isinstance(source, LdapSource)
+            with corp.database.reading() as conn:
+                listening = source.listen(run_records.checkpoint(conn, "default", "corp") or "")
+            assert next(listening) is None and second.connections == 1
+            listening.close()  # type: ignore[attr-defined]
     finally:
         corp.close()
 

@@ -28,7 +28,7 @@ from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import Part, attributes_asked
 from syncd.ldap.failover import Dialer
 from syncd.ldap.watchdog import Watchdog
-from syncd.ldap.ways import Rings
+from syncd.ldap.ways import Behind, Rings
 
 Talk = TypeVar("Talk", bound=Conversation)
 _Reading = TypeVar("_Reading", bound="LdapReading")
@@ -94,9 +94,13 @@ class LdapSource:
         config, wanted = self.config, self.attributes_wanted
         talk = self._dialled(lambda dialer: Conversation(config, wanted, dialer.connect(), dialer.again, self._ended))
         try:
-            if talk.meet().identity != begun.server:
-                raise FullReadNeeded("another server answers")
-            yield from begun.way.listen(talk, begun.state)
+            while True:
+                if talk.meet().identity != begun.server:
+                    raise FullReadNeeded("another server answers")
+                try:
+                    yield from begun.way.listen(talk, begun.state)
+                except Behind as exc:
+                    talk.elsewhere(str(exc))
         finally:
             talk.over(None)
 
