@@ -61,6 +61,30 @@ def test_whom_a_search_finds_is_a_member(dynamic: tuple[Corp, Slapd]) -> None:
     assert corp.run().counts["join"] == 0 and corp.plan().status == "clean"
 
 
+def test_they_are_searched_for_between_the_pages_of_groups(dynamic: tuple[Corp, Slapd]) -> None:
+    """OpenLDAP keeps the place of one paged search on a connection: another one makes its cookie void."""
+    corp, slapd = dynamic
+    corp.source["page_size"] = 2
+    urls = {f"d{number}": f"ldap:///{PEOPLE_BASE}??sub?(employeeType=Partner)" for number in range(7)}
+    slapd.modify("".join(grouped(name, url) for name, url in urls.items()))
+    report = corp.run()
+    assert (report.complete, report.set_aside) == (True, ())
+    assert all(members(corp, name) == PARTNERS for name in urls)
+
+
+def test_a_delta_that_tells_of_one_searches_for_its_members(new_slapd: Callable[..., Slapd], tmp_path: Path) -> None:
+    overlays = "overlay syncprov\nsyncprov-sessionlog 1000"
+    slapd = new_slapd(ldif=companies.LDIF, globals="include /etc/ldap/schema/dyngroup.schema", overlays=overlays)
+    groups = {"base": GROUPS_BASE, "filter": "(|(objectClass=groupOfUniqueNames)(objectClass=groupOfURLs))"}
+    source = {"groups": groups, "schedule": {"full": "1d", "delta": "1m"}, "retries": 0}
+    for corp in started(tmp_path, slapd.url, source):
+        corp.run()
+        slapd.modify(grouped("partners", f"ldap:///{PEOPLE_BASE}??sub?(employeeType=Partner)"))
+        report = corp.run(delta=True)
+        assert (report.kind, report.complete) == ("delta", True)
+        assert members(corp, "partners") == PARTNERS
+
+
 def test_a_search_that_is_not_answered_takes_nobody_out(dynamic: tuple[Corp, Slapd]) -> None:
     corp, slapd = dynamic
     slapd.modify(grouped("partners", f"ldap:///{PEOPLE_BASE}??sub?(employeeType=Partner)"))

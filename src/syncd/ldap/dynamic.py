@@ -16,6 +16,8 @@ from syncd.errors import InvalidValue
 from syncd.ldap import dn, narrow
 from syncd.ldap.client import Session
 from syncd.ldap.config import LdapConfig, SearchConfig
+from syncd.ldap.decode import RawEntry
+from syncd.ldap.syncrepl import Named
 
 MEMBER_URL = "memberurl"
 _LISTED = ("member", "uniquemember", "memberuid")
@@ -44,6 +46,11 @@ class MemberUrl:
         base = unquote(base)
         dn.normalize(base)
         return cls(base, _SCOPES[scope.lower()], unquote(wanted) or "(objectClass=*)")
+
+
+def is_searched_for(entry: RawEntry | Named) -> bool:
+    """Its members are found by another search, which cannot be made while one for entries is under way."""
+    return any(name.lower() == MEMBER_URL for name in entry.attributes)
 
 
 def with_members(session: Session, users: SearchConfig, group: Entry, paged: bool) -> Entry:

@@ -19,11 +19,12 @@ from typing import TypeVar
 from syncd.core.lookup import Answer, Question
 from syncd.core.snapshot import Entry, SetAside
 from syncd.errors import FullReadNeeded, IncompleteRead, SyncdError
-from syncd.ldap import deltas, failover, outcome
+from syncd.ldap import deltas, dynamic, failover, outcome
 from syncd.ldap import probe as looking
 from syncd.ldap.client import NotNow, Page, Session
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.conversation import Conversation, require_whole_tree
+from syncd.ldap.decode import RawEntry
 from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import Part, attributes_asked
 from syncd.ldap.failover import Dialer
@@ -240,6 +241,7 @@ class LdapReading(Conversation):
     ) -> Generator[Entry | SetAside, None, None]:
         """All entries, page by page. `attributes` None: all that are of use; `may_be_absent`: no base is no entry."""
         received, cookie, number = 0, b"", 0
+        searched_for: list[RawEntry] = []  # groups whose members another search finds, which would make a cookie void
         attributes = attributes or attributes_asked(self.config, part, search, self.wanted)
         while True:
             number += 1
@@ -251,8 +253,12 @@ class LdapReading(Conversation):
                 require_whole_tree(page.references)
                 for raw in page.entries:
                     received += 1
-                    entry = self.take(part, raw, page.entries)
-                    if entry is not None:
+                    if part == "groups" and page.cookie and dynamic.is_searched_for(raw):
+                        searched_for.append(raw)
+                    elif (entry := self.take(part, raw, page.entries)) is not None:
+                        yield entry
+                for raw in () if page.cookie else searched_for:
+                    if (entry := self.take(part, raw)) is not None:
                         yield entry
             except IncompleteRead as exc:
                 raise IncompleteRead(f"{part}: {exc} after {received:,} entries") from exc

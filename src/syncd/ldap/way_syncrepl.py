@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
-from syncd.ldap import dn, keys, narrow, outcome, syncrepl
+from syncd.ldap import dn, dynamic, keys, narrow, outcome, syncrepl
 from syncd.ldap.client import NotNow
 from syncd.ldap.conversation import Conversation, Search, require_whole_tree
 from syncd.ldap.decode import RawEntry
@@ -160,8 +160,11 @@ def _same_units(asking: _Asking, known: dict[str, Any]) -> str:
 def _poll(asking: _Asking, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
     """What changed there. Returns the cookie of the next poll."""
     present = False
+    searched_for: list[Named] = []
     for told in asking(search.base, search.scope, search.filter, search.attributes, cookie):
         match told:
+            case Named() if dynamic.is_searched_for(told):
+                searched_for.append(told)
             case Named():
                 entry = _named(asking.with_, search, told)
                 if entry is not None:
@@ -183,6 +186,10 @@ def _poll(asking: _Asking, search: Search, cookie: bytes) -> Generator[Reported,
             case _:
                 assert_never(told)
         cookie = _next(search.part, told.cookie, cookie)
+    for each in searched_for:
+        entry = _named(asking.with_, search, each)
+        if entry is not None:
+            yield entry
     return cookie
 
 
