@@ -21,11 +21,12 @@ from syncd.store import run_records
 
 @dataclass
 class Heard:
-    """Until it is `ended`."""
+    """Until its `end`."""
 
     corp: Corp
     ending: threading.Event = field(default_factory=threading.Event)
     reports: list[Report] = field(default_factory=list)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, url: str) -> None:
         """Listen at this address; deltas are read where the company reads."""
@@ -40,7 +41,15 @@ class Heard:
             return run_records.checkpoint(conn, "default", "corp")
 
     def _ring(self) -> None:
-        self.reports.append(self.corp.run(delta=True))
+        with self._reading:
+            if not self.ending.is_set():
+                self.reports.append(self.corp.run(delta=True))
+
+    def end(self) -> None:
+        """No delta is under way afterwards."""
+        self.ending.set()
+        with self._reading:
+            pass
 
     def until(self, true: Callable[[], object]) -> None:
         give_up = time.monotonic() + 20
@@ -67,5 +76,5 @@ def through_breaks(corp: Corp, port: int, monkeypatch: pytest.MonkeyPatch) -> It
         try:
             yield heard, between
         finally:
-            heard.ending.set()
+            heard.end()
     assert {(each.kind, each.complete) for each in heard.reports} == {("delta", True)}
