@@ -341,6 +341,13 @@ class _Run:
         return self._end(plan, decided)
 
     def _apply(self, plan: Plan, decided: plans.Decided, size: int) -> None:
+        if size < plans.LOADED:
+            self._store_and_apply(plan, decided, size)
+            return
+        with self.database.loading():
+            self._store_and_apply(plan, decided, size)
+
+    def _store_and_apply(self, plan: Plan, decided: plans.Decided, size: int) -> None:
         checkpoint = self._checkpoint(plan)
         runs.store(
             self.database, self.workspace.name, self._as_run(), decided, plan, size, self.now, self.ids, checkpoint

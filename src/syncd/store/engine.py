@@ -46,6 +46,7 @@ _READ_CACHE_KIB = (
 )  # of the web's held connection: SQLite's own 2 MiB holds no level of an index over 100,000 users
 _WAL_PAGES = 4000  # of 4 KiB, after which who writes in the event loop moves them into the file itself, once for long
 _WRITE_CACHE_KIB = 32 * 1024  # the same of the connection on which the event loop writes
+_OF_A_LOAD = (f"cache_size=-{64 * 1024}", "wal_autocheckpoint=16000")  # the same while a first load is written
 # What a savepoint keeps would go to a temporary file: 25 writes to it for a PATCH.
 _OF_THE_LOOP = (
     *(f"wal_autocheckpoint={_WAL_PAGES}", f"cache_size=-{_WRITE_CACHE_KIB}"),
@@ -92,6 +93,7 @@ class Database:
         self._held: Connection | None = None
         self._held_writing: Connection | None = None
         self._writer: Writer | None = None
+        self._loading = False
         self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
             self.path = Path(parsed.database or "")
@@ -141,6 +143,9 @@ class Database:
         with self._available(), self.engine.connect() as conn:
             if self.dialect == "sqlite":
                 conn.info["write_by"] = time.monotonic() + wait_s
+                if self._loading:
+                    for pragma in _OF_A_LOAD:
+                        conn.connection.cursor().execute(f"PRAGMA {pragma}")
             try:
                 with conn.begin():
                     yield conn
@@ -152,6 +157,17 @@ class Database:
         """For statements each of which is a transaction of its own."""
         with self._available(), self.engine.connect() as conn:
             yield conn.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Within it much is written by this process: SQLite keeps the pages of indexes in memory from one transaction to the
+        next, instead of writing and reading them several times."""
+        self._loading = True
+        try:
+            yield
+        finally:
+            self._loading = False
+            self.engine.dispose()  # closes the connections that have so much
 
     def give_way(self, held_s: float = 0.0) -> None:
         """Between the batches of a run: who waits for SQLite's lock has it now, instead of losing every race.

@@ -26,6 +26,8 @@ from syncd.store import tables as t
 from syncd.store.rows import Rows
 
 BATCH = 500  # ids in one IN (...)
+_EFFECTIVE = ("group_id", "user_id", "workspace")
+_MEMBERSHIPS = ("group_id", "member", "member_id", "origin", "created_at", "workspace")
 
 
 def batched(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
@@ -325,7 +327,7 @@ def write_user(
     for group in sorted((before.groups if before else frozenset()) - after.groups):
         rows.delete(t.effective_memberships, user_id=after.id, group_id=group)
     for group in sorted(after.groups - (before.groups if before else frozenset())):
-        rows.insert(t.effective_memberships, user_id=after.id, group_id=group)
+        rows.add(t.effective_memberships, _EFFECTIVE, (group, after.id, rows.workspace))
     _write_grants(rows, before, after, now)
     _write_seats(rows, after.id, before.seats if before else (), after.seats)
     return document
@@ -411,9 +413,7 @@ def _write_memberships(
         rows.delete(t.memberships, group_id=group, member=member, member_id=id, origin=origin)
     for (group, origin), each in new.items():
         if (group, origin) not in old:
-            rows.insert(
-                t.memberships, group_id=group, member=member, member_id=id, origin=origin, created_at=each.created_at
-            )
+            rows.add(t.memberships, _MEMBERSHIPS, (group, member, id, origin, each.created_at, rows.workspace))
 
 
 def _write_grants(rows: Rows, before: User | None, after: User, now: datetime) -> None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, select
@@ -31,6 +31,7 @@ from syncd.store.drafts import FIRST_RUN, Verdict
 from syncd.store.foreseen import Basis
 from syncd.store.spool import Spool
 
+LOADED: Final = 1000  # change groups in a batch into an empty store, where nobody waits
 Step = Callable[[str, int, int | None], None]
 
 
@@ -99,7 +100,7 @@ def batch_size(conn: Connection, workspace: str) -> int:
     users = conn.scalar(
         select(t.totals.c.count).where(t.totals.c.workspace == workspace, t.totals.c.resource == "user")
     )
-    return 500 if users else 1000
+    return 500 if users else LOADED
 
 
 def web_is_alive(conn: Connection) -> bool:

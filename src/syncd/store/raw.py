@@ -132,6 +132,26 @@ def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any
         _in_transaction(conn, driver, text, [_values(places, each) for each in bound], many=True)
 
 
+def add(conn: Connection, statement: Insert, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """New rows, their values in the order of `columns`."""
+    driver = conn.dialect.driver
+    if len(rows) == 1 or driver not in ("pysqlite", "asyncpg"):
+        change(conn, statement, [dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    text, places = _compiled(statement, conn.dialect)
+    taken = list(zip(*rows, strict=True))
+    parts = [_made(made, taken[columns.index(name)]) for name, made in places]
+    _in_transaction(conn, driver, text, list(zip(*parts, strict=True)), many=True)
+
+
+def _made(made: Callable[[Any], Any] | None, values: Sequence[Any]) -> Sequence[Any]:
+    """Values of one column as the driver takes them; what stands in all rows is made once."""
+    if made is None:
+        return values
+    first = values[0]
+    return [made(first)] * len(values) if all(each is first for each in values) else [made(each) for each in values]
+
+
 def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]], last: bool = False) -> None:
     """Statements that write, one after the other, each once; by asyncpg all of them in one round trip.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Delete, Insert, Table, Update, bindparam, delete, insert, update
@@ -15,6 +16,7 @@ from syncd.store import raw
 FEW = 16  # rows that are written together: what one user comes to
 Columns = tuple[str, ...]
 Kept = dict[tuple[Table, Columns], list[dict[str, Any]]]
+New = dict[tuple[Table, Columns], list[tuple[Any, ...]]]
 
 
 class Rows:
@@ -22,14 +24,18 @@ class Rows:
 
     def __init__(self, workspace: str) -> None:
         self.workspace = workspace
-        self._inserts: Kept = defaultdict(list)
+        self._inserts: New = defaultdict(list)
         self._updates: Kept = defaultdict(list)
         self._deletes: Kept = defaultdict(list)
         self._counts: list[tuple[raw.Change, dict[str, Any]]] = []
 
     def insert(self, table: Table, **values: Any) -> None:
         values["workspace"] = self.workspace
-        self._inserts[table, tuple(values)].append(values)
+        self._inserts[table, tuple(values)].append(tuple(values.values()))
+
+    def add(self, table: Table, columns: Columns, values: tuple[Any, ...]) -> None:
+        """The same of what comes by the thousand: values of these columns, of which the last is the workspace."""
+        self._inserts[table, columns].append(values)
 
     def update(self, table: Table, **values: Any) -> None:
         """These columns of a row, found by its primary key; rows with the same columns are written together."""
@@ -64,12 +70,14 @@ class Rows:
             raw.change(conn, _delete(table, columns), rows)
         for (table, columns), rows in self._updates.items():
             raw.change(conn, _update(table, columns), rows)
-        for (table, columns), rows in self._inserts.items():
-            raw.change(conn, _insert(table, columns), rows)
+        for (table, columns), new in self._inserts.items():
+            if columns[0] == "group_id":  # found by it, so that one after the other is at the same place
+                new.sort(key=itemgetter(0))
+            raw.add(conn, _insert(table, columns), columns, new)
 
     def _few(self) -> bool:
-        kept = (self._deletes, self._updates, self._inserts)
-        return sum(len(rows) for each in kept for rows in each.values()) <= FEW
+        kept = (self._deletes.values(), self._updates.values(), self._inserts.values())
+        return sum(len(rows) for each in kept for rows in each) <= FEW
 
     def _apart(self) -> bool:
         """Few rows, no two of them the same."""
@@ -86,8 +94,8 @@ class Rows:
             yield from ((_delete(table, columns), row) for row in rows)
         for (table, columns), rows in self._updates.items():
             yield from ((_update(table, columns), row) for row in rows)
-        for (table, columns), rows in self._inserts.items():
-            yield from ((_insert(table, columns), row) for row in rows)
+        for (table, columns), new in self._inserts.items():
+            yield from ((_insert(table, columns), dict(zip(columns, row, strict=True))) for row in new)
 
 
 @cache

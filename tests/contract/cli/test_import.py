@@ -128,7 +128,8 @@ def test_json_is_one_object(office: Cli) -> None:
 @SQLITE
 def test_an_import_that_was_killed_is_finished_by_the_next_one(office: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stored people are made first; then the file is looked at anew, so that nobody is in her own way."""
-    lines = "userName,title\n" + "".join(f"u{n:03},Lead\n" for n in range(520))
+    monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 20)
+    lines = "userName,title\n" + "".join(f"u{n:03},Lead\n" for n in range(30))
     (office.folder / "many.csv").write_text(lines, encoding="utf-8")
     batches = []
 
@@ -143,8 +144,8 @@ def test_an_import_that_was_killed_is_finished_by_the_next_one(office: Cli, monk
     office("import", path(office, "many.csv"), code=None)
     monkeypatch.setattr(runs, "apply", apply)
     made = len(office("user", "list", "--json").out.splitlines())
-    assert 0 < made < 520
+    assert 0 < made < 30
     done = office("import", path(office, "many.csv"), "--json").json
     assert (done["status"], done["set_aside"]) == ("clean", [])
-    assert len(office("user", "list", "--json").out.splitlines()) == 520
+    assert len(office("user", "list", "--json").out.splitlines()) == 30
     assert [each["status"] for each in office("runs", "list", "--json").json["runs"]] == ["clean", "applied"]
