@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from syncd import quickstart
+from syncd.cli import main
 from syncd.store import leases
 from syncd.store.engine import Database
 
@@ -28,10 +31,17 @@ DEADLINE_S = 60
 
 
 @contextmanager
-def running(folder: Path, database: str, *argv: str, bind: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[str]]:
-    env = {**os.environ, "SYNCD_DATABASE": database, "SYNCD_BIND": bind, "PYTHONUNBUFFERED": "1"}
+def first_steps(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`make run` in a folder of its own."""
+    database = f"sqlite:///{folder / 'var' / 'syncd.db'}"
+    env = {**os.environ, "SYNCD_DATABASE": database, "SYNCD_BIND": "127.0.0.1:0", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", *argv], env=env, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "syncd.quickstart"],
+        env=env,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         yield process
@@ -71,16 +81,15 @@ def eventually(true: Callable[[], bool]) -> bool:
     while time.monotonic() < until:
         if true():
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return False
 
 
 def test_make_run_serves_the_sample_and_goes_on_the_second_time(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    database = f"sqlite:///{tmp_path / 'var' / 'syncd.db'}"
     tokens = []
     for stop in (signal.SIGINT, signal.SIGTERM):
-        with running(tmp_path, database, "syncd.quickstart") as process:
+        with first_steps(tmp_path) as process:
             base = line_of(process, "scim: ")
             tokens.append(line_of(process, "token: "))
             answers = [
@@ -95,24 +104,19 @@ def test_make_run_serves_the_sample_and_goes_on_the_second_time(tmp_path: Path) 
             assert eventually(partial(gone, others))
 
 
-def test_everything_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    with daemon(tmp_path) as process:
-        others = children(process)
-        assert len(others) == 3  # web, worker, and what watches over them for Python
-        process.kill()
-        assert eventually(partial(gone, others))
-
-
-def test_an_address_that_is_taken_is_said_and_makes_no_token(tmp_path: Path) -> None:
+def test_an_address_that_is_taken_is_said_and_makes_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    database = f"sqlite:///{tmp_path / 'syncd.db'}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNCD_DATABASE", f"sqlite:///{tmp_path / 'syncd.db'}")
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        for command in (("syncd", "serve"), ("syncd.quickstart",)):
-            with running(tmp_path, database, *command, bind=f"127.0.0.1:{port}") as second:
-                out, _ = second.communicate(timeout=DEADLINE_S)
-                assert second.returncode == 1 and f"cannot listen on 127.0.0.1:{port}" in out
-                assert "token: " not in out
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setenv("SYNCD_BIND", bind)
+        for command in (partial(main, ["serve"]), quickstart.main):
+            assert command() == 1
+            out, err = capfd.readouterr()
+            assert f"cannot listen on {bind}" in err and "token: " not in out
 
 
 # -- the daemon ----------------------------------------------------------------------------------------------------------------
@@ -194,12 +198,14 @@ def test_what_dies_is_started_again_and_readiness_tells_the_truth(tmp_path: Path
     assert count(tmp_path, "leases") == count(tmp_path, "processes") == 0
 
 
-def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
-    with daemon(tmp_path) as process:
-        token = subprocess.run(
-            [sys.executable, "-m", "syncd", "token", "create", "--name", "t", "--allow", "users:write"],
-            cwd=tmp_path, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+def test_a_request_under_way_is_answered_before_the_end_and_systemd_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with heard_by_systemd(tmp_path) as (heard, env), daemon(tmp_path, env=env) as process:
+        assert eventually(lambda: heard.count("WATCHDOG=1") >= 3 and "READY=1" in heard)
+        create = ["token", "create", "--name", "t", "--allow", "users:write"]
+        assert main(["--config", str(tmp_path / "config" / "syncd.yaml"), *create]) == 0
+        token = capsys.readouterr().out.strip()
         body = b'{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"late@example.org"}'
         head = (
             f"POST /scim/v2/Users HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
@@ -209,13 +215,32 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
             connection.sendall(head.encode() + body[:20])
             time.sleep(0.5)
             process.terminate()
-            time.sleep(1.5)
+            assert eventually(lambda: heard[-1] == "STOPPING=1")
+            time.sleep(1)
             connection.sendall(body[20:])
             answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 201"), answer
         assert process.wait(DEADLINE_S) == 0
+    assert heard.count("READY=1") == 1 and heard[-1] == "STOPPING=1"
     with closing(sqlite3.connect(tmp_path / "syncd.db")) as conn:
         assert conn.execute("SELECT user_name FROM users WHERE user_name = 'late@example.org'").fetchall()
+
+
+@contextmanager
+def heard_by_systemd(folder: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """What it is told, and the environment in which it is."""
+    address, heard = str(folder / "notify"), [""]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(address)
+
+        def listen() -> None:
+            while heard[-1] != "STOPPING=1":
+                heard.append(ear.recv(1000).decode())
+
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        yield heard, {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}
+        listening.join(DEADLINE_S)
 
 
 def test_a_worker_alone_keeps_the_schedule_and_leaves_no_lease(tmp_path: Path) -> None:
@@ -241,27 +266,9 @@ def test_a_worker_alone_keeps_the_schedule_and_leaves_no_lease(tmp_path: Path) -
         assert process.wait(DEADLINE_S) == 0
 
 
-def test_systemd_is_told(tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
-    heard: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(address)
-
-        def listen() -> None:
-            while "STOPPING=1" not in heard:
-                heard.append(ear.recv(1000).decode())
-
-        listening = threading.Thread(target=listen, daemon=True)
-        listening.start()
-        with daemon(tmp_path, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}) as process:
-            assert eventually(lambda: heard.count("WATCHDOG=1") >= 3 and "READY=1" in heard)
-            process.terminate()
-            assert process.wait(DEADLINE_S) == 0
-        listening.join(DEADLINE_S)
-    assert heard.count("READY=1") == 1 and heard[-1] == "STOPPING=1"
-
-
-def test_hangup_reads_the_configuration_anew_if_it_is_good(tmp_path: Path) -> None:
+def test_hangup_reads_the_configuration_anew_if_it_is_good_and_everything_ends_with_the_supervisor(
+    tmp_path: Path,
+) -> None:
     with daemon(tmp_path) as process:
         config = tmp_path / "config" / "syncd.yaml"
         good = config.read_text()
@@ -276,5 +283,7 @@ def test_hangup_reads_the_configuration_anew_if_it_is_good(tmp_path: Path) -> No
         assert eventually(lambda: bool(logged(tmp_path, "reloaded")))
         assert eventually(lambda: pid_of(tmp_path, "worker") not in (0, before))
         assert eventually(lambda: "77" in httpx.get(f"{base(tmp_path)}/", timeout=20).text)
-        process.terminate()
-        assert process.wait(DEADLINE_S) == 0
+        others = children(process)
+        assert len(others) == 3  # web, worker, and what watches over them for Python
+        process.kill()
+        assert eventually(partial(gone, others))
