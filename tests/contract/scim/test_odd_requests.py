@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import pytest
 import structlog
+from sqlalchemy import Table
 
 from syncd.core.connection import Access
 from syncd.core.workspace import SourcePolicy
@@ -54,6 +55,13 @@ LEAKS = re.compile(
 )
 # What is no state of users and groups: the record of what was refused, what a guard held, what was tolerated.
 BESIDE = {"activity", "activity_payloads", "held", "tolerances", "processes", "timers"}
+STATE = [table for table in t.metadata.sorted_tables if table.name not in BESIDE]
+
+
+def what_counts(table: Table) -> str:
+    if table.name == "outbox":
+        return "count(*)"  # is only ever added to
+    return ", ".join(f'"{each.name}"' for each in table.c if each.name != "last_used_at")
 
 
 class Watch:
@@ -64,6 +72,7 @@ class Watch:
         self._conn = database.engine.raw_connection()
         # Both move with every commit of another connection; PostgreSQL's also when it tidies up.
         self._moves = "PRAGMA data_version" if sqlite else "SELECT pg_current_wal_insert_lsn()"
+        self._rows = [f"SELECT {what_counts(table)} FROM {table.name}" for table in STATE]
         self._mark, self._digest = self._asked(self._moves), self._digested()
 
     def _asked(self, sql: str) -> list[str]:
@@ -75,12 +84,8 @@ class Watch:
 
     def _digested(self) -> str:
         found = hashlib.sha256()
-        for table in t.metadata.sorted_tables:
-            if table.name not in BESIDE:
-                columns = ", ".join(f'"{each.name}"' for each in table.c if each.name != "last_used_at")
-                # Of what is only ever added to, how much there is.
-                what = "count(*)" if table.name == "outbox" else columns
-                found.update("\n".join(self._asked(f"SELECT {what} FROM {table.name}")).encode())
+        for sql in self._rows:
+            found.update("\n".join(self._asked(sql)).encode())
         return found.hexdigest()
 
     def changed(self) -> bool:
@@ -107,8 +112,10 @@ def prepared(service: Service) -> None:
 
 
 def sent(service: Service, seed: int, requests: int) -> Counter[int]:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # before the first request
     prepared(service)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     odd, answers = Odd(seed, service.token), Counter[int]()
     watch = Watch(service.database)
     for number in range(requests):
