@@ -1,17 +1,20 @@
-"""Statements compiled once in a process, as in a daemon that lives long: every test's databases share what SQLAlchemy compiled.
+"""What is compiled once in a process that lives long, as a daemon does, is once in a process of tests: statements and paths.
 
 An engine compiles what it executes and keeps that to itself; a test has engines of its own, which compiled a quarter of the
-tests' time.
+tests' time. Each application compiles its hundred paths.
 """
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from typing import Any
 
 import sqlalchemy
 import sqlalchemy.ext.asyncio
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
+from starlette import routing
 
 from syncd.store import engine as engines
 
@@ -47,3 +50,6 @@ def share() -> None:
 
     engines.create_engine = create_engine
     sqlalchemy.ext.asyncio.create_async_engine = create_async_engine
+    routing.compile_path = cache(routing.compile_path)
+    # httpx looks for it at each request that it hands to an application, in every folder; it is not there.
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
@@ -83,8 +84,9 @@ def migrated(postgres: Postgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared(postgres: Postgres, migrated: str) -> prepared.Shared:
-    return prepared.Shared(postgres, migrated)
+def shared(postgres: Postgres, migrated: str) -> Iterator[prepared.Shared]:
+    with closing(prepared.Shared(postgres, migrated)) as databases:
+        yield databases
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ class Shared:
     server: Postgres
     template: str
     _free: list[str] = field(default_factory=list)
+    _looking: dict[str, Connection] = field(default_factory=dict)  # to each: a new one would load its catalogs anew
     _kept: frozenset[str] = frozenset()  # tables in which a migrated database has rows
     _wanted: str = ""  # `_looks` of a migrated database
 
@@ -82,15 +83,22 @@ class Shared:
 
     def give_back(self, url: str) -> None:
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
-                self._empty(connection)
-                sound = self._looks(connection) == self._wanted
+            if url not in self._looking:
+                self._looking[url] = psycopg.connect(url, autocommit=True)
+            self._empty(self._looking[url])
+            sound = self._looks(self._looking[url]) == self._wanted
         except psycopg.Error:  # the test dropped it, or holds a lock in it
             sound = False
         if sound:
             self._free.append(url)
         else:
+            if connection := self._looking.pop(url, None):
+                connection.close()
             self.server.drop(url)
+
+    def close(self) -> None:
+        for connection in self._looking.values():
+            connection.close()
 
     def _empty(self, connection: Connection) -> None:
         connection.execute("SET lock_timeout = '2s'")

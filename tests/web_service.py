@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import httpx
@@ -44,6 +45,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return compile(parse_filter(text, RULE_USER))
 
 
+@cache
 def workspace(name: str = "default") -> Workspace:
     """Employees hold an `internal` seat (3 of them); whoever is pushed into `crm` is a clerk and holds one of one."""
     return Workspace(
@@ -73,8 +75,12 @@ class Service:
         self._count = itertools.count(first_id)
         self.workspaces = {"default": workspace(), "other": workspace("other")}
         self.loop = asyncio.new_event_loop()
-        self.web = self.application()
         self.token = self.make_token()
+
+    @cached_property
+    def web(self) -> Starlette:
+        """The application of the workspaces as they are when it is first asked."""
+        return self.application()
 
     def application(self, token_cache_s: float = 0, **options: Any) -> Starlette:
         """Tokens are looked up anew for each request, unless a test says otherwise."""
