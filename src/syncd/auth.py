@@ -29,7 +29,7 @@ from syncd import jwks
 from syncd.core.actor import Actor
 from syncd.core.connection import Access, TrustedIssuer, address_of
 from syncd.core.workspace import Workspace
-from syncd.errors import Forbidden, SyncdError, TooManyRequests, Unauthorized
+from syncd.errors import Forbidden, InvalidToken, SyncdError, TooManyRequests, Unauthorized
 from syncd.serving import header
 from syncd.store import keys, tokens
 from syncd.store.engine import Database
@@ -95,13 +95,13 @@ class Authenticator:
             if found is None or not self.configured(found.workspace, found.source):
                 self._verified.pop(key, None)
                 self.failed(host)
-                raise Unauthorized(_WRONG)
+                raise InvalidToken(_WRONG)
             if known is None and len(self._verified) >= _CACHED:
                 self._verified.pop(next(iter(self._verified)))
             known = self._verified[key] = (found, self._monotonic() + self._cache_s)
         actor = known[0]
         if actor.expires_at is not None and actor.expires_at <= now:
-            raise Unauthorized(_WRONG)
+            raise InvalidToken(_WRONG)
         self.admit(actor.workspace, actor.source, host)
         if actor.token_id is not None:
             self._used[actor.token_id] = now

@@ -84,7 +84,15 @@ class NotFound(SyncdError):
 
 
 class Unauthorized(SyncdError):
-    status = 401
+    """`challenge`: the WWW-Authenticate header (RFC 6750 section 3)."""
+
+    status, challenge = 401, 'Bearer realm="syncd"'
+
+
+class InvalidToken(Unauthorized):
+    """A token came, and it is none: what a client takes as a sign to get another one."""
+
+    challenge = 'Bearer realm="syncd", error="invalid_token"'
 
 
 class Forbidden(SyncdError):

@@ -90,7 +90,7 @@ def refusal(exc: SyncdError, request_id: str | None = None) -> Response:
         case MethodNotAllowed():
             headers["Allow"] = exc.allow
         case Unauthorized():
-            headers["WWW-Authenticate"] = 'Bearer realm="syncd"'
+            headers["WWW-Authenticate"] = exc.challenge
         case _:
             pass
     body = problem(exc, request_id).model_dump_json(exclude_none=True)

@@ -369,7 +369,7 @@ def error(exc: SyncdError) -> Response:
         case UnsupportedMedia():
             headers |= {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}  # RFC 9110 section 15.5.16
         case Unauthorized():
-            headers["WWW-Authenticate"] = 'Bearer realm="syncd"'
+            headers["WWW-Authenticate"] = exc.challenge
         case _:
             pass
     return Response(error_body(exc.status, exc.detail, exc.scim_type), exc.status, headers, MEDIA_TYPE)

@@ -149,6 +149,7 @@ def test_who_signed_it_and_how(service: Service, idp: Keys) -> None:
         f"{head}.{said}.{seal[:-4]}AAAA",
         f"{head}.{said}.",
         signed(service, THIEF, header={"jku": "http://127.0.0.1:1/keys"}),
+        signed(service, THIEF, header={"jwk": THIEF.as_dict(private=False)}),
         signed(service, jwk.OctKey.import_key("s" * 64, {"kid": "k1"}), "HS256"),
         signed(service, SECOND, "ES256"),  # a key that is not published
         signed(service, sub="other"),  # this connection takes ES256 only

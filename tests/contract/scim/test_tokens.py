@@ -45,8 +45,13 @@ def test_a_wrong_token_is_401(service: Service, change: str) -> None:
     }[change]
     answer = service.ask("GET", "Users", token=wrong)
     assert (answer.status_code, answer.json()["status"]) == (401, "401")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert service.ask("GET", "Users", token=None, headers={"Authorization": f"Basic {secret}"}).status_code == 401
+    invalid = "" if change == "empty" else ', error="invalid_token"'  # RFC 6750 section 3.1
+    assert answer.headers["www-authenticate"] == f'Bearer realm="syncd"{invalid}'
+    assert (
+        service.ask("GET", "/api/v1/users", token=wrong).headers["www-authenticate"] == f'Bearer realm="syncd"{invalid}'
+    )
+    other = service.ask("GET", "Users", token=None, headers={"Authorization": f"Basic {secret}"})
+    assert (other.status_code, other.headers["www-authenticate"]) == (401, 'Bearer realm="syncd"')
 
 
 def test_expired_revoked_rotated(service: Service) -> None:
