@@ -18,8 +18,10 @@ from sqlalchemy.engine import make_url
 from syncd.deliver import signing
 from syncd.errors import ConfigError
 from syncd.settings import Settings, json_schema, load
-from syncd.settings import model as models
-from syncd.settings.model import Block, LdapSource, LdifSource, ScimSource
+from syncd.settings.block import Block
+from syncd.settings.entitlements import WhenFull
+from syncd.settings.schema import MODULES
+from syncd.settings.sources import LdapSource, LdifSource, ScimSource
 
 TESTS = Path(__file__).parent.parent
 MISTAKES = TESTS / "config_errors"
@@ -80,8 +82,9 @@ def test_the_example_loads_and_explains_every_key() -> None:
 
 
 def every_key() -> set[str]:
-    blocks = [each for each in vars(models).values() if isinstance(each, type) and issubclass(each, Block)]
-    return {key for block in blocks if block is not models.WhenFull for key in block.model_fields}
+    named = [each for module in MODULES for each in vars(module).values()]
+    blocks = [each for each in named if isinstance(each, type) and issubclass(each, Block)]
+    return {key for block in blocks if block is not WhenFull for key in block.model_fields}
 
 
 def test_the_configuration_of_make_run_loads() -> None:

@@ -13,7 +13,7 @@ from syncd.ldap.accounts import Rules, condition
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.ldif_source import LdifConfig, LdifSource
 from syncd.reconcile.mapping import DirectoryMapping, compile_mapping
-from syncd.settings import model as written
+from syncd.settings import sources as written
 
 if TYPE_CHECKING:
     from syncd.ldap.source import LdapSource

@@ -19,7 +19,7 @@ from syncd.core.secret import Secret
 from syncd.core.workspace import Workspace
 from syncd.errors import ConfigError, UsageError
 from syncd.settings import Settings, outgoing
-from syncd.settings import model as written
+from syncd.settings import sources as written
 from syncd.store.clock import shared
 from syncd.store.engine import Database
 from syncd.store.mails import Sending

@@ -28,14 +28,14 @@ from syncd.core.signins import SignInPolicy
 from syncd.core.types import Types
 from syncd.core.workspace import DEFAULT_CONNECTION, Condition, SourcePolicy, Workspace
 from syncd.reconcile.mapping import DirectoryMapping
-from syncd.settings import Settings
-from syncd.settings import model as written
+from syncd.settings import Settings, entitlements, model
+from syncd.settings import sources as written
 
 SCIM = DEFAULT_CONNECTION
 _ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:"
 
 
-def workspace(name: str, part: written.Workspace, directories: Mapping[str, Directory], loaded: Settings) -> Workspace:
+def workspace(name: str, part: model.Workspace, directories: Mapping[str, Directory], loaded: Settings) -> Workspace:
     types = loaded.types[name]
     own_roles = {
         role: Role(role, frozenset(given.permissions), given.where, rank=given.rank)
@@ -148,7 +148,7 @@ def _condition(text: str, types: Types) -> tuple[Condition, bool]:
     return scim_filter.compile(found), "groups" in scim_filter.names(found)
 
 
-def _rule(rule: written.Rule, types: Types) -> Rule:
+def _rule(rule: entitlements.Rule, types: Types) -> Rule:
     matches, reads_groups = _condition(rule.when, types)
     return Rule(
         name=rule.name,
@@ -165,7 +165,7 @@ def _rule(rule: written.Rule, types: Types) -> Rule:
     )
 
 
-def _pool(name: str, seat: written.Seat) -> Pool:
+def _pool(name: str, seat: entitlements.Seat) -> Pool:
     return Pool(
         name=name,
         limit=seat.limit,
@@ -182,14 +182,14 @@ def _pool(name: str, seat: written.Seat) -> Pool:
     )
 
 
-def _passwords(given: written.Passwords) -> PasswordPolicy:
+def _passwords(given: entitlements.Passwords) -> PasswordPolicy:
     forbidden = frozenset(map(fold, given.forbidden_file or ()))
     return PasswordPolicy(
         given.min_length, forbidden, given.beside_provider, given.attempts_per_minute, given.reset_for
     )
 
 
-def _precedence(part: written.Workspace, types: Types) -> Precedence:
+def _precedence(part: model.Workspace, types: Types) -> Precedence:
     """Not given: directories in the order of the file, then connections, then people."""
     read = [name for name, source in part.sources.items() if isinstance(source, written.Directory)]
     pushing = [name for name, source in part.sources.items() if isinstance(source, written.ScimSource)]

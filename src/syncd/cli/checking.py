@@ -29,7 +29,7 @@ from syncd.store.migrate import revision
 if TYPE_CHECKING:  # they load ldap3, which a configuration without LDAP does not need
     from syncd.ldap.probe import Probe
     from syncd.ldap.source import LdapSource
-    from syncd.settings.model import Schedule
+    from syncd.settings.sources import Schedule
 
 WORST_FIRST = (78, 75, 1, 4, 5, 3, 0)
 _RENEW_BEFORE = timedelta(days=14)

@@ -24,21 +24,11 @@ from syncd.ldap.config import is_loopback
 from syncd.reconcile.mapping import compile_mapping
 from syncd.scim.dialects import POLICIES
 from syncd.settings.block import did_you_mean
-from syncd.settings.model import (
-    Accounts,
-    Directory,
-    Http,
-    Jwt,
-    LdapSource,
-    Missing,
-    Policy,
-    Rule,
-    Schedule,
-    ScimSource,
-    Source,
-    Workspace,
-)
+from syncd.settings.entitlements import Rule
+from syncd.settings.model import Workspace
 from syncd.settings.outgoing import Deliver, Mail
+from syncd.settings.service import Http
+from syncd.settings.sources import Accounts, Directory, Jwt, LdapSource, Missing, Policy, Schedule, ScimSource, Source
 from syncd.settings.values import shown
 
 Path: TypeAlias = tuple[str | int, ...]

@@ -477,6 +477,7 @@ Authzid = Annotated[str, AfterValidator(_authzid)]
 LdapFilter = Annotated[str, AfterValidator(_ldap_filter)]
 DN = Annotated[str, AfterValidator(_dn)]
 Name = Annotated[str, AfterValidator(_named(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "crm-users"))]
+Names = tuple[Name, ...]
 policy_name = _one_of(dialects.NAMES, listed=True)
 Algorithm = Annotated[str, AfterValidator(_one_of(ALGORITHMS, listed=True)), WithJsonSchema({"enum": list(ALGORITHMS)})]
 PolicyName = Annotated[str, AfterValidator(policy_name), WithJsonSchema({"enum": list(dialects.NAMES)})]
