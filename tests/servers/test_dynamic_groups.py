@@ -49,7 +49,8 @@ def grouped(name: str, *urls: str) -> str:
 def test_whom_a_search_finds_is_a_member(dynamic: tuple[Corp, Slapd]) -> None:
     corp, slapd = dynamic
     url = f"ldap:///{PEOPLE_BASE}??sub?(employeeType=Partner)"
-    slapd.modify(grouped("partners", url) + grouped("two", f"ldap:///{JANE.dn}??base", f"ldap:///{ANNA.dn}??base"))
+    here = f"{slapd.url}/{ANNA.dn}??base"
+    slapd.modify(grouped("partners", url) + grouped("two", f"ldap:///{JANE.dn}??base", here))
     corp.run()
     assert members(corp, "partners") == PARTNERS and members(corp, "two") == {JANE.uid, ANNA.uid}
     gone = sorted(PARTNERS)[0]
@@ -92,7 +93,8 @@ def test_a_search_that_is_not_answered_takes_nobody_out(dynamic: tuple[Corp, Sla
     name = f"cn=partners,{GROUPS_BASE}"
     for url, why in (
         (f"ldap:///ou=nowhere,{PEOPLE_BASE}??sub", "was not answered whole"),
-        (f"ldap://other.example.org/{PEOPLE_BASE}??sub", "of this server"),
+        (f"ldap://other.example.org/{PEOPLE_BASE}??sub", "of a server in `url`"),
+        (f"ldap:///{PEOPLE_BASE}??sub?(employeeType=Partner", "is not an LDAP filter"),
         (f"ldap:///{PEOPLE_BASE}??deep", "is not one of base, one, sub"),
     ):
         slapd.modify(modify(name, ("replace", "memberURL", url)))

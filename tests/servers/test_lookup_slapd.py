@@ -84,6 +84,17 @@ def test_groups_she_joined_and_left_follow_new_groups_too(sqlite_corp: Corp, dir
     assert sqlite_corp.plan().status == "clean"
 
 
+def test_a_name_with_a_bit_string_after_it_is_found_in_the_group(sqlite_corp: Corp, directory: Slapd) -> None:
+    """Servers do not find it by the name alone."""
+    crm = GROUP["crm-users"].dn
+    directory.modify(modify(crm, ("delete", "uniqueMember", ROSA.dn), ("add", "uniqueMember", f"{ROSA.dn}#'0101'B")))
+    assert sqlite_corp.run().status == "clean"
+    only = named(ROSA.uid)
+    assert sqlite_corp.run(only=only).status == "clean"
+    directory.modify(modify(crm, ("delete", "uniqueMember", f"{ROSA.dn}#'0101'B")))
+    assert sqlite_corp.run(only=only).counts["leave"] == 1
+
+
 def test_members_that_cannot_be_seen_are_no_leavers(sqlite_corp: Corp, directory: Slapd) -> None:
     hidden(sqlite_corp, directory, f'access to dn.subtree="{GROUPS_BASE}" attrs=uniqueMember,member by * none')
     before = sqlite_corp.standing()

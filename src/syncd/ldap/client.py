@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from ldap3.core.exceptions import LDAPExceptionError
     from ldap3.operation.search import parse_filter
 
-from syncd.errors import BindRefused, ConfigError, IncompleteRead
+from syncd.errors import BindRefused, ConfigError, IncompleteRead, InvalidValue
 from syncd.ldap import ber, outcome, syncrepl
 from syncd.ldap.address import Address, Unusable
 from syncd.ldap.config import LdapConfig
@@ -289,10 +289,18 @@ def check(config: LdapConfig) -> tuple[str, ...]:
     for part, search in (("users", config.users), ("groups", config.groups)):
         if search is not None:
             try:
-                parse_filter(search.filter, None, False, False, None, False)
-            except Exception as exc:  # a malformed filter also makes ldap3's parser raise IndexError
-                found.append(f"{part}.filter: {search.filter!r} is not an LDAP filter (RFC 4515): {_plain(exc)}")
+                require_filter(search.filter)
+            except InvalidValue as exc:
+                found.append(f"{part}.filter: {exc}")
     return tuple(found)
+
+
+def require_filter(text: str) -> None:
+    """Raises InvalidValue."""
+    try:
+        parse_filter(text, None, False, False, None, False)
+    except Exception as exc:  # a malformed filter also makes ldap3's parser raise IndexError
+        raise InvalidValue(f"{text!r} is not an LDAP filter (RFC 4515): {_plain(exc)}") from exc
 
 
 def bound(config: LdapConfig, address: Address, watchdog: Watchdog) -> Session:

@@ -7,14 +7,14 @@ entries are not read at all: a group is what users name, and its stable key can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from syncd.core.snapshot import Entry
 from syncd.errors import InvalidValue
 from syncd.ldap import dn, narrow
-from syncd.ldap.client import Session
+from syncd.ldap.client import Session, require_filter
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.decode import RawEntry
 from syncd.ldap.syncrepl import Named
@@ -27,25 +27,31 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class MemberUrl:
-    """`ldap:///BASE??SCOPE?FILTER` of the server that is read."""
+    """`ldap:///BASE??SCOPE?FILTER` of the directory that is read."""
 
     base: str
     scope: str
     filter: str
 
     @classmethod
-    def parse(cls, text: str) -> MemberUrl:
-        """Raises InvalidValue."""
+    def parse(cls, text: str, ours: Container[str | None] = ()) -> MemberUrl:
+        """`ours`: names of the servers that are read. Raises InvalidValue."""
         scheme, _, rest = text.partition("://")
         host, _, query = rest.partition("/")
-        if scheme.lower() not in ("ldap", "ldaps") or urlsplit(f"//{host}").hostname:
-            raise InvalidValue(f"memberURL: {text[:200]!r} is not ldap:///BASE??SCOPE?FILTER of this server")
+        named = _host(f"//{host}")
+        if scheme.lower() not in ("ldap", "ldaps") or (named and named not in ours):
+            raise InvalidValue(f"memberURL: {text[:200]!r} is not ldap:///BASE??SCOPE?FILTER of a server in `url`")
         base, _attributes, scope, wanted, *_ = (*query.split("?"), "", "", "")
         if scope.lower() not in _SCOPES:
             raise InvalidValue(f"memberURL: {scope[:40]!r} is not one of base, one, sub")
         base = unquote(base)
         dn.normalize(base)
-        return cls(base, _SCOPES[scope.lower()], unquote(wanted) or "(objectClass=*)")
+        found = cls(base, _SCOPES[scope.lower()], unquote(wanted) or "(objectClass=*)")
+        try:
+            require_filter(found.filter)
+        except InvalidValue as exc:
+            raise InvalidValue(f"memberURL: {exc}") from exc
+        return found
 
 
 def is_searched_for(entry: RawEntry | Named) -> bool:
@@ -53,15 +59,23 @@ def is_searched_for(entry: RawEntry | Named) -> bool:
     return any(name.lower() == MEMBER_URL for name in entry.attributes)
 
 
-def with_members(session: Session, users: SearchConfig, group: Entry, paged: bool) -> Entry:
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return url  # nobody's
+
+
+def with_members(session: Session, config: LdapConfig, group: Entry, paged: bool) -> Entry:
     """The group as if its entry listed whom its memberURL finds among the users. Raises InvalidValue, IncompleteRead."""
     urls = group.attributes.get(MEMBER_URL, ())
     if not urls or any(group.attributes.get(name) for name in _LISTED):
         return group
     found: dict[bytes, None] = {}
+    ours = {_host(url) for url in config.urls}
     for url in urls:
-        asked = MemberUrl.parse(url.decode("utf-8", "replace"))
-        found |= dict.fromkeys(_found(session, users, asked, paged))
+        asked = MemberUrl.parse(url.decode("utf-8", "replace"), ours)
+        found |= dict.fromkeys(_found(session, config.users, asked, paged))
     return Entry(group.kind, group.key, group.dn, {**group.attributes, "member": tuple(sorted(found))})
 
 

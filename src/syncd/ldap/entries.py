@@ -62,7 +62,7 @@ class Entries:
             self.users += 1
             return Entry("user", key, name, attributes)
         try:
-            group = dynamic.with_members(session, self._config.users, Entry("group", key, name, attributes), self.paged)
+            group = dynamic.with_members(session, self._config, Entry("group", key, name, attributes), self.paged)
         except InvalidValue as exc:
             self.set_aside += 1
             return SetAside(name, str(exc), key)

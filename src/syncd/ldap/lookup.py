@@ -21,7 +21,7 @@ from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import GROUP_ATTRIBUTES, Part
 from syncd.ldap.seen import Seen
 from syncd.ldap.source import LdapReading
-from syncd.ldap.values import primary_group_of
+from syncd.ldap.values import primary_group_of, unique_member
 
 MOST = 200  # people looked up at once; more are cheaper to read with everybody else
 _MEMBERS = frozenset({"member", "uniquemember", "memberuid"})
@@ -208,10 +208,14 @@ class LdapLookup(LdapReading):
             not_naming = narrow.all_of(
                 [search.filter, narrow.any_of([self._key_test(key) for key in some]), f"(!{naming})"]
             )
+            whole = (*attributes, "uniqueMember")  # no filter finds a name with a bit string after it
             for base in search.base:
-                found = self._entries_of("groups", search, base, not_naming, attributes, again=True)
-                left |= {entry.key for entry in found if finds_her not in entry.attributes.get("member", ())}
-        silent = leaving - left
+                for entry in self._entries_of("groups", search, base, not_naming, whole, again=True):
+                    if finds_her in entry.attributes.get("member", ()) or _is_unique_member(user, entry):
+                        named[entry.key] = entry
+                    else:
+                        left.add(entry.key)
+        silent = leaving - left - named.keys()
         because = f"{len(silent)} of her groups do not say whether she is still in them" if silent else None
         return GroupsOf(tuple(named.values()), frozenset(left), because)
 
@@ -268,6 +272,15 @@ class LdapLookup(LdapReading):
             return any(dn.is_within(name, base, users.scope) for base in users.base)
         except InvalidValue:
             return False
+
+
+def _is_unique_member(user: Entry, group: Entry) -> bool:
+    try:
+        here = dn.normalize(user.dn)
+        said = (value.decode("utf-8", "replace") for value in group.attributes.get("uniquemember", ()))
+        return any("#" in value and dn.normalize(unique_member(value)) == here for value in said)
+    except InvalidValue:
+        return True  # nobody can tell: it keeps her
 
 
 def _naming(user: Entry) -> Iterator[str]:

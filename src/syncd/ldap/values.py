@@ -23,6 +23,7 @@ _LAST_FILETIME = (datetime.max.replace(tzinfo=UTC) - _FILETIME_EPOCH) // timedel
 _GENERALIZED = re.compile(
     r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(?:(\d\d))?)?(?:[.,](\d+))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII
 )
+_UNIQUE_ID = re.compile(r"#'[01]*'B$")
 _DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:", re.ASCII)
 
@@ -62,6 +63,11 @@ WRITTEN: Mapping[str, Callable[[str, bytes], str]] = {
     "ms-ds-consistencyguid": guid_text,
     "msexchmailboxguid": guid_text,
 }
+
+
+def unique_member(said: str) -> str:
+    """The DN of a uniqueMember, without the bit string that may come after it (RFC 4517 section 3.3.21)."""
+    return _UNIQUE_ID.sub("", said)
 
 
 def boolean(name: str, value: bytes) -> bool:

@@ -21,7 +21,7 @@ from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
 from syncd.ldap.accounts import AccountState, Rules, Server, account_state
-from syncd.ldap.values import WRITTEN, primary_group_of
+from syncd.ldap.values import WRITTEN, primary_group_of, unique_member
 
 Attributes = Mapping[str, tuple[bytes, ...]]
 Reader = Callable[[Attributes], tuple[str, ...]]
@@ -244,7 +244,5 @@ class Members:
 
 
 def members(entry: Entry) -> Members:
-    return Members(
-        tuple(text for name in MEMBERS for text in _texts(name, entry.attributes)),
-        _texts(MEMBER_UIDS, entry.attributes),
-    )
+    unique = map(unique_member, _texts("uniquemember", entry.attributes))
+    return Members((*_texts("member", entry.attributes), *unique), _texts(MEMBER_UIDS, entry.attributes))

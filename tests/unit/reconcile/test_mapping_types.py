@@ -7,7 +7,7 @@ import pytest
 from syncd.core.schema import SYNCD_USER
 from syncd.core.snapshot import Entry
 from syncd.errors import InvalidValue
-from syncd.reconcile.mapping import compile_mapping
+from syncd.reconcile.mapping import compile_mapping, members
 
 
 def mapped(**attributes: bytes) -> dict[str, object]:
@@ -28,3 +28,10 @@ def test_what_is_no_boolean_is_set_aside() -> None:
 
 def test_syncds_own_attributes_are_named_shortly() -> None:
     assert mapped(employeetype=b"portal")[f"{SYNCD_USER}:kind"] == "portal"
+
+
+def test_a_unique_member_may_have_a_bit_string_after_its_name() -> None:
+    """RFC 4517 section 3.3.21: it tells who had the name when it is used again, and is no part of it."""
+    named = (b"uid=ann,dc=x#'0101'B", b"uid=bob,dc=x", b"cn=a\\#'1'b,dc=x#''B")
+    group = Entry("group", "k", "cn=g,dc=x", {"uniquemember": named, "member": (b"uid=cy,dc=x#'1'B",)})
+    assert members(group).dns == ("uid=cy,dc=x#'1'B", "uid=ann,dc=x", "uid=bob,dc=x", "cn=a\\#'1'b,dc=x")
