@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import structlog
@@ -209,10 +209,9 @@ class Authenticator:
         if algorithm not in issuer.algorithms or not (kid is None or isinstance(kid, str)):
             raise jwks.Untrusted("its algorithm is not among `algorithms`")
         found = await self._keys.find(issuer.jwks_url, kid, algorithm, issuer.ca_file)
-        wanted: dict[str, Any] = {name: {"essential": True, "value": value} for name, value in issuer.claims.items()}
-        wanted |= {"iss": {"essential": True, "value": issuer.issuer}}
-        wanted |= {"aud": {"essential": True, "values": list(issuer.audience)}}
-        said = jwks.verified(text, found, algorithm, int(now.timestamp()), issuer.leeway_s, **wanted)
+        said = jwks.verified(text, found, algorithm, int(now.timestamp()), issuer.leeway_s)
+        if not issuer.meant_by(said):
+            raise jwks.Untrusted("its claims are not those of this connection")
         left_s = min(said["exp"] + issuer.leeway_s - now.timestamp(), _LONGEST.total_seconds())
         until = now + timedelta(seconds=left_s)
         return Actor("scim", source, workspace, source=source, allow=issuer.allow, expires_at=until)

@@ -28,13 +28,12 @@ class TrustedIssuer:
     ca_file: str | None = None
 
     def meant_by(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a token with these claims, still unchecked, is for this connection."""
-        given = claims.get("aud")
-        audience = (
-            {given} if isinstance(given, str) else set(filter(_is_text, given)) if isinstance(given, list) else set()
-        )
-        mine = claims.get("iss") == self.issuer and bool(audience & set(self.audience))
-        return mine and all(claims.get(name) == value for name, value in self.claims.items())
+        """Whether a token with these claims is for this connection. Of a claim that is a list, such as roles, one text is
+        enough; `sub` is none (RFC 7519 section 4.1.2)."""
+        if isinstance(claims.get("sub"), list):
+            return False
+        mine = claims.get("iss") == self.issuer and bool(_texts(claims.get("aud")) & set(self.audience))
+        return mine and all(value in _texts(claims.get(name)) for name, value in self.claims.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +67,5 @@ def address_of(host: str | None) -> Address | None:
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _texts(claim: object) -> set[str]:
+    return {each for each in (claim if isinstance(claim, list) else [claim]) if isinstance(each, str)}

@@ -300,7 +300,8 @@ class Jwt(Block):
     jwks_url: KeysUrl
     """Where the issuer's public keys are: https://HOST/..., or http:// on this machine."""
     claims: Annotated[dict[str, str], Field(min_length=1)]
-    """What else a token must say, such as sub or azp: who of those the issuer knows may speak for this source."""
+    """What else a token must say, such as sub or azp: who of those the issuer knows may speak for this source.
+    Of a list one text is enough."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
     """Signatures that are accepted."""
     allow: Annotated[tuple[Permission, ...], Field(min_length=1)] = ("*",)

@@ -130,6 +130,17 @@ def test_what_a_token_must_say(service: Service, idp: Keys, claims: dict[str, An
     assert status(service, signed(service)) == 200
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_of_a_claim_that_is_a_list_one_text_is_enough(service: Service, keys: Keys) -> None:
+    """As Entra ID says which application roles a client has: `roles` is a list."""
+    trusting(service, okta=TrustedIssuer(ISSUER, (AUDIENCE,), keys.url, {"roles": "Provision", "azp": "app"}))
+    for roles in ("Provision", ["Provision"], ["Read", "Provision"]):
+        assert status(service, signed(service, azp="app", roles=roles)) == 200, roles
+    for roles in (None, [], ["provision"], ["Read"], [["Provision"]], {"Provision": True}, "Read Provision"):
+        assert status(service, signed(service, azp="app", roles=roles)) == 401, roles
+    assert status(service, signed(service, azp=["else"], roles=["Provision"])) == 401
+
+
 def test_clocks_may_be_off_by_the_leeway_and_no_more(service: Service, idp: Keys) -> None:
     now = int(service.now.timestamp())
     for good in ({"exp": now - 30}, {"nbf": now + 30}, {"iat": now + 30}, {"aud": ["x", AUDIENCE]}, {"exp": 10**300}):
