@@ -50,12 +50,12 @@ class Digest:
     count: int = 0
 
     def add(self, change: Change) -> None:
-        self.total = (self.total + int.from_bytes(fingerprint(change), "big")) % (1 << 256)
+        self.total += int.from_bytes(fingerprint(change), "big")
         self.count += 1
 
     @property
     def text(self) -> str:
-        return hashlib.sha256(f"{self.count}:{self.total:x}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.count}:{self.total % (1 << 256):x}".encode()).hexdigest()
 
 
 def fingerprint(change: Change) -> bytes:

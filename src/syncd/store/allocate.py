@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Select, exists, false, select
 
 from syncd.core.lifecycle import SEATED
+from syncd.core.quick import changed
 from syncd.core.seats import Claim, settle
 from syncd.core.state import User
 from syncd.errors import PoolFull
@@ -48,7 +49,7 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
     for id, claim in claims.items():
         seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
         if id in people:
-            people[id].after = replace(people[id].after, seats=seats)
+            people[id].after = changed(people[id].after, seats=seats)
         else:
             before = decision.overlay[id]
             served.append(Draft(id, before, after=replace(before, seats=seats), side_effect=True, edits=[]))

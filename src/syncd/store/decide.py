@@ -301,7 +301,7 @@ class Decision:
                     after = retained(before, after, source, frozenset(held))
                     draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
-        seen = replace(after, values=values) if self.workspace.rules else after
+        seen = changed(after, values=values) if self.workspace.rules else after
         paths = self.graph.closure(each.group for each in after.memberships)
         grants = self._grants(draft, seen, paths, losing)
         state, next_at = status(after, self.workspace.authoritative, self.now)
@@ -353,7 +353,7 @@ class Decision:
             if grant.origin not in ("rule", "group"):
                 grants.append(grant)
             elif grant.id in ruled:
-                grants.append(replace(grant, why=ruled.pop(grant.id).why))
+                grants.append(changed(grant, why=ruled.pop(grant.id).why))
             elif ("seat" if grant.kind == "seat" else "role") in losing:
                 grants.append(grant)
                 draft.kept = True
@@ -364,7 +364,7 @@ class Decision:
             if grant.value.startswith(DENIAL) and self._kept_from(grant, losing):
                 draft.kept |= not self.rules_changed
             else:
-                grants.append(replace(grant, run_id=self.run_id, created_at=self.now))
+                grants.append(changed(grant, run_id=self.run_id, created_at=self.now))
         return tuple(sorted(grants, key=lambda each: each.id))
 
     def _kept_from(self, denial: Grant, losing: set[str] | frozenset[str]) -> bool:

@@ -46,7 +46,7 @@ _READ_CACHE_KIB = (
 )  # of the web's held connection: SQLite's own 2 MiB holds no level of an index over 100,000 users
 _WAL_PAGES = 4000  # of 4 KiB, after which who writes in the event loop moves them into the file itself, once for long
 _WRITE_CACHE_KIB = 32 * 1024  # the same of the connection on which the event loop writes
-_OF_A_LOAD = (f"cache_size=-{64 * 1024}", "wal_autocheckpoint=16000")  # the same while a first load is written
+_OF_A_LOAD = (f"cache_size=-{32 * 1024}", "wal_autocheckpoint=16000")  # the same while a first load is written
 # What a savepoint keeps would go to a temporary file: 25 writes to it for a PATCH.
 _OF_THE_LOOP = (
     *(f"wal_autocheckpoint={_WAL_PAGES}", f"cache_size=-{_WRITE_CACHE_KIB}"),

@@ -46,9 +46,15 @@ class Item:
     verdict: Verdict | None = None  # what the plan decided, if it may be applied as it is (store/foreseen.py)
 
 
+Stored = tuple[int, bytes, dict[str, int]]  # batch, edits as JSON, expected
+
+
 @dataclass(slots=True)
 class Decided:
     items: Spool[Item] = field(default_factory=Spool)
+    stored: Spool[Stored] = field(
+        default_factory=Spool
+    )  # the same, of what is to be applied, as another process resumes it
     losing: Spool[Item] = field(default_factory=Spool)  # what would be lost, before a guard held it
     losses: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # kind -> subject ids that count
     counts: Counts = field(default_factory=Counts)
@@ -202,10 +208,10 @@ def _pass(
     for number, batch in enumerate(_batches(plan.groups, defer, decision.overlay, plan.source, size)):
         before = decision.used
         verdicts = decision.batch(batch)
-        if kept := keep and decision.certain:
+        if decision.certain:
             decided.basis.used[number] = decision.used_at_first if before is None else before
         for verdict in verdicts:
-            collect(decided, verdict, deltas, number, kept)
+            collect(decided, verdict, deltas, number, keep, keep and decision.certain)
         done += len(batch)
         step("decide", done, total)
     decided.basis.roles = decision.every_role
@@ -281,8 +287,14 @@ def _batches(
 
 
 def collect(
-    decided: Decided, verdict: Verdict, deltas: dict[str, list[int]], batch: int = 0, keep: bool = False
+    decided: Decided,
+    verdict: Verdict,
+    deltas: dict[str, list[int]],
+    batch: int = 0,
+    keep: bool = False,
+    certain: bool = False,
 ) -> None:
+    """`keep`: to be applied; `certain`: as it is decided, if nothing moves (store/foreseen.py)."""
     if verdict.error is not None:
         decided.set_aside.append(refused_entry(verdict))
         decided.again |= touched(verdict.edits)
@@ -291,8 +303,10 @@ def collect(
     changed = any(before != after for before, after in (*verdict.users, *verdict.groups))
     if not changed and not any(isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits):
         return
-    item = Item(verdict.edits, verdict.expected, verdict.changes, batch, verdict if keep else None)
+    item = Item(verdict.edits, verdict.expected, verdict.changes, batch, verdict if certain else None)
     decided.items.append(item)
+    if keep:
+        decided.stored.append((batch, orjson.dumps(verdict.edits), item.expected))
     decided.counts.add(verdict.changes)
     lost = False
     for change in verdict.changes:

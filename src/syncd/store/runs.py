@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-import orjson
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.core.actor import Actor
@@ -30,7 +29,7 @@ from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
 from syncd.store.foreseen import Basis, Foreseen
 from syncd.store.held import EDITS, hold_all
-from syncd.store.plans import Decided, Item, Step, groups_of, refused_entry, rules_differ, touched, web_is_alive
+from syncd.store.plans import Decided, Item, Step, Stored, groups_of, refused_entry, rules_differ, touched, web_is_alive
 from syncd.store.rows import Rows, upsert
 from syncd.store.run_records import write_set_aside
 
@@ -56,8 +55,8 @@ def store(
     run_id = actor.run_id
     assert run_id is not None
     certificate = plan.certificate
-    first, last = 0, list[Item]()
-    for batch in facts.batched(decided.items, max(size, _STORED)):
+    first, last = 0, list[Stored]()
+    for batch in facts.batched(decided.stored, max(size, _STORED)):
         if last:
             with database.writing() as conn:
                 _store_items(conn, workspace, run_id, first, last)
@@ -88,17 +87,11 @@ def store(
         write_set_aside(conn, workspace, run_id, decided.set_aside)
 
 
-def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Item]) -> None:
+def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Stored]) -> None:
     common = {"workspace": workspace, "run_id": run_id, "state": "planned", "changes": b"[]", "why": None}
     rows = [
-        {
-            **common,
-            "ordinal": ordinal,
-            "batch": item.batch,
-            "edits": orjson.dumps(item.edits),
-            "expected": item.expected,
-        }
-        for ordinal, item in enumerate(items, first)
+        {**common, "ordinal": ordinal, "batch": batch, "edits": edits, "expected": expected}
+        for ordinal, (batch, edits, expected) in enumerate(items, first)
     ]
     conn.execute(insert(t.run_items), rows)
 
