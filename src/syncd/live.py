@@ -74,14 +74,18 @@ class Listener:
             log.exception("live_crashed")
 
     def _gather(self) -> None:
-        """A change by itself is read at once, and some dozen one after the other; where they do not end, all once a second."""
         pause_s, rang_at = GATHER_S, 0.0
         while not self.ending.is_set():
             if not self._rang.wait(1.0):
                 continue
-            soon = time.monotonic() - rang_at < 2 * pause_s
-            pause_s = min(LONGEST_GATHER_S, 1.2 * pause_s) if soon else GATHER_S
+            pause_s = gathering_s(pause_s, time.monotonic() - rang_at)
             if not self.ending.wait(pause_s):
                 self._rang.clear()
                 self.ring()
                 rang_at = time.monotonic()
+
+
+def gathering_s(last_s: float, quiet_s: float) -> float:
+    """How long to gather changes, after so long last time and then so long a silence: one by itself is read at once, and so
+    are some dozen one after the other; where they do not end, all are read once a second."""
+    return min(LONGEST_GATHER_S, 1.2 * last_s) if quiet_s < 2 * last_s else GATHER_S
