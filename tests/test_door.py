@@ -177,6 +177,23 @@ def test_too_many_at_once(company: Company, door: str) -> None:
     assert company.stage.kept() == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_a_connection_asked_for_is_approved_at_once(company: Company) -> None:
+    """Its requests are held one by one, each under a digest of its own: hundreds, when a department leaves."""
+    names = staff("p", 8)
+    company.deactivate("scim", *names)
+    assert len({row.digest for row in company.stage.rows(t.held)}) == 3
+    company.capsys.readouterr()
+    approve = ["--config", str(company.config), "runs", "approve", "--source", "okta", "--yes"]
+    assert main(approve) == 0
+    out = company.capsys.readouterr().out
+    assert [name for name in names if re.search(rf"{name} +deactivate +applied", out)] == ["p005", "p006", "p007"]
+    assert {company.stage.statuses()[name] for name in names} == {"inactive"}
+    assert company.stage.rows(t.held) == []
+    assert main(approve) == 2
+    company.stage.sound()
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("other", DOORS)
 def test_a_window_is_of_one_source_and_a_refusal_of_all(company: Company, door: str, other: str) -> None:

@@ -7,6 +7,7 @@ report; progress goes to stderr, the report to stdout.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.filter import parse_filter
 from syncd.core.plan import LET_GO, Report
-from syncd.errors import DatabaseUnavailable, SourceUnreachable, UsageError
+from syncd.errors import DatabaseUnavailable, NotFound, SourceUnreachable, UsageError
 from syncd.reconcile import render, run
 from syncd.store import activity, linked, quarantine, run_records, tokens
 from syncd.store import held as held_store
@@ -45,7 +46,8 @@ LetGo = Annotated[
     bool, typer.Option("--let-go", help="SOURCE is not in the configuration any more: take away what it still owns.")
 ]
 Rows = Annotated[int, typer.Option(min=1, help="Rows of each table at most.")]
-Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="8 digits or more.")]
+Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="8 digits or more.")]
+AllOf = Annotated[str | None, typer.Option("--source", help="Instead of DIGEST: all that is held of this source.")]
 
 runs = typer.Typer(help="Past runs, and what is held until somebody decides.", no_args_is_help=True)
 
@@ -337,9 +339,14 @@ def quarantine_(
 
 
 @runs.command()
-def approve(ctx: typer.Context, digest: Digest, yes: Yes = False, as_json: AsJson = False) -> None:
+def approve(
+    ctx: typer.Context, digest: Digest = None, source: AllOf = None, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Apply held items, each judged again on today's facts."""
     current = session(ctx)
+    if digest is None or source is not None:
+        _approve_all(current, _held_of(current, digest, source), yes, as_json)
+        return
     with current.database.reading() as conn:
         rows = held_store.held_rows(conn, current.workspace.name, digest)
     if not yes and sys.stdin.isatty():
@@ -356,12 +363,54 @@ def approve(ctx: typer.Context, digest: Digest, yes: Yes = False, as_json: AsJso
     raise typer.Exit(report.exit_code)
 
 
+def _approve_all(current: Session, held: Sequence[held_store.HeldSummary], yes: bool, as_json: bool) -> None:
+    """What a connection's requests asked for is held request by request, so that each is applied by itself."""
+    if not yes and sys.stdin.isatty():
+        asked = render.table("of what", "who", "why")
+        render.fill(asked, ((each.kind, _names(each.subjects), each.why) for each in held[:20]), len(held) - 20)
+        console(stderr=True).print(asked)
+    confirmed(f"Apply {sum(len(each.subjects) for each in held)} held items?", yes)
+    reports, rows = [], []
+    for digest in dict.fromkeys(each.digest for each in held):
+        try:
+            report = run.approve(
+                current.database, current.workspace, digest, current.actor, current.clock, current.app.ids
+            )
+        except NotFound:  # the connection has spoken again meanwhile, or another admin was faster
+            continue
+        reports.append(report)
+        of_it = [each for each in held if each.digest == digest]
+        kinds, why = ", ".join(each.kind for each in of_it), "; ".join(each.why for each in report.held)
+        rows.append((_names(of_it[0].subjects), kinds, report.status, why))
+        if as_json:
+            _stream(report)
+    if not as_json:
+        show_rows(("who", "of what", "status", "why not"), rows, "nothing was held any more")
+    raise typer.Exit(max((report.exit_code for report in reports), default=0))
+
+
+def _held_of(current: Session, digest: str | None, source: str | None) -> list[held_store.HeldSummary]:
+    if source is None or digest is not None:
+        raise UsageError(
+            "give either a DIGEST of `syncd runs list`, or --source NAME for all that is held of that source"
+        )
+    with current.database.reading() as conn:
+        held = [each for each in held_store.list_held(conn, current.workspace.name) if each.source == source]
+    if not held:
+        raise UsageError(f"nothing of source {source} is held: `syncd runs list` shows what is")
+    return held
+
+
 @runs.command()
-def discard(ctx: typer.Context, digest: Digest) -> None:
+def discard(ctx: typer.Context, digest: Digest = None, source: AllOf = None) -> None:
     """Forget held items. Nothing was done; the next run that still wants them holds them anew."""
-    current = session(ctx)
-    app = current.app
-    gone = run.discard(current.database, current.workspace, digest, current.actor, current.clock, app.ids)
+    current, app = session(ctx), session(ctx).app
+    digests = [digest] if digest is not None and source is None else []
+    digests = digests or [*dict.fromkeys(each.digest for each in _held_of(current, digest, source))]
+    gone = sum(
+        run.discard(current.database, current.workspace, each, current.actor, current.clock, app.ids)
+        for each in digests
+    )
     say(f"{gone} held items discarded")
 
 

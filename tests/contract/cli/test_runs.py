@@ -139,6 +139,20 @@ def test_people_are_looked_up_by_what_only_the_store_knows(synced: Cli, company:
         assert [each["subject"] for each in ran["looked_up"]] == [name], filter
 
 
+def test_all_that_is_held_of_a_source_is_forgotten_at_once(
+    synced: Cli, company: sample.Company, at: Callable[[str], None]
+) -> None:
+    at("2040-01-01T00:00:00Z")
+    synced.directory(without(company, 20))
+    synced("sync", "corp", code=None)
+    at("2040-01-02T12:00:00Z")
+    synced("sync", "corp", code=4)
+    people = synced("user", "list", "--json").out
+    assert "held items discarded" in synced("runs", "discard", "--source", "corp").err
+    assert synced("runs", "list", "--json").json["held"] == []
+    assert synced("user", "list", "--json").out == people
+
+
 def test_a_run_is_shown_with_what_it_changed(synced: Cli) -> None:
     run = synced("runs", "list", "--json").json["runs"][0]["run"]
     shown = synced("runs", "show", run, "--json").json
@@ -171,6 +185,10 @@ def test_changed_rules_are_a_plan_of_their_own(synced: Cli, at: Callable[[str], 
         (["sync", "corp", "--plan", "00000000"], 1, "syncd plan corp"),
         (["runs", "show", "nope"], 1, "runs list"),
         (["runs", "approve", "00000000"], 1, "no held items"),
+        (["runs", "approve"], 2, "either a DIGEST"),
+        (["runs", "approve", "00000000", "--source", "corp"], 2, "either a DIGEST"),
+        (["runs", "approve", "--source", "okta"], 2, "nothing of source okta is held"),
+        (["runs", "discard"], 2, "either a DIGEST"),
     ],
 )
 def test_what_does_not_exist_is_said(cli: Cli, argv: list[str], code: int, text: str) -> None:
