@@ -108,15 +108,23 @@ def edited(user: User, edit: UserEdit, now: datetime) -> User:
         links = (*(each for each in links if each is not old), new)
     if edit.drop_link is not None:
         links = tuple(each for each in links if (each.source, each.key) != (edit.source, edit.drop_link))
+    if len(links) > 1:
+        links = tuple(sorted(links, key=_source_and_key))
+    if not (edit.grant or edit.revoke or edit.priorities or edit.facts or user.denied):
+        return changed(user, links=links, memberships=_memberships(user.memberships, edit, now))
     return changed(
         user,
-        links=tuple(sorted(links, key=lambda each: (each.source, each.key))),
+        links=links,
         memberships=_memberships(user.memberships, edit, now),
         grants=_granted(user.stated, edit),
         denied=(),
         seats=_placed(user.seats, dict(edit.priorities)),
         **{"reclaimed": _still_reclaimed(user.reclaimed, edit), **edit.facts},
     )
+
+
+def _source_and_key(link: Link) -> tuple[str, str]:
+    return link.source, link.key
 
 
 def _granted(current: tuple[Grant, ...], edit: Edit) -> tuple[Grant, ...]:
@@ -256,8 +264,9 @@ def between(
             add("adopt", None, {"source": source}, why)
         if not adopted and (old_key := _key(before, source)) != (new_key := _key(after, source)):
             add("update", {"externalId": old_key}, {"externalId": new_key}, why)
-        gone = {path: value for path, value in before.values.items() if path not in after.values}
-        new = {path: value for path, value in after.values.items() if before.values.get(path) != value}
+        was, now_is = before.values, after.values
+        gone = {} if was.keys() <= now_is.keys() else {path: was[path] for path in was if path not in now_is}
+        new = {path: value for path, value in now_is.items() if was.get(path) != value}
         if new:
             add("update", {path: before.values.get(path) for path in new}, new, why)
         if gone:
@@ -270,11 +279,15 @@ def between(
             add("update", {"active": _active_said(before)}, {"active": _active_said(after)}, why)
         elif before.status != after.status:  # pending, locked and active differ, nothing is taken away for good
             add("update", {"status": before.status}, {"status": after.status}, why)
-    for path, value in _yielding(before, after, source):
+    for path, value in _yielding(before, after, source) if len(after.links) > 1 else ():
         add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
-    _memberships_between(before, after, name_of, why, young, source, add)
-    taken_back = _takes_back(before, after, source, young)
-    _access_between(before, after, why, young, own, taken_back, source, excluders, add)
+    taken_back = False
+    # What is the very same object on both sides was not touched: an edit and the door keep what they leave as it is.
+    if before.memberships is not after.memberships:
+        _memberships_between(before, after, name_of, why, young, source, add)
+        taken_back = _takes_back(before, after, source, young)
+    if before.grants is not after.grants or before.denied is not after.denied or before.seats is not after.seats:
+        _access_between(before, after, why, young, own, taken_back, source, excluders, add)
     return tuple(out)
 
 

@@ -51,9 +51,12 @@ class Graph:
         `barred`: sources whose groups are neither counted nor passed through, and whose word nests no group in another;
         `whosever`: their groups count, and only their word does not.
         """
+        first = sorted(set(direct))
+        if not barred and self.parents.keys().isdisjoint(first):
+            return {group: (group,) for group in first}
         owners = frozenset() if whosever else barred
         paths: dict[str, tuple[str, ...]] = {}
-        level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in sorted(set(direct))]
+        level: list[tuple[str, tuple[str, ...]]] = [(group, (group,)) for group in first]
         while level:
             above: list[tuple[str, tuple[str, ...]]] = []
             for group, path in level:

@@ -6,7 +6,7 @@ Links of `local` state facts (disabled) but never vouch that a person is still t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -58,21 +58,35 @@ def found(link: Link) -> Link:
 
 def status(user: User, authoritative: Callable[[str], bool], now: datetime) -> tuple[str, datetime | None]:
     """The status at `now`, and the next instant at which a date already known will change it."""
-    links = [link for link in user.links if authoritative(link.source)]
-    vouching = [link for link in links if link.source != ADMIN_SOURCE]
-    dates = [date for link in links for date in (link.starts_at, link.ends_at, link.locked_until)]
-    upcoming = [moment for moment in (*dates, user.locked_until) if moment is not None and now < moment < UNTIL_LIFTED]
-    return _status(user, links, vouching, now), min(upcoming, default=None)
+    lowest: int | None = None  # rung of those who vouch for her
+    enabled, dates = True, [user.locked_until]
+    locked = user.locked_until is not None and user.locked_until > now
+    for link in user.links:
+        if not authoritative(link.source):
+            continue
+        if link.source != ADMIN_SOURCE:
+            rung = _RUNG[link.stage]
+            lowest = rung if lowest is None or rung < lowest else lowest
+        enabled = enabled and _enabled(link, now)
+        locked = locked or (link.locked_until is not None and link.locked_until > now)
+        dates += link.starts_at, link.ends_at, link.locked_until
+    upcoming = [moment for moment in dates if moment is not None and now < moment < UNTIL_LIFTED]
+    all_at = _RUNG[None] if lowest is None else lowest
+    return _status(user, all_at, enabled, locked), min(upcoming, default=None)
 
 
-def _status(user: User, links: list[Link], vouching: list[Link], now: datetime) -> str:
-    if user.deleted_at is not None or _all_at(vouching, "deleted"):
+_RUNG: Mapping[str | None, int] = {None: -1} | {stage: rung for rung, stage in enumerate(STAGES)}
+
+
+def _status(user: User, all_at: int, enabled: bool, locked: bool) -> str:
+    """`all_at`: the rung on which everybody is who vouches for her, or above; `locked`: now."""
+    if user.deleted_at is not None or all_at >= _RUNG["deleted"]:
         return "deleted"
-    if any(not _enabled(link, now) for link in links) or _all_at(vouching, "deactivated"):
+    if not enabled or all_at >= _RUNG["deactivated"]:
         return "inactive"
-    if user.suspended is not None or _all_at(vouching, "suspended"):
+    if user.suspended is not None or all_at >= _RUNG["suspended"]:
         return "suspended"
-    if any(until is not None and until > now for until in (user.locked_until, *(link.locked_until for link in links))):
+    if locked:
         return "locked"
     return "pending" if user.invited else "active"
 
@@ -90,9 +104,3 @@ def _enabled(link: Link, now: datetime) -> bool:
     started = link.starts_at is None or link.starts_at <= now
     ended = link.ends_at is not None and link.ends_at <= now
     return link.enabled is not False and started and not ended
-
-
-def _all_at(links: Iterable[Link], stage: str) -> bool:
-    rung = STAGES.index(stage)
-    stages = [STAGES.index(link.stage) if link.stage else -1 for link in links]
-    return bool(stages) and min(stages) >= rung

@@ -48,6 +48,11 @@ def quick(cls: type[T]) -> type[T]:
     return cls
 
 
+def same(before: T, after: T) -> T:
+    """What is there already if they are equal, so that whoever compares them later need not look into them."""
+    return before if before == after else after
+
+
 def changed(value: T, **fields: Any) -> T:
     """`dataclasses.replace` for a class that is `quick`."""
     cls: Any = type(value)

@@ -16,6 +16,7 @@ from syncd.core.state import User
 
 # The gravest first: what one change group comes to is told once.
 GRAVEST: Final = (("delete", "deleted"), ("deactivate", "deactivated"), ("suspend", "suspended"))
+_LOSING: Final = frozenset({"delete", "deactivate", "suspend", "revoke", "unseat", "wait", "grant"})
 _GRANTED: Final = {"role": "roles", "permission": "permissions", "scope": "data_scopes"}
 
 
@@ -23,6 +24,8 @@ def of(before: User | None, after: User, changes: Sequence[Change]) -> dict[str,
     """`kind` (deleted, deactivated, suspended or access), the status now, whether she could sign in and cannot any more, and
     what she lost; None if she lost nothing. What follows from the status alone (the roles of somebody suspended) is not
     listed: she has them again when she comes back."""
+    if not any([change.kind in _LOSING for change in changes]):
+        return None
     lost: dict[str, set[str]] = {name: set() for name in (*_GRANTED.values(), "seats")}
     for change in changes:
         match change.kind:

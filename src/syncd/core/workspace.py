@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from syncd.core.access import BUILT_IN, Role
@@ -52,6 +53,11 @@ class SourcePolicy:
     digest: str = ""  # of base, filter and mapping: a change holds every loss of the first run after it
 
 
+@lru_cache(256)
+def _not_configured(name: str) -> SourcePolicy:
+    return SourcePolicy(name, "local" if name == ADMIN_SOURCE else "scim")
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     name: str = "default"
@@ -79,7 +85,7 @@ class Workspace:
     rules_digest: str = field(init=False, compare=False)  # what rules grant and to whom; a change is a plan of its own
 
     def source(self, name: str) -> SourcePolicy:
-        return self.sources.get(name) or SourcePolicy(name, "local" if name == ADMIN_SOURCE else "scim")
+        return self.sources.get(name) or _not_configured(name)
 
     @property
     def connections(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Select, exists, false, select
 
 from syncd.core.lifecycle import SEATED
-from syncd.core.quick import changed
+from syncd.core.quick import changed, same
 from syncd.core.seats import Claim, settle
 from syncd.core.state import User
 from syncd.errors import PoolFull
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
+    concerned = any([_has_to_do_with_seats(draft.after) for _, each in drafts for draft in each])
+    if not concerned and not _room_for_waiting(decision):
+        return
     while True:
         people = {draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits}
         claims = {
@@ -49,12 +52,16 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
     for id, claim in claims.items():
         seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
         if id in people:
-            people[id].after = changed(people[id].after, seats=seats)
+            people[id].after = changed(people[id].after, seats=same(people[id].after.seats, seats))
         else:
             before = decision.overlay[id]
             served.append(Draft(id, before, after=replace(before, seats=seats), side_effect=True, edits=[]))
     if served:
         next(each for verdict, each in drafts if verdict.error is None).extend(served)
+
+
+def _has_to_do_with_seats(user: User) -> bool:
+    return bool(user.seats) or any([grant.kind == "seat" for grant in user.grants])
 
 
 def _refused_person(

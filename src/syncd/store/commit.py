@@ -141,7 +141,10 @@ def outcome(
 
 
 def writes(verdict: Verdict) -> bool:
-    return any(before != after for before, after in (*verdict.users, *verdict.groups)) or any(
+    for was, user in verdict.users:
+        if was is None or was.version != user.version or was != user:
+            return True
+    return any(before != after for before, after in verdict.groups) or any(
         isinstance(edit, GroupEdit) and edit.unresolved is not None for edit in verdict.edits
     )
 
@@ -353,11 +356,13 @@ def apply(
             active = may_sign_in(after, workspace.authoritative, now)
             written = facts.write_user(rows, workspace.types, before, after, now, active, after.id in observable)
             documents[after.id] = written
-            totals["user"] += after.present - (before is not None and before.present)
-            for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
-                for seat in seats:
-                    pools[seat.pool][0 if seat.held else 1] += sign
-            bumped |= _parents(before) ^ _parents(after)
+            if before is None or before.status != after.status or before.memberships is not after.memberships:
+                totals["user"] += after.present - (before is not None and before.present)
+                bumped |= _parents(before) ^ _parents(after)
+            if before is None or before.seats is not after.seats:
+                for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
+                    for seat in seats:
+                        pools[seat.pool][0 if seat.held else 1] += sign
             totals["shown"] += before is not None and _shown(before) != _shown(after)
         _unresolved(conn, workspace.name, verdict)
         _record_changes(rows, actor, verdict, now, ids)
@@ -365,11 +370,12 @@ def apply(
     if totals["graph"]:
         conn.info[raw.MOVED] = True
     events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
-    _pass_names_on(conn, workspace.name, [pair for verdict in verdicts for pair in verdict.users])
+    _pass_names_on(conn, workspace.name, verdicts)
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
             count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
-    _tell_overage(conn, workspace, actor, {pool: used for pool, (used, _) in pools.items() if used > 0}, now, ids)
+    if pools:
+        _tell_overage(conn, workspace, actor, {pool: used for pool, (used, _) in pools.items() if used > 0}, now, ids)
     for resource, n in sorted(totals.items()):  # everybody locks them in one order
         if n:
             rows.count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
@@ -402,8 +408,11 @@ def _tell_overage(
         rows.write(conn)
 
 
-def _pass_names_on(conn: Connection, workspace: str, users: Iterable[tuple[User | None, User]]) -> None:
+def _pass_names_on(conn: Connection, workspace: str, verdicts: Sequence[Verdict]) -> None:
     """A name that goes from one user to another in this batch leaves the unique index first, or the order would matter."""
+    users = [pair for verdict in verdicts for pair in verdict.users]
+    if len(users) == 1:
+        return
     held = {fold(before.name): before.id for before, _ in users if before is not None and before.present}
     wanted = {fold(after.name): after.id for _, after in users if after.present}
     between = [id for key, id in held.items() if wanted.get(key, id) != id]
@@ -423,11 +432,12 @@ def _parents(member: User | Group | None) -> set[str]:
 
 def _shown(user: User) -> tuple[object, ...]:
     """What others show of her: her name among a group's members, and that she is there at all, for everybody or for one."""
-    links = frozenset((link.source, link.key, link.stage == "deleted") for link in user.links)
-    return user.name, user.present, links
+    return user.name, user.present, [(link.source, link.key, link.stage == "deleted") for link in user.links]
 
 
 def _unresolved(conn: Connection, workspace: str, verdict: Verdict) -> None:
+    if not any([isinstance(edit, GroupEdit) for edit in verdict.edits]):
+        return
     u = t.unresolved_members
     gone = {known.id for old, new in verdict.groups if new is None and (known := old)}
     for edit in verdict.edits:
@@ -454,7 +464,7 @@ def _count_losses(
 def _record_changes(rows: Rows, actor: Actor, verdict: Verdict, now: datetime, ids: Ids) -> None:
     created = {change.subject_id for change in verdict.changes if change.kind == "create"}
     extra: dict[str, list[Any]] = defaultdict(list)
-    for change in verdict.changes:
+    for change in verdict.changes if created else ():
         if change.subject_id in created and change.kind != "create":
             extra[change.subject_id].append([change.kind, change.after])
     for change in verdict.changes:
@@ -496,7 +506,13 @@ def record(
         address=actor.address,
         payload_hash=chain.payload_hash(salt, was, became, subject, why),
     )
-    rows.insert(t.activity_payloads, activity_id=id, salt=salt, before=before, after=after)
+    rows.insert(
+        t.activity_payloads,
+        activity_id=id,
+        salt=salt,
+        before=None if before is None else t.Encoded(was),
+        after=None if after is None else t.Encoded(became),
+    )
 
 
 def record_one(

@@ -34,7 +34,7 @@ from syncd.core.denial import counted
 from syncd.core.groups import Graph, GroupName
 from syncd.core.lifecycle import status
 from syncd.core.ownership import merge
-from syncd.core.quick import changed
+from syncd.core.quick import changed, same
 from syncd.core.resource import fold
 from syncd.core.rules import MayGrant, evaluate, through_groups
 from syncd.core.state import Grant, Group, User
@@ -241,11 +241,14 @@ class Decision:
         wanted = {edit.id for verdict in verdicts for edit in verdict.edits if isinstance(edit, UserEdit)}
         read = self.opened.users
         missing = wanted - self.overlay.keys() - read.keys()
-        loaded = facts.load_users(
-            self.conn, self.workspace.name, missing, self.workspace.precedence, self.lock, self.prints
-        )
+        loaded: dict[str, User] = {}
+        if missing:
+            loaded = facts.load_users(
+                self.conn, self.workspace.name, missing, self.workspace.precedence, self.lock, self.prints
+            )
         loaded |= {id: user for id in wanted & read.keys() if (user := read[id]) is not None}
-        loaded |= {id: self.overlay[id] for id in wanted & self.overlay.keys()}
+        if self.overlay:
+            loaded |= {id: self.overlay[id] for id in wanted & self.overlay.keys()}
         held = self._awaiting_approval(loaded)
         drafts: list[tuple[Verdict, list[Draft]]] = []
         seen: dict[str, Draft] = {}
@@ -259,7 +262,7 @@ class Decision:
                 if edit.id not in people:
                     # A user in two change groups of one batch: the second sees what the first decided.
                     earlier = seen.get(edit.id)
-                    waits = frozenset(held.get(edit.id, ()))
+                    waits = frozenset(held[edit.id]) if edit.id in held else _NOTHING
                     people[edit.id] = Draft(edit.id, loaded.get(edit.id), retain=set(waits), waits_for_approval=waits)
                     if earlier is not None:
                         people[edit.id].edits = [*earlier.edits]
@@ -285,13 +288,15 @@ class Decision:
         losing = draft.retain | (self.retain - {kind for id, kind in self.approved if id == draft.id})
         for edit in draft.edits:
             after = edited(after, edit, self.now)
-        if any(each.group not in self.graph.names for each in after.memberships):
+        names = self.graph.names
+        if any([each.group not in names for each in after.memberships]):
             # A group that was refused, or went meanwhile, has no members.
-            there = tuple(each for each in after.memberships if each.group in self.graph.names)
+            there = tuple(each for each in after.memberships if each.group in names)
             after = replace(after, memberships=there)
         if draft.before is not None:
-            for source in {edit.source for edit in draft.edits}:
-                after = self._kept_by_absence(before, after, source)
+            if self.by_absence:
+                for source in {edit.source for edit in draft.edits}:
+                    after = self._kept_by_absence(before, after, source)
             if losing:
                 state = status(after, self.workspace.authoritative, self.now)[0]
                 # Only the loss that is held: a suspension over its limit holds nobody's deactivation.
@@ -302,26 +307,23 @@ class Decision:
                     draft.kept |= after != wanted
         values, draft.owners = merge(after.links, self.workspace.precedence)
         seen = changed(after, values=values) if self.workspace.rules else after
-        paths = self.graph.closure(each.group for each in after.memberships)
+        paths = self.graph.closure([each.group for each in after.memberships])
         grants = self._grants(draft, seen, paths, losing)
         state, next_at = status(after, self.workspace.authoritative, self.now)
         moments = [grant.expires_at for grant in grants if grant.expires_at is not None]
         result = counted(grants)
-        after = changed(
+        draft.after = changed(
             after,
             values=values,
-            grants=result.grants,
-            denied=result.denied,
+            grants=same(before.grants, result.grants),
+            denied=same(before.denied, result.denied),
             status=state,
             next_status_at=min([*([next_at] if next_at else []), *moments], default=None),
             # A deleted user is no member anywhere; her memberships stay stated, for the day she is restored.
-            groups=frozenset(paths if state != "deleted" else ()),
+            groups=same(before.groups, frozenset(paths if state != "deleted" else ())),
         )
-        draft.after = after
 
     def _kept_by_absence(self, before: User, after: User, source: str) -> User:
-        if not self.by_absence:
-            return after
         after = retained(before, after, source, self.by_absence - {"stage"})
         links = []
         for link in after.links:
@@ -339,13 +341,15 @@ class Decision:
         paths: Mapping[str, tuple[str, ...]],
         losing: set[str] | frozenset[str],
     ) -> tuple[Grant, ...]:
-        may = self._may_grant(paths)
-        ruled, draft.refusals = evaluate(
-            self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user, paths
-        )
-        by_group, refused = through_groups(after, paths, self.graph, may)
-        ruled |= by_group
-        draft.refusals += refused
+        ruled: dict[tuple[str, str, str, str], Grant] = {}
+        if self.workspace.rules or any([self.graph.names[id].grants for id in paths if id in self.graph.names]):
+            may = self._may_grant(paths)
+            ruled, draft.refusals = evaluate(
+                self.workspace.rules, after, draft.owners, self.graph, may, self.workspace.types.rule_user, paths
+            )
+            by_group, refused = through_groups(after, paths, self.graph, may)
+            ruled |= by_group
+            draft.refusals += refused
         grants = []
         for grant in after.stated:
             if grant.expires_at is not None and grant.expires_at <= self.now:
@@ -416,7 +420,7 @@ class Decision:
                 self.workspace.excluders,
             )
             start = draft.before.version if draft.before else 0
-            seen = any(change.kind != "yield" for change in found)  # a value that yields is seen by nobody
+            seen = any([change.kind != "yield" for change in found])  # a value that yields is seen by nobody
             draft.after = changed(draft.after, version=start + 1 if seen else start)
             if draft.retain or self.retain or self.by_absence:
                 draft.after = _unread(draft.after, self.source)
@@ -431,18 +435,21 @@ class Decision:
                 self.released.add(draft.id)
             if draft.waits_for_approval & draft.kept_kinds:
                 self.awaiting.add(draft.id)
-            # Whoever waits, or waited: a later batch finds her in the store's queue as she was before.
-            queued = (*draft.after.seats, *(draft.before.seats if draft.before else ()))
-            waits = any(not seat.held for seat in queued)
-            again = draft.id in self.overlay or draft.side_effect or not self._mixed().isdisjoint(_groups_of(draft))
-            again = again or any(
-                edit.leave_all for edit in draft.edits
-            )  # she is below a changed group, and comes again
-            if not self.lock and (waits or again):
-                self.overlay[draft.id] = draft.after
-            for group in self._mixed() & (draft.after.groups - (draft.before.groups if draft.before else frozenset())):
-                self.entered[group].add(draft.id)
+            if not self.lock:
+                self._remember(draft)
         verdict.changes = tuple(changes)
+
+    def _remember(self, draft: Draft) -> None:
+        """In a plan: as decided so far, where a later batch must see it."""
+        # Whoever waits, or waited: a later batch finds her in the store's queue as she was before.
+        queued = (*draft.after.seats, *(draft.before.seats if draft.before else ()))
+        waits = any(not seat.held for seat in queued)
+        again = draft.id in self.overlay or draft.side_effect or not self._mixed().isdisjoint(_groups_of(draft))
+        again = again or any(edit.leave_all for edit in draft.edits)  # she is below a changed group, and comes again
+        if waits or again:
+            self.overlay[draft.id] = draft.after
+        for group in self._mixed() & (draft.after.groups - (draft.before.groups if draft.before else frozenset())):
+            self.entered[group].add(draft.id)
 
     def _mixed(self) -> frozenset[str]:
         """This source's groups in which others put members too: when such a group goes, at the end of a plan, users are
@@ -529,6 +536,9 @@ def _certain(verdicts: Sequence[Verdict], drafts: Sequence[tuple[Verdict, Sequen
         for _, people in drafts
         for draft in people
     )
+
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 def _given(group: Group) -> tuple[tuple[str, str], ...]:

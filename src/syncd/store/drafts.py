@@ -72,11 +72,21 @@ def claims_name(draft: Draft) -> bool:
 
 
 def takes_name(before: User | None, after: User) -> bool:
-    return after.present and (before is None or not before.present or fold(before.name) != fold(after.name))
+    return after.present and (before is None or not before.present or _renamed(before, after))
 
 
 def gives_name_up(before: User, after: User) -> bool:
-    return before.present and (not after.present or fold(after.name) != fold(before.name))
+    return before.present and (not after.present or _renamed(before, after))
+
+
+def _renamed(before: User, after: User) -> bool:
+    return before.name != after.name and fold(before.name) != fold(after.name)
+
+
+def keeps_access(draft: Draft) -> bool:
+    """Whether she may do after it what she might do before: neither a gain nor a loss."""
+    before, after = draft.before, draft.after
+    return before is not None and before.status == after.status and before.grants is after.grants
 
 
 def active_owner(user: User) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -313,24 +313,36 @@ def write_user(
     """Row changes that turn `before` into `after`. `observable`: something a reader can see changed. Returns the document."""
     document, search = user_document(after, active, types)
     row = {"id": after.id, "document": document, "search": search, "version": after.version}
-    columns = _user_columns(after)
     if before is None:
-        rows.insert(t.users, **row, **columns, created_at=now, modified_at=now)
+        rows.insert(t.users, **row, **_user_columns(after), created_at=now, modified_at=now)
     else:
-        changed = _changed(_user_columns(before), columns)
+        changed: dict[str, Any] = {}
+        if before.name != after.name or _OWN_COLUMNS(before) != _OWN_COLUMNS(after):
+            changed = _changed(_user_columns(before), _user_columns(after))
         if observable or changed:
             rows.update(t.users, **row, **changed, **({"modified_at": now} if observable else {}))
     _write_emails(rows, after.id, before.values if before else {}, after.values)
     _write_unique(rows, types, before, after)
-    _write_links(rows, "user", after.id, before.links if before else (), after.links)
-    _write_memberships(rows, "user", after.id, before.memberships if before else (), after.memberships)
-    for group in sorted((before.groups if before else frozenset()) - after.groups):
-        rows.delete(t.effective_memberships, user_id=after.id, group_id=group)
-    for group in sorted(after.groups - (before.groups if before else frozenset())):
-        rows.add(t.effective_memberships, _EFFECTIVE, (group, after.id, rows.workspace))
-    _write_grants(rows, before, after, now)
-    _write_seats(rows, after.id, before.seats if before else (), after.seats)
+    was = before or _NOBODY
+    # What is the very same object on both sides was not touched.
+    if was.links is not after.links:
+        _write_links(rows, "user", after.id, was.links, after.links)
+    if was.memberships is not after.memberships:
+        _write_memberships(rows, "user", after.id, was.memberships, after.memberships)
+    if was.groups is not after.groups:
+        for group in sorted(was.groups - after.groups):
+            rows.delete(t.effective_memberships, user_id=after.id, group_id=group)
+        for group in sorted(after.groups - was.groups):
+            rows.add(t.effective_memberships, _EFFECTIVE, (group, after.id, rows.workspace))
+    if was.grants is not after.grants or was.denied is not after.denied:
+        _write_grants(rows, before, after, now)
+    if was.seats is not after.seats:
+        _write_seats(rows, after.id, was.seats, after.seats)
     return document
+
+
+_NOBODY = User("")
+_OWN_COLUMNS = attrgetter("status", "next_status_at", "suspended", "locked_until", "invited", "deleted_at", "reclaimed")
 
 
 def _user_columns(user: User) -> dict[str, Any]:
@@ -367,7 +379,8 @@ def email_keys(values: Mapping[str, Any]) -> set[str]:
 
 
 def _write_emails(rows: Rows, id: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    if before.get("emails") == after.get("emails"):
+    was, now_is = before.get("emails"), after.get("emails")
+    if was is now_is or was == now_is:
         return
     old, new = email_keys(before), email_keys(after)
     for value in sorted(old - new):
@@ -399,9 +412,22 @@ def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], aft
     for key, link in new.items():
         if key not in old:
             rows.insert(t.links, **link_row(resource, id, link))
-        elif old[key] != link:
-            changed = _changed(link_row(resource, id, old[key]), link_row(resource, id, link))
-            rows.update(t.links, source=key[0], resource=resource, key=key[1], **changed)
+        elif old[key] is not link:
+            _write_link(rows, resource, old[key], link)
+
+
+def _write_link(rows: Rows, resource: str, before: Link, after: Link) -> None:
+    changed = {name: getattr(after, name) for name in _LINK_COLUMNS if getattr(before, name) != getattr(after, name)}
+    if not changed:
+        return
+    if "values" in changed:
+        changed["values"] = dict(after.values)
+    if "dn_key" in changed:
+        changed["dn_hash"] = name_hash(after.dn_key) if after.dn_key else None
+    rows.update(t.links, source=after.source, resource=resource, key=after.key, **changed)
+
+
+_LINK_COLUMNS = tuple(name for name in Link.__slots__ if name not in ("source", "key"))
 
 
 def _write_memberships(

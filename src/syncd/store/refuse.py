@@ -18,7 +18,17 @@ from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
 from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
 from syncd.store import tables as t
-from syncd.store.drafts import GUARDED, OWNING, Draft, Verdict, active_owner, claims_name, gives_name_up, guarded_loss
+from syncd.store.drafts import (
+    GUARDED,
+    OWNING,
+    Draft,
+    Verdict,
+    active_owner,
+    claims_name,
+    gives_name_up,
+    guarded_loss,
+    keeps_access,
+)
 
 if TYPE_CHECKING:
     from syncd.store.decide import Decision
@@ -27,13 +37,21 @@ if TYPE_CHECKING:
 def settle_unique(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
     """userName is unique among undeleted users, and so is what the workspace's own schemas call unique. What one user of a
     batch gives up another may take, also in exchange; of two who want the same the first in plan order gets it."""
+    unique = decision.workspace.types.user.unique
+    if not unique and all([_keeps_name(draft) for _, people in drafts for draft in people]):
+        return
     names = _Names(decision, drafts)
-    values = _Values(decision, drafts) if decision.workspace.types.user.unique else None
+    values = _Values(decision, drafts) if unique else None
     while names.refuses() or (values is not None and values.refuses()):
         pass  # who was refused keeps what she had, so that nobody else gets it
     names.settle()
     if values is not None:
         values.settle()
+
+
+def _keeps_name(draft: Draft) -> bool:
+    before, after = draft.before, draft.after
+    return before is not None and before.present == after.present and before.name == after.name
 
 
 class _Names:
@@ -180,7 +198,9 @@ def guard_people(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
     """Protected accounts, the last owner and adoption, judged on the result."""
     for _, people in drafts:  # who becomes an owner in this batch stands in for one who stops
         decision.owners_gone -= sum(
-            active_owner(draft.after) and not (draft.before and active_owner(draft.before)) for draft in people
+            active_owner(draft.after) and not (draft.before and active_owner(draft.before))
+            for draft in people
+            if not keeps_access(draft)
         )
     for verdict, people in drafts:
         for draft in people:
@@ -189,6 +209,8 @@ def guard_people(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
             adoption = _adoption(decision, draft)
             if adoption is not None:
                 verdict.error = adoption
+                continue
+            if keeps_access(draft):
                 continue
             for held in (_protected(decision, draft), _last_owner(decision, draft)):
                 if held is not None:
@@ -241,9 +263,10 @@ def _last_owner(decision: Decision, draft: Draft) -> Held | None:
 
 
 def _adoption(decision: Decision, draft: Draft) -> SyncdError | None:
-    edit = next((edit for edit in draft.edits if edit.adopt), None)
-    if edit is None or draft.before is None:
+    edits = [edit for edit in draft.edits if edit.adopt]
+    if not edits or draft.before is None:
         return None
+    edit = edits[0]
     name = draft.before.name
     if any(_privileged(decision, grant) for grant in draft.before.stated):
         return Refused(f"{name} holds a privileged role or permission: no source may adopt that account")

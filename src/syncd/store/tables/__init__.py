@@ -18,7 +18,7 @@ from syncd.store.tables.accounts import (
     sign_ins,
 )
 from syncd.store.tables.clients import assertions, idempotency, requests, tokens, tolerances
-from syncd.store.tables.columns import Instant, JsonText, Ordered, SearchJson, instant, metadata, micros
+from syncd.store.tables.columns import Encoded, Instant, JsonText, Ordered, SearchJson, instant, metadata, micros
 from syncd.store.tables.processes import keys, leases, processes, timers
 from syncd.store.tables.record import activity, activity_payloads, activity_seals, deliveries, outbox
 from syncd.store.tables.resources import (
@@ -37,6 +37,7 @@ from syncd.store.tables.resources import (
 from syncd.store.tables.runs import adoptions, held, losses, quarantine, run_items, runs, set_aside, source_states
 
 __all__ = [
+    "Encoded",
     "Instant",
     "JsonText",
     "Ordered",

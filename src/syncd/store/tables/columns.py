@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_MICROSECOND = timedelta(microseconds=1)
+
+
 def micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _micros_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def instant(micros: int) -> datetime:
@@ -30,11 +38,30 @@ class Instant(TypeDecorator[datetime]):
     def python_type(self) -> type[Any]:
         return datetime
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
+        return _micros_or_none  # without the layers around `process_bind_param`
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else micros(value)
+        return _micros_or_none(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else instant(value)
+
+
+class Encoded:
+    """JSON that is written already, with sorted keys, for a column of `JsonText`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text.decode()
+
+
+def _sorted_json(value: Any) -> str | None:
+    if value.__class__ is Encoded:
+        text: str = value.text
+        return text
+    return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 class JsonText(TypeDecorator[Any]):
@@ -43,8 +70,11 @@ class JsonText(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
+        return _sorted_json
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        return _sorted_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
