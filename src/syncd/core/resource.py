@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -71,14 +71,42 @@ def comparable(attribute: Attribute, value: JSON) -> JSON:
 
 def search_element(attribute: Attribute, element: JSON) -> JSON:
     """The search form of one value of an attribute: of one element, if it is multi-valued. Empty gives {} or None."""
-    if attribute.type is not Type.COMPLEX:
-        return None if element is None or element == "" else comparable(attribute, element)
-    part: dict[str, JSON] = {}
-    for name, value in element.items():
-        sub = attribute.sub(name)
-        if sub is not None and not _absent(value):
-            part[sub.name.lower()] = [comparable(sub, v) for v in value] if sub.multi_valued else comparable(sub, value)
-    return part
+    return _searched(attribute)(element)
+
+
+def _searched(attribute: Attribute) -> Callable[[JSON], JSON]:
+    """`search_element` of one attribute, made once: the attributes of a resource are few, and each write asks all of them."""
+    known = attribute.made.get("search")
+    if known is None:
+        made = _complex_searched(attribute) if attribute.type is Type.COMPLEX else _simple_searched(attribute)
+        known = attribute.made["search"] = made
+    return known
+
+
+def _simple_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
+    folds = not attribute.case_exact and attribute.type is not Type.DATETIME
+
+    def searched(value: JSON) -> JSON:
+        if folds and value.__class__ is str and value.isascii():
+            return value.lower() or None
+        return None if _absent(value) else comparable(attribute, value)
+
+    return searched
+
+
+def _complex_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
+    known = {spelt: (sub.name.lower(), _searched(sub), sub.multi_valued) for spelt, sub in attribute.spelt.items()}
+
+    def searched(element: JSON) -> JSON:
+        part: dict[str, JSON] = {}
+        for name, value in element.items():
+            found = known.get(name) or known.get(name.lower())
+            if found is not None and not _absent(value):
+                key, one, many = found
+                part[key] = [one(each) for each in value] if many else one(value)
+        return part
+
+    return searched
 
 
 def search_part(name: str, value: JSON, resource_type: ResourceType) -> JSON:
@@ -90,9 +118,10 @@ def search_part(name: str, value: JSON, resource_type: ResourceType) -> JSON:
 def _part(attribute: Attribute, value: JSON) -> JSON:
     if _absent(value):
         return None
+    one = _searched(attribute)
     if attribute.multi_valued:
-        return [part for part in (search_element(attribute, element) for element in value) if not _absent(part)] or None
-    return search_element(attribute, value) or None if attribute.type is Type.COMPLEX else comparable(attribute, value)
+        return [part for element in value if not _absent(part := one(element))] or None
+    return one(value) or None if attribute.type is Type.COMPLEX else one(value)
 
 
 def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> dict[str, JSON]:
@@ -108,7 +137,7 @@ def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> d
         if resolved.extension is not None:
             used.add(resolved.extension)
         keys = resolved.search_keys
-        if len(keys) == 1:
+        if resolved.parent is None:
             view[keys[0]] = part
         else:
             view.setdefault(keys[0], {})[keys[1]] = part

@@ -9,6 +9,7 @@ Common attributes (`id`, `externalId`, `meta`, `schemas`; RFC 7643 section 3.1) 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -76,10 +77,17 @@ class Attribute:
     sub_attributes: tuple[Attribute, ...] = ()
     description: str = ""
     _subs: dict[str, Attribute] = field(init=False, repr=False, compare=False, default_factory=dict)
+    # What is made of it once, by the name of its maker (core/resource.py).
+    made: dict[str, Callable[[Any], Any]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for each in self.sub_attributes:
             self._subs[each.name] = self._subs[each.name.lower()] = each
+
+    @property
+    def spelt(self) -> Mapping[str, Attribute]:
+        """The sub-attributes by their names, as they are declared and in lower case."""
+        return self._subs
 
     def sub(self, name: str) -> Attribute | None:
         """The sub-attribute of that name, whatever its case."""

@@ -15,12 +15,14 @@ from typing import Any
 
 import orjson
 
+from syncd.core.quick import quick
 from syncd.core.resource import redeclared
 from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim.projection import project
 from syncd.store.read import GroupOf, Stored
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Shown:
     """Which attributes a request wants, as it named them; () and () is the default. `visible`: as of ListQuery."""

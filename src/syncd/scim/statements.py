@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from syncd.core.quick import changed
+from syncd.core.quick import changed, quick
 from syncd.core.resource import canonical, flatten
 from syncd.core.schema import ResourceType
 from syncd.core.state import Link
@@ -76,6 +76,7 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What a PATCH changed, seen against what is shown. `external_id` "" takes it away, None leaves it."""

@@ -25,6 +25,7 @@ from syncd.core.groups import Graph
 from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.plan import Digest
+from syncd.core.quick import quick
 from syncd.core.resource import fold
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
@@ -43,6 +44,7 @@ Ids = Callable[[], str]
 RULES = "rules"  # the reserved source whose state holds the digest of the rule set
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one change group. `check()` raises what refused it, after the transaction that recorded it ended."""

@@ -94,7 +94,7 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
     )
     links, memberships, grants, seats, effective = lists
     own_links = links_of(links)
-    own_grants = _grants_of(grants)
+    own_grants = _grants_of(grants) if _some(grants) else []
     return User(
         id,
         links=own_links,
@@ -102,25 +102,33 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
         locked_until=_instant(locked_until),
         invited=bool(invited),
         deleted_at=_instant(deleted_at),
-        memberships=_memberships_of(memberships),
-        grants=tuple(grant for grant, denied in own_grants if not denied),
-        denied=tuple(grant for grant, denied in own_grants if denied),
+        memberships=_memberships_of(memberships) if _some(memberships) else (),
+        grants=tuple([grant for grant, denied in own_grants if not denied]),
+        denied=tuple([grant for grant, denied in own_grants if denied]),
         created_at=_instant(created_at),
         reclaimed=tuple(orjson.loads(reclaimed)) if reclaimed else (),
         values=merge(own_links, precedence)[0],
         status=status,
         next_status_at=_instant(next_status_at),
         groups=frozenset(effective.split(",")) if effective else frozenset(),
-        seats=tuple(
-            Seat(pool, bool(held), t.instant(since), priority) for pool, held, since, priority in sorted(_listed(seats))
-        ),
+        seats=_seats_of(seats) if _some(seats) else (),
         version=version,
+    )
+
+
+def _some(lists: str | None) -> bool:
+    return lists is not None and lists != "[]"
+
+
+def _seats_of(lists: str | None) -> tuple[Seat, ...]:
+    return tuple(
+        [Seat(pool, bool(held), t.instant(since), place) for pool, held, since, place in sorted(_listed(lists))]
     )
 
 
 def links_of(lists: str | None) -> tuple[Link, ...]:
     """Every link of one user or group, by source and key."""
-    return tuple(_link(*each) for each in sorted(_listed(lists), key=itemgetter(0, 1)))
+    return tuple([_link(*each) for each in sorted(_listed(lists), key=itemgetter(0, 1))])
 
 
 def _link(
@@ -143,10 +151,23 @@ def _link(
     waits_for: str | None,
 ) -> Link:
     return Link(
-        *(source, key, None if enabled is None else bool(enabled), dn, dn_key, orjson.loads(values), entry_hash),
-        *(mapping_digest, _instant(starts_at), _instant(ends_at), _instant(locked_until)),
-        *(_instant(missing_since), missing_reads, stage),
-        *(_instant(created_at), uid_key, waits_for),
+        source,
+        key,
+        None if enabled is None else bool(enabled),
+        dn,
+        dn_key,
+        orjson.loads(values),
+        entry_hash,
+        mapping_digest,
+        starts_at if starts_at is None else t.instant(starts_at),
+        ends_at if ends_at is None else t.instant(ends_at),
+        locked_until if locked_until is None else t.instant(locked_until),
+        missing_since if missing_since is None else t.instant(missing_since),
+        missing_reads,
+        stage,
+        created_at if created_at is None else t.instant(created_at),
+        uid_key,
+        waits_for,
     )
 
 
@@ -162,8 +183,10 @@ def _grants_of(lists: str | None) -> list[tuple[Grant, bool]]:
 
 def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
     return tuple(
-        Membership(group, origin, _instant(created))
-        for group, origin, created in sorted(_listed(lists), key=itemgetter(0, 1))
+        [
+            Membership(group, origin, _instant(created))
+            for group, origin, created in sorted(_listed(lists), key=itemgetter(0, 1))
+        ]
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -31,7 +32,32 @@ LASTS: Final = "syncd_lasts"  # there, whether what is done will be committed, a
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
 _PLACE: Final = re.compile(r"\$(\d+)")  # a parameter of asyncpg; the statements have no texts in them
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # a text that means the same between quotes
-Places = tuple[tuple[str, Callable[[Any], Any] | None], ...]
+
+
+class Places:
+    """What stands where in a statement: for each place the name of its parameter, and what makes of the value what the
+    driver takes, if anything has to."""
+
+    __slots__ = ("_get", "_made", "each", "names")
+
+    def __init__(self, names: Sequence[str], made: Mapping[str, Callable[[Any], Any] | None]) -> None:
+        self.names = tuple(names)
+        self.each = tuple((name, made[name]) for name in names)
+        self._get: Callable[[Mapping[str, Any]], Sequence[Any]]
+        match self.names:
+            case ():
+                self._get = lambda bound: ()
+            case (one,):
+                self._get = lambda bound: (bound[one],)
+            case _:
+                self._get = itemgetter(*self.names)
+        self._made = tuple((at, how) for at, (_, how) in enumerate(self.each) if how is not None)
+
+    def values(self, bound: Mapping[str, Any]) -> list[Any]:
+        found = list(self._get(bound))
+        for at, how in self._made:
+            found[at] = how(found[at])
+        return found
 
 
 @lru_cache(512)  # the statements are made once (store/read_queries.py), and so are the dialects
@@ -52,7 +78,7 @@ def _compiled(query: Query | Change, dialect: Dialect) -> tuple[str, Places]:
     made = {name: type.dialect_impl(dialect).bind_processor(dialect) for name, type in taken.items()}
     # psycopg names its parameters, the others count them.
     places = compiled.positiontup if compiled.positiontup is not None else made
-    return str(compiled), tuple((name, made[name]) for name in places)
+    return str(compiled), Places([*places], made)
 
 
 def beforehand(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -60,7 +86,7 @@ def beforehand(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequ
     if conn.dialect.driver != "asyncpg" or conn.connection.dbapi_connection._transaction is not None:  # type: ignore[union-attr]
         return rows(conn, query, bound)
     text, places = _compiled(query, conn.dialect)
-    return _fetched(conn, text, _values(places, bound), begin=False)
+    return _fetched(conn, text, places.values(bound), begin=False)
 
 
 def locked(conn: Connection, query: Query, table: str, workspace: str, id: str) -> None:
@@ -97,7 +123,7 @@ def rows(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[S
     if driver not in ("pysqlite", "asyncpg") or not (begun or _only_read(conn)):
         return conn.execute(query, dict(bound)).all()
     text, places = _compiled(query, conn.dialect)
-    values = _values(places, bound)
+    values = places.values(bound)
     if begun:
         return _in_transaction(conn, driver, text, values)
     try:
@@ -124,12 +150,11 @@ def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any
     text, places = _compiled(statement, conn.dialect)
     driver = conn.dialect.driver
     if driver not in ("pysqlite", "asyncpg"):
-        names = [name for name, _ in places]
-        conn.exec_driver_sql(text, [dict(zip(names, _values(places, each), strict=True)) for each in bound])
+        conn.exec_driver_sql(text, [dict(zip(places.names, places.values(each), strict=True)) for each in bound])
     elif len(bound) == 1:
-        _in_transaction(conn, driver, text, _values(places, bound[0]))
+        _in_transaction(conn, driver, text, places.values(bound[0]))
     else:
-        _in_transaction(conn, driver, text, [_values(places, each) for each in bound], many=True)
+        _in_transaction(conn, driver, text, [places.values(each) for each in bound], many=True)
 
 
 def add(conn: Connection, statement: Insert, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -140,7 +165,7 @@ def add(conn: Connection, statement: Insert, columns: Sequence[str], rows: Seque
         return
     text, places = _compiled(statement, conn.dialect)
     taken = list(zip(*rows, strict=True))
-    parts = [_made(made, taken[columns.index(name)]) for name, made in places]
+    parts = [_made(made, taken[columns.index(name)]) for name, made in places.each]
     _in_transaction(conn, driver, text, list(zip(*parts, strict=True)), many=True)
 
 
@@ -165,7 +190,7 @@ def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]],
         try:
             for statement, bound in parts:
                 text, places = _compiled(statement, dialect)
-                execute(text, _values(places, bound))
+                execute(text, places.values(bound))
         except dialect.loaded_dbapi.Error as exc:
             raise _as_sqlalchemy(conn, text, exc) from exc
         return
@@ -174,10 +199,8 @@ def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]],
             change(conn, statement, [bound])
         return
     compiled = [_compiled(statement, conn.dialect) for statement, _ in parts]
-    values = [
-        value for (_, places), (_, bound) in zip(compiled, parts, strict=True) for value in _values(places, bound)
-    ]
-    joined = _joined(tuple((text, len(places)) for text, places in compiled))
+    values = [value for (_, places), (_, bound) in zip(compiled, parts, strict=True) for value in places.values(bound)]
+    joined = _joined(tuple((text, len(places.names)) for text, places in compiled))
     _fetched(conn, joined, values, begin=not (last and conn.info.get(LASTS)))
 
 
@@ -191,10 +214,6 @@ def _joined(parts: tuple[tuple[str, int], ...]) -> str:
         named.append(f"w{len(named)} AS ({counted})")
         first += n
     return f"WITH {', '.join(named)} SELECT 1"
-
-
-def _values(places: Places, bound: Mapping[str, Any]) -> list[Any]:
-    return [bound[name] if made is None else made(bound[name]) for name, made in places]
 
 
 def _in_transaction(conn: Connection, driver: str, text: str, values: list[Any], many: bool = False) -> Sequence[Any]:

@@ -194,13 +194,17 @@ def as_shown(
     manager = _manager(document)
     if manager is not None and manager not in _present(conn, reader, [manager]):
         manager = None
-    seats = {held: [seat.pool for seat in user.seats if seat.held is held] for held in (True, False)}
     return Stored(
         *(user.id, document, user.version, t.micros(user.created_at), modified, None if key == user.id else key),
         manager=manager,
         groups=tuple(groups),
-        derived={"status": user.status, "seats": seats[True], "waiting": seats[False]} if derived else None,
+        derived=_derived_of(user) if derived else None,
     )
+
+
+def _derived_of(user: User) -> dict[str, Any]:
+    seats = {held: [seat.pool for seat in user.seats if seat.held is held] for held in (True, False)}
+    return {"status": user.status, "seats": seats[True], "waiting": seats[False]}
 
 
 # -- groups ---------------------------------------------------------------------------------------------------------------
