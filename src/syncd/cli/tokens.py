@@ -35,8 +35,9 @@ def create(
     name: Annotated[str, typer.Option(help="Stands in the activity record.")],
     source: Annotated[str, typer.Option(help="The connection whose facts it states.")] = SCIM,
     allow: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(PLAIN)}, users:update:active; may be repeated. Default: all.")
+        list[str] | None, typer.Option(help=f"{', '.join(PLAIN)}, users:update:active; one or several. Default: all.")
     ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[PERMISSION]...", hidden=True)] = None,
     expires: Annotated[str | None, typer.Option(help="90d, or a date. Default: never.")] = None,
     client: Annotated[
         bool, typer.Option("--client", help="An OAuth client: what is printed is the client_secret for /oauth/token.")
@@ -55,7 +56,10 @@ def create(
     now = current.now()
     until = moment(expires, now, ahead=True) if expires else None
     signing = None if public_keys is None else _keys(public_keys)
-    wanted = [each for text in allow or ["*"] for each in text.replace(",", " ").split()]
+    if more and not allow:
+        raise UsageError(f"{more[0]!r} belongs to no option: permissions follow --allow")
+    said = [*(allow or ["*"]), *(more or ())]  # `--allow users:read users:update` is how people write a list
+    wanted = [each for text in said for each in text.replace(",", " ").split()]
 
     def make(conn: Connection) -> tuple[Token, str]:
         whose = None if user is None else find_user(conn, current.workspace.name, user)

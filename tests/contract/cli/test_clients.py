@@ -46,6 +46,21 @@ def test_a_client_with_keys_has_no_secret_and_its_private_key_is_not_kept(cli: C
     assert row.public_keys == {"keys": [KEY.as_dict(private=False)]} and "d" not in row.public_keys["keys"][0]
 
 
+def test_permissions_are_listed_as_people_list_them(cli: Cli) -> None:
+    ways = (
+        ["--allow", "users:read", "roles:write"],
+        ["--allow", "users:read roles:write"],
+        ["--allow", "users:read,roles:write"],
+        ["--allow", "users:read", "--allow", "roles:write"],
+        ["--allow", "users:read", "roles:write", "--expires", "90d"],
+    )
+    for number, way in enumerate(ways):
+        cli("token", "create", "--name", f"t{number}", "--source", "okta", *way)
+    assert {tuple(each["allow"]) for each in cli("token", "list", "--json").json} == {("roles:write", "users:read")}
+    assert "--allow" in cli("token", "create", "--name", "x", "users:read", code=2).err
+    assert "users:fly" in cli("token", "create", "--name", "x", "--allow", "users:read", "users:fly", code=1).err
+
+
 def test_a_permission_that_does_not_exist_is_named_with_what_can_be_chosen(cli: Cli) -> None:
     for wrong in ("users:fly", "users:update:shoeSize", "users:delete:title"):
         said = cli("token", "create", "--name", "x", "--allow", wrong, code=1).err
