@@ -64,9 +64,7 @@ def list_(call: Call, conn: Connection) -> ActivityPage:
     wanted = asked(call, query, "activity")
     newest = query.order == "newest"
     found = activity.page(conn, call.workspace.name, _wanted(query), wanted.limit, wanted.after, newest)
-    page = wanted.page(ActivityPage, map(ActivityShown.model_validate, found.rows), found.more)
-    assert isinstance(page, ActivityPage)
-    return page
+    return wanted.page(ActivityPage, map(ActivityShown.model_validate, found.rows), found.more)
 
 
 def export(call: Call, conn: Connection) -> Streamed:

@@ -14,7 +14,6 @@ from syncd.api.users import found as found_user
 from syncd.errors import Conflict
 from syncd.store import deliveries
 from syncd.store.deliveries import Delivery
-from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 State = Literal["outstanding", "acknowledged", "discarded"]
@@ -56,10 +55,7 @@ def list_(call: Call, conn: Connection) -> DeliveryPage:
     rows = deliveries.listed(
         conn, call.workspace.name, state, query.webhook, query.user, wanted.after, wanted.limit + 1
     )
-    rows, more = rows[: wanted.limit], len(rows) > wanted.limit
-    page = wanted.page(DeliveryPage, map(_shown, rows), Position(None, rows[-1].id) if more else None)
-    assert isinstance(page, DeliveryPage)
-    return page
+    return wanted.cut(DeliveryPage, rows, _shown)
 
 
 def show(call: Call, conn: Connection) -> DeliveryShown:

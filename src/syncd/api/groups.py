@@ -107,9 +107,7 @@ def list_(call: Call, conn: Connection) -> GroupPage:
     condition = parse_filter(query.filter, type) if query.filter else None
     window = Window(wanted.limit, keyset=True, after=wanted.after)
     found = store.page(conn, call.workspace, condition, query.source, order(query.sort, type), window)
-    page = wanted.page(GroupPage, map(shown, found.rows), found.more)
-    assert isinstance(page, GroupPage)
-    return page
+    return wanted.page(GroupPage, map(shown, found.rows), found.more)
 
 
 def create(call: Call, conn: Connection) -> Answer:
@@ -153,9 +151,7 @@ def list_members(call: Call, conn: Connection) -> MemberPage:
     wanted = asked(call, query, "members")
     read = store.members if query.which == "direct" else store.effective_members
     here = read(conn, call.workspace.name, call.id, wanted.limit, wanted.after)
-    page = wanted.page(MemberPage, map(_member_shown, here.rows), here.more)
-    assert isinstance(page, MemberPage)
-    return page
+    return wanted.page(MemberPage, map(_member_shown, here.rows), here.more)
 
 
 def change_members(call: Call, conn: Connection) -> Answer:

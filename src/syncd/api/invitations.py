@@ -16,7 +16,6 @@ from syncd.store import describe, invitations
 from syncd.store.commit import Outcome
 from syncd.store.invitations import Invitation
 from syncd.store.made_roles import known
-from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 State = Literal["pending", "expired", "accepted", "cancelled"]
@@ -64,10 +63,7 @@ def list_(call: Call, conn: Connection) -> InvitationPage:
     wanted = asked(call, query, "invitations")
     after = wanted.after.id if wanted.after is not None else None
     rows = invitations.listed(conn, call.workspace, call.now, query.state, after, wanted.limit + 1)
-    rows, more = rows[: wanted.limit], len(rows) > wanted.limit
-    page = wanted.page(InvitationPage, map(_shown, rows), Position(None, rows[-1].id) if more else None)
-    assert isinstance(page, InvitationPage)
-    return page
+    return wanted.cut(InvitationPage, rows, _shown)
 
 
 def invite(call: Call, conn: Connection) -> Answer:

@@ -13,7 +13,6 @@ from syncd.api.paging import asked
 from syncd.errors import Conflict
 from syncd.store import mails
 from syncd.store.mails import Mail
-from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 State = Literal["waiting", "sent", "refused", "failed", "void", "discarded"]
@@ -51,10 +50,7 @@ def list_(call: Call, conn: Connection) -> MailPage:
     state = None if query.state == "all" else query.state
     after = wanted.after.id if wanted.after is not None else None
     rows = mails.listed(conn, call.workspace.name, state, after, wanted.limit + 1, query.user)
-    rows, more = rows[: wanted.limit], len(rows) > wanted.limit
-    page = wanted.page(MailPage, map(_shown, rows), Position(None, rows[-1].id) if more else None)
-    assert isinstance(page, MailPage)
-    return page
+    return wanted.cut(MailPage, rows, _shown)
 
 
 def show(call: Call, conn: Connection) -> MailShown:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,7 +14,15 @@ from syncd.core import cursor as cursors
 from syncd.core.cursor import Cursor
 from syncd.store.pages import Position
 
-Item = TypeVar("Item", bound=BaseModel)
+Listed = TypeVar("Listed", bound=Page[Any])
+
+
+class _Row(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,14 @@ class Asked:
     after: Position | None
     binding: bytes
 
-    def page(self, model: type[Page[Item]], items: Iterable[Item], more: Position | None) -> Page[Item]:
+    def page(self, model: type[Listed], items: Iterable[BaseModel], more: Position | None) -> Listed:
         return model(items=tuple(items), next=None if more is None else self._sealed(more))
+
+    def cut(self, model: type[Listed], rows: Sequence[Row], shown: Callable[[Row], BaseModel]) -> Listed:
+        """Of `rows` in the order of their ids, which are one more than `limit` where there are more."""
+        here = rows[: self.limit]
+        more = Position(None, here[-1].id) if len(rows) > self.limit else None
+        return self.page(model, map(shown, here), more)
 
     def _sealed(self, more: Position) -> str:
         expires = int(self.call.now.timestamp()) + cursors.TIMEOUT_S

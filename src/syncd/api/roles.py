@@ -127,9 +127,7 @@ def list_users(call: Call, conn: Connection) -> RoleHolderPage:
     role = found(call, conn)
     wanted = asked(call, call.asked(Paging), "role holders")
     here = holders.of_role(conn, call.workspace.name, role.name, call.now, wanted.limit, wanted.after)
-    page = wanted.page(RoleHolderPage, map(_holder, here.rows), here.more)
-    assert isinstance(page, RoleHolderPage)
-    return page
+    return wanted.page(RoleHolderPage, map(_holder, here.rows), here.more)
 
 
 def found(call: Call, conn: Connection) -> Role:

@@ -126,9 +126,7 @@ def list_(call: Call, conn: Connection) -> RunPage:
     query = call.asked(ListRuns)
     wanted = asked(call, query, "runs")
     found = run_records.page(conn, call.workspace.name, wanted.limit, wanted.after, query.source, query.status)
-    page = wanted.page(RunPage, (RunShown.model_validate(_run(each)) for each in found.rows), found.more)
-    assert isinstance(page, RunPage)
-    return page
+    return wanted.page(RunPage, (RunShown.model_validate(_run(each)) for each in found.rows), found.more)
 
 
 def show(call: Call, conn: Connection) -> RunWhole:
@@ -151,9 +149,7 @@ def show_held(call: Call, conn: Connection) -> HeldPage:
     found = held.page_of_held(conn, call.workspace.name, call.param("digest"), wanted.limit, wanted.after)
     if not found.rows and wanted.after is None:
         raise NotFound(f"nothing is held under digest {call.param('digest')[:64]!r}")
-    page = wanted.page(HeldPage, map(_item, found.rows), found.more)
-    assert isinstance(page, HeldPage)
-    return page
+    return wanted.page(HeldPage, map(_item, found.rows), found.more)
 
 
 def approve(call: Call, conn: Connection) -> Approved:

@@ -118,9 +118,7 @@ def list_holders(call: Call, conn: Connection) -> SeatHolderPage:
     known = pool(call, conn)
     wanted = asked(call, query, "seat holders")
     here = holders.of_pool(conn, call.workspace.name, known.pool, query.state == "held", wanted.limit, wanted.after)
-    page = wanted.page(SeatHolderPage, map(_holder, here.rows), here.more)
-    assert isinstance(page, SeatHolderPage)
-    return page
+    return wanted.page(SeatHolderPage, map(_holder, here.rows), here.more)
 
 
 def assign(call: Call, conn: Connection) -> GrantShown:

@@ -16,7 +16,6 @@ from syncd.core.lifecycle import status
 from syncd.core.signins import AHEAD, SignIn
 from syncd.core.state import User
 from syncd.store import signins
-from syncd.store.pages import Position
 from syncd.store.read import Connection
 
 
@@ -85,25 +84,18 @@ def list_(call: Call, conn: Connection) -> SignInPage:
     wanted = asked(call, call.asked(Paging), "sign-ins")
     before = wanted.after.id if wanted.after else None
     rows = signins.recent(conn, call.workspace.name, call.id, wanted.limit + 1, before)
-    shown = rows[: wanted.limit]
-    more = Position("", shown[-1].id) if len(rows) > wanted.limit else None
-    page = wanted.page(
-        SignInPage,
-        (
-            SignInReport(
-                id=each.id,
-                outcome="success" if each.succeeded else "failure",
-                at=each.at,
-                address=each.address,
-                second_factor=each.second_factor,
-                reported_by=each.reported_by,
-            )
-            for each in shown
-        ),
-        more,
+    return wanted.cut(SignInPage, rows, _report)
+
+
+def _report(found: signins.Reported) -> SignInReport:
+    return SignInReport(
+        id=found.id,
+        outcome="success" if found.succeeded else "failure",
+        at=found.at,
+        address=found.address,
+        second_factor=found.second_factor,
+        reported_by=found.reported_by,
     )
-    assert isinstance(page, SignInPage)
-    return page
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -218,9 +218,7 @@ def list_(call: Call, conn: Connection) -> UserPage:
     idle_since = None if query.idle_days is None else call.now - timedelta(days=query.idle_days)
     picked = Picked(query.role, query.scope, query.seat, query.group, query.source, idle_since)
     found = people.page(conn, call.workspace, condition, order(query.sort, type), window, call.now, states, picked)
-    page = wanted.page(UserPage, shown(call, conn, found.rows), found.more)
-    assert isinstance(page, UserPage)
-    return page
+    return wanted.page(UserPage, shown(call, conn, found.rows), found.more)
 
 
 def create(call: Call, conn: Connection) -> Answer:

@@ -6,21 +6,18 @@ A delivery is tried until it is acknowledged; only people give one up, on record
 from __future__ import annotations
 
 import secrets
-import sys
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from syncd.app import no_such
-from syncd.cli.session import cell, confirmed, json_line, print_json, say, session, show, show_rows
+from syncd.cli.ledger import AsLines, print_lines, send_now, show_one, state_of
+from syncd.cli.session import confirmed, say, session, show_rows
 from syncd.cli.users import AsJson, Reason, Yes
 from syncd.deliver import signing
 from syncd.errors import UsageError
-from syncd.reconcile import render
 from syncd.store import deliveries as store
 from syncd.store import describe
-from syncd.store.deliveries import STATES, Delivery
+from syncd.store.deliveries import STATES
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd deliveries list` shows it.")]
 Webhook = Annotated[str | None, typer.Option("--webhook", metavar="NAME", help="Only of this one.")]
@@ -40,19 +37,17 @@ def list_(
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}, all.")] = "outstanding",
     webhook: Webhook = None,
     user: Annotated[str | None, typer.Option(metavar="USER", help="Only what is told of her.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
+    as_json: AsLines = False,
 ) -> None:
     """The ledger, the oldest first; what is outstanding unless another state is asked for."""
-    if state not in (*STATES, "all"):
-        raise UsageError(no_such("state", state, (*STATES, "all"), f"one of {', '.join(STATES)}, all"))
+    wanted = state_of(state, STATES)
     current = session(ctx)
     workspace = current.workspace.name
     with current.database.reading() as conn:
         id = None if user is None else describe.find_user(conn, workspace, user)
-        found = store.listed(conn, workspace, None if state == "all" else state, webhook, id)
+        found = store.listed(conn, workspace, wanted, webhook, id)
     if as_json:
-        for each in found:
-            sys.stdout.write(json_line(asdict(each)) + "\n")
+        print_lines(found)
         return
     rows = (
         (
@@ -74,17 +69,13 @@ def list_(
 @deliveries.command("show")
 def show_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """One delivery: what it tells, how often it was tried, what was answered."""
-    current = session(ctx)
-    with current.database.reading() as conn:
-        _shown(store.find(conn, current.workspace.name, id), as_json)
+    show_one(ctx, store.find, id, as_json)
 
 
 @deliveries.command()
 def retry(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """Send it now instead of after its pause; the worker does that within a second."""
-    current = session(ctx)
-    now, name = current.now(), current.workspace.name
-    _shown(current.database.write_now(lambda conn: store.retry(conn, name, id, now)), as_json)
+    send_now(ctx, store.retry, id, as_json)
 
 
 @deliveries.command()
@@ -115,13 +106,3 @@ def discard(
 def secret() -> None:
     """A new secret for a webhook, on stdout. Both sides keep it as it is; syncd in a file that only it can read."""
     print(signing.written(secrets.token_bytes(32)))
-
-
-def _shown(found: Delivery, as_json: bool) -> None:
-    told: dict[str, Any] = asdict(found)
-    if as_json:
-        print_json(told)
-        return
-    shown = render.table("", "")
-    render.fill(shown, ((name.replace("_", " "), cell(value)) for name, value in told.items() if value is not None))
-    show(shown)

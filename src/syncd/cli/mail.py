@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from syncd.app import no_such
-from syncd.cli.session import Session, cell, json_line, print_json, say, session, show, show_rows
+from syncd.cli.ledger import AsLines, print_lines, send_now, show_one, state_of
+from syncd.cli.session import Session, say, session, show_rows
 from syncd.cli.users import AsJson
 from syncd.core.mail import Envelope, is_address
 from syncd.errors import Conflict, UsageError
-from syncd.reconcile import render
 from syncd.store import mails as store
-from syncd.store.mails import STATES, Mail
+from syncd.store.mails import STATES
 from syncd.store.offboarding import user_names
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd mail list` shows it.")]
@@ -32,18 +29,16 @@ def register(cli: typer.Typer) -> None:
 def list_(
     ctx: typer.Context,
     state: Annotated[str, typer.Option(help=f"One of {', '.join(STATES)}, all.")] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
+    as_json: AsLines = False,
 ) -> None:
     """Letters, the oldest first, with what the mail server said."""
-    if state not in (*STATES, "all"):
-        raise UsageError(no_such("state", state, (*STATES, "all"), f"one of {', '.join(STATES)}, all"))
+    wanted = state_of(state, STATES)
     current = session(ctx)
     with current.database.reading() as conn:
-        found = store.listed(conn, current.workspace.name, None if state == "all" else state)
+        found = store.listed(conn, current.workspace.name, wanted)
         names = user_names(conn, current.workspace.name, sorted({each.about_id for each in found}))
     if as_json:
-        for each in found:
-            sys.stdout.write(json_line(asdict(each)) + "\n")
+        print_lines(found)
         return
     rows = (
         (
@@ -58,17 +53,13 @@ def list_(
 @mail.command("show")
 def show_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """One letter: how often it was tried, what the mail server said."""
-    current = session(ctx)
-    with current.database.reading() as conn:
-        _shown(store.find(conn, current.workspace.name, id), as_json)
+    show_one(ctx, store.find, id, as_json)
 
 
 @mail.command()
 def retry(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """Send it now, also if it was refused or given up; the worker does that within seconds."""
-    current = session(ctx)
-    now, name = current.now(), current.workspace.name
-    _shown(current.database.write_now(lambda conn: store.retry(conn, name, id, now)), as_json)
+    send_now(ctx, store.retry, id, as_json)
 
 
 @mail.command()
@@ -102,13 +93,3 @@ def _handed_in(current: Session, address: str) -> str | None:
     envelope = Envelope(app.ids(), "test", address, "", app.clock(), {"application": sending.application})
     outcome = asyncio.run(postman.hand_in(server, letters.read(settings.templates), envelope))
     return None if outcome.fate == "sent" else outcome.error
-
-
-def _shown(found: Mail, as_json: bool) -> None:
-    told: dict[str, Any] = asdict(found)
-    if as_json:
-        print_json(told)
-        return
-    shown = render.table("", "")
-    render.fill(shown, ((name.replace("_", " "), cell(value)) for name, value in told.items() if value is not None))
-    show(shown)
