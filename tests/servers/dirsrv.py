@@ -12,14 +12,13 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from servers.process import ServerProcess, modified
 from servers.slapd import ADMIN_PASSWORD, BASE, READER, READER_ENTRY, Authority, free_port
 
 ADMIN = "cn=Directory Manager"
@@ -47,7 +46,7 @@ def _program(name: str) -> str | None:
 
 
 @dataclass
-class Dirsrv:
+class Dirsrv(ServerProcess):
     """`start` after setting what shall differ. `settings` are (entry of dse.ldif, attribute) -> value."""
 
     folder: Path
@@ -88,22 +87,7 @@ class Dirsrv:
             "-d",
             "0",
         ]
-        with (self.folder / "dirsrv.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError("389ds did not start: " + (self.folder / "dirsrv.log").read_text())
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=60)
-            self.process = None
+        return self.answering(command, self.folder / "dirsrv.log")
 
     def discard(self) -> None:
         """The end of a server that nobody starts again: it need not write down what it has, which takes it two seconds."""
@@ -112,16 +96,9 @@ class Dirsrv:
             self.process.wait(timeout=60)
             self.process = None
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
     def modify(self, changes: str) -> None:
         """LDIF change records, as the directory's administrator."""
-        command = ["ldapmodify", "-x", "-H", self.url, "-D", ADMIN, "-w", ADMIN_PASSWORD]
-        done = subprocess.run(command, input=changes.encode(), check=False, capture_output=True)
-        if done.returncode:
-            raise RuntimeError("ldapmodify: " + done.stderr.decode())
+        modified(changes, "-x", "-H", self.url, "-D", ADMIN, "-w", ADMIN_PASSWORD)
 
     def search(self, *arguments: str) -> list[str]:
         """The lines of ldapsearch, unfolded, as the administrator."""

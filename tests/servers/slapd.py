@@ -10,12 +10,13 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
+from servers.process import ServerProcess, modified
 
 BASE = "dc=example,dc=org"
 ADMIN, ADMIN_PASSWORD = f"cn=admin,{BASE}", "admin-password"
@@ -89,7 +90,7 @@ def _openssl(folder: Path, *arguments: str) -> None:
 
 
 @dataclass
-class Slapd:
+class Slapd(ServerProcess):
     """`start` after setting what shall differ. `access`, `limits`, `globals` and `overlays` are lines of slapd.conf(5)."""
 
     folder: Path
@@ -129,36 +130,12 @@ class Slapd:
         self._write_config(self.folder)
         urls = f"{self.url} {self.ldapi_url}" + (f" {self.ldaps_url}" if self.tls else "")
         command = [program("slapd"), "-d", "0", "-f", str(self.folder / "slapd.conf"), "-h", urls]
-        with (self.folder / "slapd.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError("slapd did not start: " + (self.folder / "slapd.log").read_text())
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=20)
-            self.process = None
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+        return self.answering(command, self.folder / "slapd.log")
 
     def modify(self, changes: str) -> None:
         """LDIF change records, as the directory's administrator (with the relax control, so entryUUID may be set)."""
         bind = ["-x", "-H", self.url, "-D", ADMIN, "-w", ADMIN_PASSWORD]
-        command = [program("ldapmodify"), *bind, "-e", "!relax"]
-        done = subprocess.run(command, input=changes.encode(), check=False, capture_output=True)
-        if done.returncode:
-            raise RuntimeError("ldapmodify: " + done.stderr.decode())
+        modified(changes, *bind, "-e", "!relax")
 
     def load(self, ldif: str) -> None:
         """Entries with operational attributes as they are given; while it is stopped."""
