@@ -52,7 +52,7 @@ class Heard:
             pass
 
     def until(self, true: Callable[[], object]) -> None:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while not true():
             assert time.monotonic() < give_up, [(each.kind, each.kind_why, each.counts) for each in self.reports]
             time.sleep(0.02)
