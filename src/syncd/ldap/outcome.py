@@ -107,6 +107,8 @@ def why_no_entries(code: int, message: str = "") -> str | None:
     """What to do about a search's result code; None if the code says enough."""
     if code == 11 and "page size" in message.lower():
         return "the server hands out smaller pages only: lower the source's page_size"
+    if code == 11 and "control not allowed" in message.lower():
+        return "the server allows this account no pages: allow them (OpenLDAP: limits size.prtotal=unlimited)"
     return {
         3: "the server's time limit for this account is too short: raise it, or index what the filter asks for",
         4: "the server's size limit for this account is too small: raise it (OpenLDAP: limits size.unlimited and "

@@ -549,15 +549,17 @@ class Reader:
             log.warning("group_cycle", run_id=self.run_id, source=self.source.name, groups=len(cycle) - 1)
 
 
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
 def _were(users: int) -> str:
     return "1 user was" if users == 1 else f"{users:,} users were"
 
 
 def _so_long(time: timedelta) -> str:
-    days, hours = time.days, time.total_seconds() / 3600
-    if days and time == timedelta(days=days):
-        return "1 day" if days == 1 else f"{days} days"
-    return f"{hours:g} hours"
+    seconds = time.total_seconds()
+    size, unit = next(each for each in _UNITS if seconds % each[0] == 0 or each[0] == 1)
+    return f"{seconds / size:g} {unit}{'s' * (seconds != size)}"
 
 
 _MEMBER_NAMES = frozenset({"member", "uniquemember", "memberuid"})

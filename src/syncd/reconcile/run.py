@@ -429,6 +429,9 @@ class _Run:
         log.warning("run_resumed", resumed=old_id, left=len(items))
 
     def _end(self, plan: Plan, decided: plans.Decided) -> Report:
+        for pool, n in sorted(decided.seatless.items()):
+            who = "1 user gets" if n == 1 else f"{n:,} users get"
+            self.notes.append(f"{who} no seat in {pool}: it is full, and keeps no line (when_full: refuse)")
         certificate = plan.certificate or Certificate()
         counts = dict(decided.counts.by_kind)
         counts["read"] = certificate.users_read + certificate.groups_read

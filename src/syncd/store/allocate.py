@@ -15,6 +15,7 @@ from syncd.core.lifecycle import SEATED
 from syncd.core.quick import changed, same
 from syncd.core.seats import Claim, settle
 from syncd.core.state import User
+from syncd.core.workspace import Workspace
 from syncd.errors import PoolFull
 from syncd.store import facts
 from syncd.store import tables as t
@@ -32,7 +33,7 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
     while True:
         people = {draft.id: draft for verdict, each in drafts if verdict.error is None for draft in each if draft.edits}
         claims = {
-            id: Claim(id, _wanted(decision, draft.after), {s.pool: s for s in draft.after.seats})
+            id: Claim(id, wanted(decision.workspace, draft.after), {s.pool: s for s in draft.after.seats})
             for id, draft in people.items()
         }
         if not any(_unsettled(claim, decision) for claim in claims.values()) and not _room_for_waiting(decision):
@@ -48,6 +49,7 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
         if not _refused_person(decision, drafts, people, refused, used):
             break  # else all seats are settled again without those who may not come in
     decision.used = used
+    _note_seatless(decision, drafts, people, refused)
     served: list[Draft] = []
     for id, claim in claims.items():
         seats = tuple(sorted(claim.seats.values(), key=lambda each: each.pool))
@@ -64,6 +66,20 @@ def _has_to_do_with_seats(user: User) -> bool:
     return bool(user.seats) or any([grant.kind == "seat" for grant in user.grants])
 
 
+def _note_seatless(
+    decision: Decision,
+    drafts: list[tuple[Verdict, list[Draft]]],
+    people: Mapping[str, Draft],
+    refused: Iterable[tuple[str, str]],
+) -> None:
+    """Who is entitled to a seat by this change and gets none, since the pool is full and keeps no line."""
+    for id, pool in refused:
+        before = people[id].before if id in people else None
+        held = {seat.pool for seat in before.seats} if before is not None else set()
+        if id in people and not (before is not None and pool in wanted(decision.workspace, before) - held):
+            next(verdict for verdict, each in drafts if people[id] in each).seatless.append(pool)
+
+
 def _refused_person(
     decision: Decision,
     drafts: list[tuple[Verdict, list[Draft]]],
@@ -77,7 +93,7 @@ def _refused_person(
         before = people[id].before if id in people else None
         if id not in people or not decision.workspace.pools[pool].required:
             continue
-        if before is not None and pool in _wanted(decision, before):
+        if before is not None and pool in wanted(decision.workspace, before):
             continue
         verdict = next(verdict for verdict, each in drafts if people[id] in each)
         limit = decision.workspace.pools[pool].limit
@@ -88,10 +104,11 @@ def _refused_person(
     return found
 
 
-def _wanted(decision: Decision, user: User) -> frozenset[str]:
+def wanted(workspace: Workspace, user: User) -> frozenset[str]:
+    """Pools in which she is to have a seat."""
     if user.status not in SEATED:
         return frozenset()
-    pools = decision.workspace.pools
+    pools = workspace.pools
     granted = {grant.value for grant in user.grants if grant.kind == "seat"}
     idle = {name for name in user.reclaimed if name in pools and pools[name].idle_after is not None}
     return frozenset(name for name in (granted & pools.keys()) - idle if pools[name].seats(user.status))
@@ -145,10 +162,12 @@ def _waiting(decision: Decision, pool: str, most: int, claims: Mapping[str, Clai
         and all(any(seat.pool == need and seat.held for seat in user.seats) for need in requires)
         and not any(seat.pool in excluding and seat.held for seat in user.seats)
     ]
-    users = [user for user in (*fresh, *decided) if pool in _wanted(decision, user)]
+    users = [user for user in (*fresh, *decided) if pool in wanted(decision.workspace, user)]
     for user in users:
         decision.overlay[user.id] = user
-    return [Claim(user.id, _wanted(decision, user), {seat.pool: seat for seat in user.seats}) for user in users]
+    return [
+        Claim(user.id, wanted(decision.workspace, user), {seat.pool: seat for seat in user.seats}) for user in users
+    ]
 
 
 def queue(workspace: str, pool: str, requires: Iterable[str], excluding: Iterable[str], limit: int) -> Select[Any]:

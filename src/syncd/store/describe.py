@@ -31,9 +31,11 @@ from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import email_changes, facts, passwords, signins
 from syncd.store import tables as t
+from syncd.store.allocate import wanted
 from syncd.store.email_changes import EmailChange
 from syncd.store.made_roles import known
 from syncd.store.passwords import Kept
+from syncd.store.plans import pool_use
 from syncd.store.purge import deleted_since, purged_at
 from syncd.store.search import compile_filter
 
@@ -187,7 +189,8 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "links": [_link(link, workspace) for link in user.links],
         "scheduled": list(
             _scheduled(user, workspace, now, state, next_at, waiting, deleted_since(conn, workspace.name, user))
-        ),
+        )
+        + list(_seatless(conn, workspace, user)),
         "held": held,
         "values": dict(user.values),
         "owners": [
@@ -378,6 +381,22 @@ def _scheduled(
         yield {"at": None, "what": f"seat in {each['value']}: {place}", "because": needs}
 
 
+def _seatless(conn: Connection, workspace: Workspace, user: User) -> Iterator[Json]:
+    """Seats that she is to have, and has not, nor a place in the line: the pool is full and refuses, or another excludes it."""
+    missing = wanted(workspace, user) - {seat.pool for seat in user.seats}
+    held = {seat.pool for seat in user.seats if seat.held}
+    use = pool_use(conn, workspace) if missing else {}
+    for pool in sorted(missing):
+        excluding = sorted(held & workspace.excluders.get(pool, frozenset()))
+        needs = sorted(need for need in workspace.pools[pool].requires if need not in held)
+        because = f"the pool is full: {use[pool].used:,} of {use[pool].limit or 0:,} are taken, and it keeps no line"
+        if excluding:
+            because = f"her seat in {', '.join(excluding)} excludes it"
+        elif needs:
+            because = f"first needs a seat in {', '.join(needs)}"
+        yield {"at": None, "what": f"no seat in {pool}", "because": because}
+
+
 def _transitions(user: User, workspace: Workspace, state: str, at: datetime | None) -> Iterator[Json]:
     """Every date ahead that changes her status: a start as well as the end after it."""
     while at is not None:
@@ -393,7 +412,7 @@ def _transitions(user: User, workspace: Workspace, state: str, at: datetime | No
 
 
 def _rungs(link: Link, workspace: Workspace) -> Iterator[Json]:
-    if link.missing_since is None or link.stage is None:
+    if link.missing_since is None or link.stage is None or link.source not in workspace.sources:
         return
     ladder = workspace.source(link.source).ladder
     steps = zip(STAGES[1:], (ladder.suspend_after, ladder.deactivate_after, ladder.delete_after), strict=True)

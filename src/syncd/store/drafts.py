@@ -57,6 +57,7 @@ class Verdict:
     held: list[Held] = field(default_factory=list)
     users: list[tuple[User | None, User]] = field(default_factory=list)
     groups: list[tuple[Group | None, Group | None]] = field(default_factory=list)
+    seatless: list[str] = field(default_factory=list)  # pools of which somebody is to have a seat by it and gets none
     subject: str = ""  # of the first edit, as people name it
 
     @property

@@ -5,7 +5,7 @@ Nothing is written. A second pass follows when a guard holds a kind of loss, so 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -71,6 +71,7 @@ class Decided:
     again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
     managers: set[str] = field(default_factory=set)  # ids that changed values name, so that people can read the plan
     basis: Basis = field(default_factory=Basis)
+    seatless: Counter[str] = field(default_factory=Counter)  # pool -> who gets no seat there, since it is full
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
 
@@ -308,6 +309,7 @@ def collect(
     if keep:
         decided.stored.append((batch, orjson.dumps(verdict.edits), item.expected))
     decided.counts.add(verdict.changes)
+    decided.seatless.update(verdict.seatless)
     lost = False
     for change in verdict.changes:
         decided.digest.add(change)

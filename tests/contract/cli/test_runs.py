@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from command_line import Cli
+from command_line import CONFIG, Cli
 from syncd import sample
 
 KEYS = [
@@ -222,3 +224,21 @@ def test_the_report_survives_a_reader_that_goes_away(
     monkeypatch.setattr("sys.stdout", Closed())
     ran = synced("activity", "--format", "jsonl", code=1)
     assert ran.err == ""
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_who_gets_no_seat_of_a_full_pool_is_told(cli: Cli, company: sample.Company) -> None:
+    config = cli.folder / "syncd.yaml"
+    full = CONFIG.replace("internal: {limit: 600}", "internal: {limit: 1, when_full: refuse}", 1)
+    config.write_text(full, encoding="utf-8")
+    cli.directory(company)
+    assert re.search(r"\d\d users get no seat in internal: it is full, and keeps no line", cli("sync", "corp").out)
+    holder = cli("seat", "list", "internal", "--json").json[0]["userName"]
+    people = (json.loads(line) for line in cli("user", "list", "--json").out.splitlines())
+    other = next(each["userName"] for each in people if each["status"] == "active" and each["userName"] != holder)
+    because = "the pool is full: 1 of 1 are taken, and it keeps no line"
+    assert cli("explain", other, "--json").json["scheduled"] == [
+        {"at": None, "what": "no seat in internal", "because": because}
+    ]
+    assert cli("explain", holder, "--json").json["scheduled"] == []
+    assert "get no seat" not in cli("sync", "corp").out, "it is said once"

@@ -74,6 +74,8 @@ def test_short_searches() -> None:
     assert "raise it" in str(outcome.why_no_entries(4)) and "right to search" in str(outcome.why_no_entries(50))
     assert outcome.why_no_entries(2) is None
     assert "nsLookThroughLimit" in str(outcome.why_no_entries(11, "adminLimitExceeded (11)"))
+    no_pages = "adminLimitExceeded (11): pagedResults control not allowed"
+    assert "size.prtotal=unlimited" in str(outcome.why_no_entries(11, no_pages))
     assert "page_size" in str(outcome.why_no_entries(11, "adminLimitExceeded (11): illegal pagedResults page size"))
 
 
