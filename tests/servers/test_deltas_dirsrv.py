@@ -5,6 +5,7 @@ wrong, lost, or another server's loses nobody.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.dirsrv import Dirsrv
 from servers.hearing import through_breaks
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
+from servers.roaming import Roamer
 from servers.slapd import BASE
 from servers.test_deltas_slapd import delta, is_whole, is_whole_but_for_the_missing
 from syncd.cli.checking import check
@@ -77,6 +79,17 @@ def test_what_changed_is_all_that_is_read(server: Dirsrv, corp: Corp) -> None:
         is_whole(corp)
     is_whole_but_for_the_missing(corp, {"newer.one"})
     assert delta(corp).counts["read"] == 0
+
+
+def test_any_changes_cut_into_any_deltas_end_where_a_whole_read_ends(server: Dirsrv, corp: Corp) -> None:
+    roamer = Roamer(random.Random(4), names_follow=True)  # the plug-in referint
+    try:
+        for _ in range(10):
+            server.modify("".join(roamer.step() for _ in range(roamer.chance.randint(1, 8))))
+            delta(corp)
+            is_whole(corp)
+    finally:
+        server.modify(roamer.undone())
 
 
 def test_a_filter_that_no_longer_matches_is_a_leaver(server: Dirsrv, corp: Corp) -> None:

@@ -6,6 +6,7 @@ And when a cookie is lost, too old or another server's, when the answer is cut s
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,6 +19,7 @@ from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.faulty import DONE, Cut, Message, proxy
 from servers.hearing import through_breaks
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
+from servers.roaming import Roamer
 from servers.slapd import ACCESS_READ_ALL, BASE, READER, Slapd
 from syncd import app
 from syncd.cli.checking import check
@@ -264,6 +266,18 @@ def test_a_delta_larger_than_the_size_limit_is_read_whole(started: Started) -> N
     assert report.kind_why is not None and report.kind_why.startswith("users: sizeLimitExceeded (4)")
     is_whole(corp)
     assert delta(corp).counts["read"] == 0
+
+
+@pytest.mark.parametrize(("overlays", "seed"), [(NO_LOG, 1), (LOG, 2), ("", 3)], ids=["present", "log", "timestamps"])
+def test_any_changes_cut_into_any_deltas_end_where_a_whole_read_ends(
+    started: Started, overlays: str, seed: int
+) -> None:
+    directory, corp = started(overlays=overlays)
+    roamer = Roamer(random.Random(seed))
+    for _ in range(10):
+        directory.modify("".join(roamer.step() for _ in range(roamer.chance.randint(1, 8))))
+        delta(corp)
+        is_whole(corp)
 
 
 # ---- as it happens
