@@ -37,7 +37,7 @@ def create(
     allow: Annotated[
         list[str] | None, typer.Option(help=f"{', '.join(PLAIN)}, users:update:active; one or several. Default: all.")
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[PERMISSION]...", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="PERMISSION", hidden=True)] = None,
     expires: Annotated[str | None, typer.Option(help="90d, or a date. Default: never.")] = None,
     client: Annotated[
         bool, typer.Option("--client", help="An OAuth client: what is printed is the client_secret for /oauth/token.")

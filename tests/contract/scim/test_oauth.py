@@ -144,6 +144,21 @@ def test_what_the_endpoint_refuses(service: Service, form: dict[str, Any], statu
     assert secret not in answer.text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_two_proofs_in_two_headers_are_none(service: Service) -> None:
+    id, secret = client(service)
+    good, bad = basic(id, secret)["Authorization"], basic(id, "no")["Authorization"]
+
+    async def asking(*headers: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.web)) as sender:
+            return await sender.post(ENDPOINT, data=GRANT, headers=[("Authorization", each) for each in headers])
+
+    assert service.run(asking(good)).status_code == 200
+    for headers in ((good, bad), (bad, good), (good, good)):
+        answer = service.run(asking(*headers))
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
 def test_other_ways_to_ask_are_refused(service: Service) -> None:
     id, secret = client(service)
     wrong = post(service, GRANT, basic(id, "no"))
