@@ -145,6 +145,11 @@ def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Fi
             when = f"expires in {span(left.total_seconds())}" if left > timedelta(0) else "has expired"
             do = f"`syncd token rotate {connection.name}`, then change the provider over"
             yield Finding(level, f"{prefix}token {connection.name}", when, do)
+    for name, source in workspace.strays:
+        what = f"its source {source} is not in the configuration, so whoever sends it is refused"
+        yield Finding(
+            "notice", f"{prefix}token {name}", what, f"configure {source} again, or `syncd token revoke {name}`"
+        )
     since = workspace.outbox_since
     # Where nothing ever takes events out, nobody waits for them.
     if since is not None and now - since > UNCLAIMED and any(n for s, n in workspace.outbox.items() if s != "new"):

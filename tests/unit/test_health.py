@@ -128,6 +128,12 @@ def test_tokens(left: timedelta, level: str | None) -> None:
     assert found == ([] if level is None else [(level, "token okta")])
 
 
+def test_a_token_whose_connection_was_taken_out() -> None:
+    (found,) = findings(standing(strays=(("okta", "okta-eu"),)), {})
+    assert (found.level, found.about) == ("notice", "token okta")
+    assert "okta-eu is not in the configuration" in found.what and "syncd token revoke okta" in found.do
+
+
 def test_events_that_nobody_takes_are_nothing_where_nobody_ever_does() -> None:
     waiting: dict[str, Any] = {"outbox_since": NOW - HOUR}
     assert said(standing(outbox={"new": 5}, **waiting)) == []

@@ -110,6 +110,7 @@ class WorkspaceSeen:
         default_factory=dict
     )  # directory that was taken out of the configuration -> its users
     owed: tuple[Owed, ...] = ()  # what they have not acknowledged, or others that were configured once
+    strays: tuple[tuple[str, str], ...] = ()  # live tokens by name, each with its source, which is not configured
 
     def held_of(self, source: str) -> int:
         return sum(each.items for each in self.held if each.source == source)
@@ -158,7 +159,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     groups = _groups(conn, names)
     pools = _pools(conn, shown)
     expiring = _expiring(conn, names, now)
-    owed = deliveries.owed(conn, names)
+    owed, strays = deliveries.owed(conn, names), _strays(conn, shown, now)
     mail = mails.standing(conn, names, now)
     runs: dict[tuple[str, str], list[RunSeen]] = defaultdict(list)
     firsts: dict[tuple[str, str], tuple[datetime | None, int]] = {}
@@ -206,6 +207,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
                     if workspace == each.name and source != RULES and source not in each.sources
                 },
                 tuple(owed.get(each.name, ())),
+                tuple(strays.get(each.name, ())),
             )
             for each in shown
         ),
@@ -313,6 +315,21 @@ def _scheduled(
     )
     rows = conn.execute(select(wanted.c.workspace, wanted.c.source, first, kept))
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
+def _strays(conn: Connection, shown: Sequence[Workspace], now: datetime) -> dict[str, list[tuple[str, str]]]:
+    """Live tokens whose connection was taken out of the configuration: each request with one is refused."""
+    c = t.tokens.c
+    live = (c.revoked_at.is_(None), or_(c.expires_at.is_(None), c.expires_at > now))
+    query = (
+        select(c.workspace, c.name, c.source).where(c.workspace.in_([each.name for each in shown]), *live).distinct()
+    )
+    configured = {each.name: each.connections for each in shown}
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for workspace, name, source in conn.execute(query.order_by(c.name, c.source)):
+        if source not in configured[workspace]:
+            found[workspace].append((name, source))
+    return found
 
 
 def _expiring(conn: Connection, names: Sequence[str], now: datetime) -> dict[str, list[ConnectionSeen]]:

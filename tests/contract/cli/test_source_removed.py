@@ -38,6 +38,20 @@ def taken_out(cli: Cli, more: str = "") -> None:
     (cli.folder / "syncd.yaml").write_text(without, encoding="utf-8")
 
 
+def test_the_token_of_a_removed_connection_is_named(cli: Cli) -> None:
+    cli("token", "create", "--name", "provider", "--source", "okta")
+    before = cli("status", "--json", code=None).json["findings"]
+    without = CONFIG.replace("  okta: {kind: scim}\n", "", 1)
+    assert without != CONFIG
+    (cli.folder / "syncd.yaml").write_text(without, encoding="utf-8")
+    after = cli("status", "--json", code=None).json["findings"]
+    (found,) = [each for each in after if each not in before]
+    assert (found["about"], found["do"]) == ("token provider", "configure okta again, or `syncd token revoke provider`")
+    assert "source is not configured" in cli("token", "list").out
+    cli("token", "revoke", "provider", "--yes")
+    assert found not in cli("status", "--json", code=None).json["findings"]
+
+
 HR = "  hr:\n    kind: ldif\n    path: hr.ldif\n    adopt: 'userName pr'\n    attributes: {userName: uid}\n"
 
 
