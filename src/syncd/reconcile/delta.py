@@ -65,7 +65,16 @@ class DeltaReader(Reader):
             self._take(item)
         edits = self._edits(certificate)
         asked = tuple(self.asked.values())
-        return Plan(source.name, edits, certificate, tuple(self.set_aside), kind="delta", asked=asked, retried=retried)
+        return Plan(
+            source.name,
+            edits,
+            certificate,
+            tuple(self.set_aside),
+            kind="delta",
+            asked=asked,
+            goes=self.goes,
+            retried=retried,
+        )
 
     # -- what is said ------------------------------------------------------------------------------------------------
 
@@ -98,9 +107,10 @@ class DeltaReader(Reader):
         with self.database.reading() as conn:
             due = set(quarantine.due(conn, *self._mine, self.now)) - self.gone
             shelved = self.were_shelved = quarantine.keys(conn, *self._mine)
+            linked_keys: dict[str, set[str]] = {}  # of each kind that was listed
             for only in self.listed:
-                self.gone |= self._unnamed(conn, only)
-            self._note_strangers(conn, shelved)
+                self.gone |= self._unnamed(conn, only, linked_keys.setdefault(only.kind, set()))
+            self._note_strangers(conn, shelved, linked_keys)
             self._know(linked.links_by_key(conn, *self._mine, self.named | self.gone))
             self.shelved = {row.resource_id for row in linked.links_by_key(conn, *self._mine, shelved - due)}
         self.gone = {key for key in self.gone - self.named if self._is_there(key)}
@@ -174,29 +184,34 @@ class DeltaReader(Reader):
         """Linked, and not missing yet."""
         return any(key in known and not known[key].absent for known in (self.users, self.groups))
 
-    def _note_strangers(self, conn: Any, shelved: set[str]) -> None:
+    def _note_strangers(self, conn: Any, shelved: set[str], linked_keys: Mapping[str, set[str]]) -> None:
         """Those who are there, and whom the store does not know, nor set aside: moved here with what they are below."""
         unknown = self.still.keys() - shelved - self.named if self.listed else set()
-        if unknown:
-            unknown -= {row.key for kind in ("user", "group") for row in linked.links(conn, *self._mine, kind)}
+        for kind in ("user", "group"):
+            if unknown and kind in linked_keys:
+                unknown -= linked_keys[kind]
+            elif unknown:
+                unknown -= {row.key for row in linked.links(conn, *self._mine, kind)}
         if len(unknown) > _MOST_STRANGERS:
             raise FullReadNeeded(f"{len(unknown):,} entries are there that were never told")
         self.unlike |= unknown
 
-    def _unnamed(self, conn: Any, only: OnlyThese) -> set[str]:
-        """Keys of this kind below this base that were not named."""
+    def _unnamed(self, conn: Any, only: OnlyThese, keys: set[str]) -> set[str]:
+        """Keys of this kind below this base that were not named; `keys` gets those of everybody of this kind."""
         found = set()
         for row in linked.links(conn, *self._mine, only.kind):
-            told = self.still.get(row.key)
-            if row.key in self.still and (linked_of(row).absent or (told is not None and told != hash(row.dn_key))):
-                self.unlike.add(row.key)
-            if (
-                row.key not in self.named
-                and row.key not in self.still
+            key = row.key
+            keys.add(key)
+            if key in self.still:
+                told, absent = self.still[key], row.stage is not None or row.missing_since is not None
+                if absent or (told is not None and told != hash(row.dn_key)):
+                    self.unlike.add(key)
+            elif (
+                key not in self.named
                 and row.dn_key is not None
                 and (only.base is None or dn.is_within(row.dn_key, only.base, only.scope))
             ):
-                found.add(row.key)
+                found.add(key)
         return found
 
     # -- what it touches ---------------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ class Reader:
     changed: Spool[tuple[Entry, str, str, bool]] = field(default_factory=Spool)
     group_entries: Spool[Entry] = field(default_factory=lambda: Spool(weigh=weight))
     group_ids: dict[str, str] = field(default_factory=dict)
+    goes: frozenset[str] = frozenset()  # ids of groups that are deleted
     fewer_by: str | None = None  # who says that a read which shows fewer entries than before is right
     fewer_said: str | None = None  # of what that was said
     asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
@@ -139,7 +140,7 @@ class Reader:
         edits = self._edits(certificate, mapped)
         asked = tuple(self.asked.values())
         aside, said = tuple(self.set_aside), self.fewer_said
-        return Plan(name, edits, certificate, aside, holds, self.impact, accepted=said, asked=asked)
+        return Plan(name, edits, certificate, aside, holds, self.impact, accepted=said, asked=asked, goes=self.goes)
 
     def _usable(self, certificate: Certificate) -> Certificate:
         """Incomplete, if too much of it could not be read or mapped: then it is the mapping, or the source."""
@@ -299,6 +300,7 @@ class Reader:
         for edit in self._users([*missing, *closed], mapped, adopted, joins, leaves):
             edits.append((edit,))
         if self.only is None:
+            self.goes = frozenset(doomed)
             for id, why in sorted(doomed.items()):
                 edits.append((GroupEdit(id, name, delete=True, why=why),))
         return edits

@@ -68,6 +68,7 @@ class Decision:
         rules_changed: bool = False,
         run_id: str | None = None,
         opened: Opened | None = None,
+        goes: frozenset[str] | None = None,
     ) -> None:
         self.conn, self.workspace, self.source, self.now = conn, workspace, source, now
         self.policy = workspace.source(source)
@@ -82,6 +83,7 @@ class Decision:
         self.defer = defer  # a run derives users below a changed group later, each once
         self.rules_changed = rules_changed
         self.run_id = run_id
+        self.goes = goes  # Plan.goes
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
         self.taken = dict(self.opened.names)  # userName key -> id, as decided so far
         self.values_taken: dict[tuple[str, str], str | None] = {}  # what is unique -> id, as decided so far
@@ -452,9 +454,9 @@ class Decision:
             self.entered[group].add(draft.id)
 
     def _mixed(self) -> frozenset[str]:
-        """This source's groups in which others put members too: when such a group goes, at the end of a plan, users are
+        """Of this source's groups that may go at the end of a plan those in which others put members too: users are then
         touched who were decided before."""
-        if self.lock:
+        if self.lock or (self.goes is not None and not self.goes):
             return frozenset()
         if self.shared is None:
             m, g = t.memberships.c, t.groups.c
@@ -464,7 +466,8 @@ class Decision:
                 .join(t.groups, and_(g.workspace == m.workspace, g.id == m.group_id))
                 .where(m.workspace == self.workspace.name, g.source == self.source, m.origin != self.source)
             )
-            self.shared = frozenset(self.conn.scalars(others))
+            shared = frozenset(self.conn.scalars(others))
+            self.shared = shared if self.goes is None else shared & self.goes
         return self.shared
 
     # -- small things ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from syncd.store.search import compile_filter
 
 _k = t.links.c
 _LAST_READS = 5
+_AT_ONCE = 2000  # rows that are fetched together
 _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
 
 
@@ -61,7 +62,8 @@ def forget(conn: Connection, workspace: str, source: str) -> None:
 def links(conn: Connection, workspace: str, source: str, resource: str) -> Iterator[Any]:
     """Every link of the source, compact: enough to see that an entry did not change."""
     where = (_k.workspace == workspace, _k.source == source, _k.resource == resource)
-    yield from conn.execute(select(*_COMPACT, _k.missing_since).where(*where))
+    for some in conn.execute(select(*_COMPACT, _k.missing_since).where(*where)).partitions(_AT_ONCE):
+        yield from some
 
 
 def links_by_key(conn: Connection, workspace: str, source: str, keys: Iterable[str]) -> Iterator[Any]:
@@ -71,9 +73,9 @@ def links_by_key(conn: Connection, workspace: str, source: str, keys: Iterable[s
 
 def links_by_name(conn: Connection, workspace: str, source: str, names: Iterable[str]) -> Iterator[Any]:
     """As `links`, of those whose normalised DN is one of these."""
-    wanted = {name_hash(name): name for name in names}
-    for row in _some(conn, workspace, source, _k.dn_hash, sorted(wanted)):
-        if row.dn_key in wanted.values():
+    wanted = set(names)
+    for row in _some(conn, workspace, source, _k.dn_hash, sorted(map(name_hash, wanted))):
+        if row.dn_key in wanted:
             yield row
 
 

@@ -198,6 +198,7 @@ def _pass(
         defer=defer,
         rules_changed=plan.source != RULES and not plan.impact and rules_differ(conn, workspace),
         run_id=run_id,
+        goes=plan.goes,
     )
     decided.basis.rules_changed = decision.rules_changed
     if keep:
