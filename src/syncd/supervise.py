@@ -1,9 +1,10 @@
 """What `syncd serve` runs: a supervisor that answers nothing itself, web processes, and one niced worker.
 
-The supervisor holds the listening socket and starts every other process from the configuration file; what dies is started
-again with growing pauses. SIGTERM and Ctrl-C end all of them gracefully: requests under way are answered, the batch of a
-run is finished, every lease is given back. SIGHUP reads the configuration anew: if it is good, the processes are replaced
-one after the other. systemd is told when all are up, that they live, and when they end (sd_notify(3)).
+The supervisor holds the listening socket, or one for each of several web processes, and starts every other process from the
+configuration file; what dies is started again with growing pauses. SIGTERM and Ctrl-C end all of them gracefully: requests
+under way are answered, the batch of a run is finished, every lease is given back. SIGHUP reads the configuration anew: if it
+is good, the processes are replaced one after the other. systemd is told when all are up, that they live, and when they end
+(sd_notify(3)).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ from syncd.store.engine import Database
 from syncd.store.migrate import require_current, upgrade
 
 GRACE_S = 25  # for a process to end, a little more than each gives its own work
+BACKLOG = 2048  # connections that nobody took yet
 STEADY_S = 60  # who lived this long starts again at once
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30
 FIGURES = "PROMETHEUS_MULTIPROC_DIR"  # where the processes' figures meet
@@ -55,18 +58,19 @@ def serve(
     _warn_of_dangers(app)
     open_database(app).close()
     sock = None if only == "worker" else listening or listen(app)
-    kinds = [] if only == "worker" else ["web"] * app.settings.http.processes
-    kinds += [] if only == "web" else ["worker"]
+    alone = only is not None
+    children = (
+        [] if sock is None else [_Child("web", alone, each) for each in _shared(sock, app.settings.http.processes)]
+    )
+    children += [] if only == "web" else [_Child("worker", alone)]
     with tempfile.TemporaryDirectory(prefix="syncd-figures-") as figures:
         before = os.environ.get(FIGURES)
         os.environ[FIGURES] = figures
         try:
-            _Supervisor(
-                app, [_Child(kind, alone=only is not None) for kind in kinds], sock, _notifier(), answering
-            ).run()
+            _Supervisor(app, children, sock, _notifier(), answering).run()
         finally:
-            if sock is not None:
-                sock.close()
+            for child in children:
+                child.close()
             os.environ.pop(FIGURES)
             if before is not None:
                 os.environ[FIGURES] = before
@@ -98,12 +102,29 @@ def listen(app: App) -> socket.socket:
     bind = app.settings.http.bind
     try:
         found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
-        sock = socket.create_server(found[4][:2], family=found[0], backlog=2048)
+        sock = socket.create_server(found[4][:2], family=found[0], backlog=BACKLOG)  # nobody else may have it
+        if app.settings.http.processes > 1 and sys.platform == "linux":
+            address = sock.getsockname()[:2]
+            sock.close()
+            sock = _another(found[0], address)
     except OSError as exc:
         raise SyncdError(
             f"cannot listen on {bind}: {exc.strerror or exc}; another address goes into http.bind or SYNCD_BIND"
         ) from exc
     return sock
+
+
+def _another(family: int, address: tuple[str, int]) -> socket.socket:
+    """One of several sockets on one address, among which Linux spreads connections (SO_REUSEPORT). Of one socket that several
+    processes have, whoever is awake first takes all that come together, and the others stand idle."""
+    return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True)
+
+
+def _shared(sock: socket.socket, processes: int) -> list[socket.socket]:
+    """One for each process; the same one, where they cannot have their own."""
+    if sys.platform != "linux" or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return [sock] * processes
+    return [sock, *(_another(sock.family, sock.getsockname()[:2]) for _ in range(processes - 1))]
 
 
 # -- the processes -----------------------------------------------------------------------------------------------------------
@@ -115,6 +136,7 @@ class _Child:
 
     kind: str  # "web" | "worker"
     alone: bool  # the other half runs elsewhere
+    sock: socket.socket | None = None  # where it listens
     process: SpawnProcess | None = None
     line: Connection | None = None  # its end closes with the process, ours with the supervisor
     ready: bool = False
@@ -122,15 +144,20 @@ class _Child:
     deaths: int = 0
     start_at: float = 0.0  # monotonic; in the future while it pauses
 
-    def start(self, app: App, sock: socket.socket | None) -> None:
+    def start(self, app: App) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         target = running.web if self.kind == "web" else running.worker
-        arguments = (app.settings.path, theirs, sock, self.alone) if self.kind == "web" else (app.settings.path, theirs)
+        arguments = (app.settings.path, theirs, self.sock, self.alone)[: 4 if self.kind == "web" else 2]
         self.process = context.Process(target=target, args=arguments, name=f"syncd-{self.kind}")
         self.process.start()
         theirs.close()
         self.line, self.ready, self.started = ours, False, time.monotonic()
+
+    def close(self) -> None:
+        """Nobody new."""
+        if self.sock is not None:
+            self.sock.close()
 
     def died(self) -> float:
         """Clear up; returns the pause before the next one, in seconds."""
@@ -177,7 +204,19 @@ class _Supervisor:
     def _start_who_is_due(self) -> None:
         for child in self.children:
             if child.process is None and child.start_at <= time.monotonic():
-                child.start(self.app, self.sock)
+                self._listen(child)
+                child.start(self.app)
+
+    def _listen(self, child: _Child) -> None:
+        """Whose socket was closed when it died gets another; if there is none to have, that of somebody else."""
+        if child.kind != "web" or child.sock is not None:
+            return
+        beside = next(each.sock for each in self.children if each.sock is not None)
+        try:
+            child.sock = _another(beside.family, beside.getsockname()[:2])
+        except OSError as exc:
+            log.warning("socket_shared", why=exc.strerror or str(exc))
+            child.sock = beside
 
     def _wait(self, woken: socket.socket, seconds: float = 3600) -> None:
         """Until a process is ready or dies, a signal comes, one may start again, or systemd wants to hear of us."""
@@ -226,6 +265,10 @@ class _Supervisor:
         child.process.join()  # its end of the line closes a moment before it can be buried
         pid, code = child.process.pid, child.process.exitcode
         pause_s = child.died()
+        others = [each.sock for each in self.children if each is not child and each.sock is not None]
+        if others and child.sock is not None and child.sock not in others:
+            child.sock.close()  # or connections would wait there, while others could have them
+            child.sock = None
         if not self._ending():
             log.error("process_died", kind=child.kind, pid=pid, exit_code=code, again_in_s=round(pause_s, 1))
 
@@ -245,13 +288,13 @@ class _Supervisor:
                 if child.process is not None:
                     _stop([child])
                 child.deaths, child.start_at = 0, 0.0
-                child.start(self.app, self.sock)
+                child.start(self.app)
         self.notify("READY=1")
 
     def _end(self) -> None:
         self.notify("STOPPING=1")
-        if self.sock is not None:
-            self.sock.close()  # nobody new; the web processes finish with those they have
+        for child in self.children:
+            child.close()  # nobody new; the web processes finish with those they have
         _stop(self.children)
         log.info("stopped")
 

@@ -124,7 +124,12 @@ def test_an_address_that_is_taken_is_said_and_makes_no_token(
 
 @contextmanager
 def daemon(
-    folder: Path, *only: str, env: dict[str, str] | None = None, more: str = "", schedule: str = ""
+    folder: Path,
+    *only: str,
+    env: dict[str, str] | None = None,
+    more: str = "",
+    schedule: str = "",
+    processes: int = 1,
 ) -> Iterator[subprocess.Popen[str]]:
     """`syncd serve` on the sample, in its folder, once everything is ready. Its log is in the file `log`."""
     if not (folder / "config").exists():
@@ -133,7 +138,7 @@ def daemon(
         config.write_text(
             config.read_text()
             .replace("../var/syncd.db", str(folder / "syncd.db"))
-            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("bind: 127.0.0.1:8080", f"bind: 127.0.0.1:0, processes: {processes}")
             .replace("kind: ldif", f"kind: ldif\n    schedule: {{{schedule}}}")
             + more
         )
@@ -196,6 +201,60 @@ def test_what_dies_is_started_again_and_readiness_tells_the_truth(tmp_path: Path
     died = [(each["kind"], each["exit_code"]) for each in logged(tmp_path, "process_died")]
     assert died == [("worker", -9), ("web", -9)]
     assert count(tmp_path, "leases") == count(tmp_path, "processes") == 0
+
+
+def pids_of_the_web(folder: Path) -> list[int]:
+    database = Database(f"sqlite:///{folder / 'syncd.db'}")
+    with database.reading() as conn:
+        found = [each.pid for each in leases.processes(conn) if each.kind == "web" and alive(each.pid)]
+    database.close()
+    return found
+
+
+def connections(pid: int, port: int) -> int:
+    """How many clients of `port` a process has."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    established = {line[9] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"}
+    ends = (str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
+    return sum(
+        end.removeprefix("socket:[").removesuffix("]") in established for end in ends if end.startswith("socket:")
+    )
+
+
+def test_connections_are_spread_over_several_web_processes_and_one_that_dies_keeps_none_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with daemon(tmp_path, processes=2) as process:
+        assert eventually(lambda: len(pids_of_the_web(tmp_path)) == 2)
+        url = httpx.URL(base(tmp_path))
+        assert url.port is not None
+
+        def spread() -> list[int]:
+            with httpx.Client(limits=httpx.Limits(max_connections=40), timeout=DEADLINE_S) as client:
+                streams = [client.stream("GET", f"{url}/healthz") for _ in range(40)]
+                assert all(each.__enter__().status_code == 200 for each in streams)
+                found = [connections(pid, int(url.port or 0)) for pid in pids_of_the_web(tmp_path)]
+                for each in streams:
+                    each.__exit__(None, None, None)
+            return found
+
+        found = spread()
+        assert sum(found) == 40 and all(found)
+        first, other = pids_of_the_web(tmp_path)
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: bool(logged(tmp_path, "process_died")))
+        assert all(httpx.get(f"{url}/healthz", timeout=DEADLINE_S).status_code == 200 for _ in range(20))
+        assert eventually(lambda: len({*pids_of_the_web(tmp_path)} - {first}) == 2) and other in pids_of_the_web(
+            tmp_path
+        )
+        found = spread()
+        assert sum(found) == 40 and all(found)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("SYNCD_BIND", f"127.0.0.1:{url.port}")
+        assert main(["serve"]) == 1
+        assert f"cannot listen on 127.0.0.1:{url.port}: Address already in use" in capfd.readouterr().err
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
 
 
 def test_a_request_under_way_is_answered_before_the_end_and_systemd_is_told(
