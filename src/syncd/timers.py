@@ -305,7 +305,7 @@ class Timers:
 
     def _write_anew(self, workspace: Workspace, kind: str, conn: Connection, ids: Sequence[str]) -> None:
         for path, id in remake.remake(conn, workspace, kind, ids, self.clock(), self.ids):
-            log.warning("value_not_unique", workspace=workspace.name, path=path, user_id=id)
+            log.warning("value_not_unique", workspace=workspace.name, path=path, **{f"{kind}_id": id})
 
     # -- the record ------------------------------------------------------------------------------------------------------
 

@@ -51,20 +51,9 @@ def read(files: Iterable[ExtensionFile]) -> tuple[tuple[Extension, ...], list[Fa
         schema = reader.schema(each.file)
         if schema is not None:
             _check_urn(reader, schema, each.file, whose)
-            if each.of != "User":
-                _check_unique(reader, ("attributes",), schema.attributes)
             found.append(Extension(schema, each.of, each.required))
         faults.extend(reader.faults)
     return tuple(found), faults
-
-
-def _check_unique(reader: _Reader, at: tuple[str | int, ...], attributes: Iterable[Attribute]) -> None:
-    for number, each in enumerate(attributes):
-        if each.uniqueness is Uniqueness.SERVER:
-            reader.fault(
-                (*at, number, "uniqueness"), "server is kept of users' attributes only: leave it out for groups"
-            )
-        _check_unique(reader, (*at, number, "subAttributes"), each.sub_attributes)
 
 
 def _check_urn(reader: _Reader, schema: Schema, file: Path, whose: dict[str, Path]) -> None:

@@ -46,7 +46,7 @@ from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict, active_owner
 from syncd.store.made_roles import known
 from syncd.store.opening import Opened
-from syncd.store.refuse import display_taken, guard_people, owned_elsewhere, settle_unique
+from syncd.store.refuse import display_taken, group_values_taken, guard_people, owned_elsewhere, settle_unique
 
 
 class Decision:
@@ -87,6 +87,7 @@ class Decision:
         self.overlay: dict[str, User] = {}  # users as decided so far, where a later batch must see it
         self.taken = dict(self.opened.names)  # userName key -> id, as decided so far
         self.values_taken: dict[tuple[str, str], str | None] = {}  # what is unique -> id, as decided so far
+        self.group_values: dict[tuple[str, str], str | None] = {}  # the same of groups
         self.displays: dict[tuple[str, str], str] = {}
         # Groups as decided so far, with their parents and who says so.
         self.placed: dict[str, tuple[GroupName | None, frozenset[tuple[str, str]]]] = {}
@@ -170,7 +171,7 @@ class Decision:
             after = replace(after, memberships=(*after.memberships, *back))
             if back:
                 self.still_wanted.add(edit.id)
-        conflict = display_taken(self, after)
+        conflict = display_taken(self, after) or group_values_taken(self, before, after)
         if conflict:
             verdict.error = conflict
             return set()
@@ -226,6 +227,7 @@ class Decision:
         leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)
         affected = set(self.graph.closure([edit.id])) if staying or inside else set()
+        group_values_taken(self, before, None)
         self.left_names[edit.id] = before.name
         self._place(edit.id, None, None)
         current.pop(edit.id)

@@ -125,10 +125,13 @@ def free() -> Select[Any]:
 
 @cache
 def unique_holders(dialect: str) -> Select[Any]:
-    """Who has values of the attribute `path`, by key."""
+    """Which `resource` has values of the attribute `path`, by key."""
     v = t.unique_values.c
-    return select(v.key, v.user_id).where(
-        v.workspace == WORKSPACE, v.path == bindparam("path", type_=Text()), v.key.in_(_ids(dialect))
+    return select(v.key, v.holder_id).where(
+        v.workspace == WORKSPACE,
+        v.resource == bindparam("resource", type_=Text()),
+        v.path == bindparam("path", type_=Text()),
+        v.key.in_(_ids(dialect)),
     )
 
 

@@ -345,7 +345,7 @@ def write_user(
         if observable or changed:
             rows.update(t.users, **row, **changed, **({"modified_at": now} if observable else {}))
     _write_emails(rows, after.id, before.values if before else {}, after.values)
-    _write_unique(rows, types, before, after)
+    _write_unique(rows, types, "user", before, after)
     was = before or _NOBODY
     # What is the very same object on both sides was not touched.
     if was.links is not after.links:
@@ -412,19 +412,24 @@ def _write_emails(rows: Rows, id: str, before: Mapping[str, Any], after: Mapping
         rows.insert(t.emails, value=value, user_id=id)
 
 
-def claims(user: User | None, types: Types) -> dict[tuple[str, str], Any]:
-    """What nobody else may have while she is there."""
-    return unique_keys(user.values, types.user) if user is not None and user.present else {}
+def claims(of: User | Group | None, types: Types) -> dict[tuple[str, str], Any]:
+    """What nobody else of its kind may have while it is there."""
+    if isinstance(of, Group):
+        return unique_keys(of.values, types.group)
+    return unique_keys(of.values, types.user) if of is not None and of.present else {}
 
 
-def _write_unique(rows: Rows, types: Types, before: User | None, after: User) -> None:
-    if not types.user.unique:
+def _write_unique(
+    rows: Rows, types: Types, resource: str, before: User | Group | None, after: User | Group | None
+) -> None:
+    known = after or before
+    if known is None or not types.of(resource).unique:
         return
     old, new = claims(before, types), claims(after, types)
     for path, key in sorted(old.keys() - new.keys()):
-        rows.delete(t.unique_values, path=path, key=key, user_id=after.id)
+        rows.delete(t.unique_values, resource=resource, path=path, key=key, holder_id=known.id)
     for path, key in sorted(new.keys() - old.keys()):
-        rows.insert(t.unique_values, path=path, key=key, user_id=after.id)
+        rows.insert(t.unique_values, resource=resource, path=path, key=key, holder_id=known.id)
 
 
 def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], after: Sequence[Link]) -> None:
@@ -525,6 +530,7 @@ def write_group(
             rows.insert(t.groups, **row, created_at=now, modified_at=now)
         elif observable:
             rows.update(t.groups, **row, modified_at=now)
+    _write_unique(rows, types, "group", before, after)
     _write_links(
         rows,
         "group",

@@ -246,6 +246,20 @@ def _purged(conn: Connection, name: str) -> list[str]:
     return [line for what, query in rows.items() for line in _line(what, conn.execute(query).all())]
 
 
+def _groups_values(conn: Connection, workspace: Workspace) -> list[str]:
+    """What is unique of groups is a row of the group that has it."""
+    g, v = t.groups.c, t.unique_values.c
+    unique = select(v.path, v.key, v.holder_id).where(v.workspace == workspace.name, v.resource == "group")
+    claimed = {(path, key): id for path, key, id in conn.execute(unique)}
+    wanted: dict[str, set[tuple[str, str]]] = {}
+    for batch in facts.batched(list(conn.scalars(select(g.id).where(g.workspace == workspace.name)))):
+        for group in facts.load_groups(conn, workspace.name, batch).values():
+            wanted[group.id] = set(facts.claims(group, workspace.types))
+    lying = [key for key, id in claimed.items() if key not in wanted.get(id, set())]
+    missing = [key for keys in wanted.values() for key in keys if key not in claimed]
+    return [f"groups: what is unique of them is not what they have: {path}" for path, _ in sorted({*lying, *missing})]
+
+
 def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> list[str]:
     """What the door derives of each user is what her facts say: name, document, status."""
     u = t.users.c
@@ -256,8 +270,9 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
     for row in conn.execute(select(t.emails).where(t.emails.c.workspace == workspace.name)):
         found[row.user_id].add(row.value)
     v = t.unique_values.c
-    unique = select(v.path, v.key, v.user_id).where(v.workspace == workspace.name)
+    unique = select(v.path, v.key, v.holder_id).where(v.workspace == workspace.name, v.resource == "user")
     claimed = {(path, key): id for path, key, id in conn.execute(unique)}
+    out += _groups_values(conn, workspace)
     for batch in facts.batched(ids):
         for user in facts.load_users(conn, workspace.name, batch, workspace.precedence).values():
             row = rows[user.id]

@@ -5,6 +5,7 @@ adoption that the policy does not allow. Judged on the result, in plan order; ea
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, distinct, func, select
@@ -134,11 +135,8 @@ class _Values:
         for _, _, old, new in self.moves:
             for path, key in (new.keys() - old.keys()) - decision.values_taken.keys():
                 asked[path].add(key)
-        query = queries.unique_holders(decision.conn.dialect.name)
         for path, keys in asked.items():
-            bound = {"workspace": decision.workspace.name, "path": path, "ids": queries.as_list(keys)}
-            decision.values_taken |= {(path, key): None for key in keys}
-            decision.values_taken |= {(path, key): id for key, id in raw.rows(decision.conn, query, bound)}
+            decision.values_taken |= _holders(decision, "user", path, keys)
         self.freed: dict[tuple[str, str], str] = {}
         self.given: dict[tuple[str, str], str] = {}
 
@@ -161,6 +159,32 @@ class _Values:
     def settle(self) -> None:
         self.decision.values_taken |= dict.fromkeys(self.freed)
         self.decision.values_taken |= self.given
+
+
+def _holders(decision: Decision, resource: str, path: str, keys: Collection[str]) -> dict[tuple[str, str], str | None]:
+    """Who has these values of a unique attribute; None: nobody."""
+    query, name = queries.unique_holders(decision.conn.dialect.name), decision.workspace.name
+    bound = {"workspace": name, "resource": resource, "path": path, "ids": queries.as_list(keys)}
+    found = dict(map(tuple, raw.rows(decision.conn, query, bound)))
+    return {(path, key): found.get(key) for key in keys}
+
+
+def group_values_taken(decision: Decision, before: Group | None, after: Group | None) -> SyncdError | None:
+    """What the workspace's own schemas call unique of groups; the first in plan order gets it."""
+    types, known = decision.workspace.types, decision.group_values
+    if not types.group.unique:
+        return None
+    old, new = facts.claims(before, types), facts.claims(after, types)
+    for path, key in sorted(new.keys() - old.keys()):
+        if (path, key) not in known:
+            known |= _holders(decision, "group", path, [key])
+        if known[path, key] not in (None, after and after.id):
+            return Uniqueness(f"{path} {shown(new[path, key])!r} is another group's; give that one another value first")
+    if before is not None:
+        known |= {each: None for each in old.keys() - new.keys() if known.get(each, before.id) == before.id}
+    if after is not None:
+        known |= dict.fromkeys(new.keys() - old.keys(), after.id)
+    return None
 
 
 def display_taken(decision: Decision, group: Group) -> SyncdError | None:

@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select
 
 from syncd.core.actor import Actor
+from syncd.core.state import Group, User
 from syncd.core.types import shapes
 from syncd.core.workspace import Workspace
 from syncd.store import events, facts
@@ -65,7 +66,7 @@ def remake(
     rows, txn = Rows(workspace.name), None
     twice: list[tuple[str, str]] = []
     for each in _made(conn, workspace, kind, ids, lock=True):
-        twice += _claim(conn, workspace, each)
+        twice += _claim(conn, workspace, kind, each)
         row: dict[str, Any] = {"id": each.id, "document": each.document, "search": each.search}
         if each.differing:
             row |= {"version": each.version + 1, "modified_at": now}
@@ -81,8 +82,11 @@ def finish(conn: Connection, workspace: Workspace, written: int, now: datetime, 
     """All are of these schemas now."""
     s, wanted = t.document_shapes, shapes(workspace.types)
     conn.execute(delete(s).where(s.c.workspace == workspace.name))
-    v, unique = t.unique_values, [each.path for each in workspace.types.user.unique]
-    conn.execute(delete(v).where(v.c.workspace == workspace.name, v.c.path.not_in(unique)))
+    v = t.unique_values
+    for kind in _TABLES:
+        unique = [each.path for each in workspace.types.of(kind).unique]
+        of_kind = delete(v).where(v.c.workspace == workspace.name, v.c.resource == kind)
+        conn.execute(of_kind.where(v.c.path.not_in(unique)))
     rows = [
         {"workspace": workspace.name, "resource": kind, "urn": urn, "digest": digest}
         for (kind, urn), digest in wanted.items()
@@ -116,7 +120,7 @@ def _made(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str],
     else:
         groups = facts.load_groups(conn, workspace.name, ids, lock)
         made = {id: facts.group_document(each, workspace.types) for id, each in groups.items()}
-    held = _held(conn, workspace.name, ids) if kind == "user" else {}
+    held = _held(conn, workspace.name, kind, ids)
     c = _TABLES[kind].c
     query = select(c.id, c.version, c.document, c.search).where(c.workspace == workspace.name, c.id.in_(ids))
     query = query.order_by(c.id)  # who was made first has what is unique
@@ -129,40 +133,44 @@ def _made(conn: Connection, workspace: Workspace, kind: str, ids: Sequence[str],
             continue  # gone meanwhile
         document, view = made[id]
         after = orjson.loads(document)
-        wanted = facts.claims(users[id], workspace.types).keys() if kind == "user" else frozenset()
+        wanted = facts.claims(users[id] if kind == "user" else groups[id], workspace.types).keys()
         claimed, released = frozenset(wanted - held.get(id, set())), frozenset(held.get(id, set()) - wanted)
         if before != after or search != view or claimed or released:
             yield _Made(id, version, document, view, tuple(_differing(before, after)), claimed, released)
 
 
-def _held(conn: Connection, workspace: str, ids: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
+def _held(conn: Connection, workspace: str, kind: str, ids: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
     found: dict[str, set[tuple[str, str]]] = {}
     v = t.unique_values.c
-    query = select(v.user_id, v.path, v.key).where(v.workspace == workspace, v.user_id.in_(ids))
+    query = select(v.holder_id, v.path, v.key).where(v.workspace == workspace, v.resource == kind, v.holder_id.in_(ids))
     for id, path, key in conn.execute(query):
         found.setdefault(id, set()).add((path, key))
     return found
 
 
-def _claim(conn: Connection, workspace: Workspace, made: _Made) -> list[tuple[str, str]]:
+def _claim(conn: Connection, workspace: Workspace, kind: str, made: _Made) -> list[tuple[str, str]]:
     """What is unique now is hers, unless somebody has it; returns what somebody has."""
     v, twice = t.unique_values, []
     for path, key in sorted(made.released):
-        of_her = (v.c.workspace == workspace.name, v.c.path == path, v.c.key == key, v.c.user_id == made.id)
-        conn.execute(delete(v).where(*of_her))
+        of_kind = (v.c.workspace == workspace.name, v.c.resource == kind)
+        conn.execute(delete(v).where(*of_kind, v.c.path == path, v.c.key == key, v.c.holder_id == made.id))
     for path, key in sorted(made.claimed):
-        row = {"workspace": workspace.name, "path": path, "key": key}
-        holder = conn.scalar(select(v.c.user_id).filter_by(**row))
-        if holder is None or (path, key) not in _claims(conn, workspace, holder):
-            upsert(conn, v, row, {"user_id": made.id})
+        row = {"workspace": workspace.name, "resource": kind, "path": path, "key": key}
+        holder = conn.scalar(select(v.c.holder_id).filter_by(**row))
+        if holder is None or (path, key) not in _claims(conn, workspace, kind, holder):
+            upsert(conn, v, row, {"holder_id": made.id})
         else:
             twice.append((path, made.id))
     return twice
 
 
-def _claims(conn: Connection, workspace: Workspace, id: str) -> Collection[tuple[str, str]]:
+def _claims(conn: Connection, workspace: Workspace, kind: str, id: str) -> Collection[tuple[str, str]]:
     """Of somebody whose row may be of another schema still."""
-    found = facts.load_users(conn, workspace.name, [id], workspace.precedence)
+    found: Mapping[str, User | Group] = (
+        facts.load_users(conn, workspace.name, [id], workspace.precedence)
+        if kind == "user"
+        else facts.load_groups(conn, workspace.name, [id])
+    )
     return facts.claims(found.get(id), workspace.types).keys()
 
 

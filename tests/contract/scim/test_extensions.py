@@ -11,7 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import select
 
-from syncd.core.change import UserEdit
+from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import compile, parse_filter
 from syncd.core.rules import Rule
@@ -25,6 +25,7 @@ from syncd.store.invariants import check
 from syncd.timers import Timers
 
 from .conftest import BASE, GROUP_URN, USER_URN, Service
+from .test_bulk import BULK_URN
 
 BADGE = "urn:example:params:scim:schemas:extension:badge:2.0:User"
 SCHEMA = Schema(
@@ -325,6 +326,92 @@ def test_what_is_unique_from_now_on_is_the_firsts_who_has_it(service: Service) -
     declare(service, Attribute("number"))
     remake(service)
     assert service.patch(f"Users/{ids[1]}", number).status_code == 200
+    with service.database.reading() as conn:
+        assert conn.execute(select(t.unique_values)).all() == []
+
+
+def extend_groups(service: Service, *attributes: Attribute) -> None:
+    restart(service, extended([Extension(Schema(BADGE, "Badge", "", attributes), "Group")]))
+
+
+def test_what_a_schema_calls_unique_of_groups_no_other_group_has(service: Service) -> None:
+    extend_groups(service, *UNIQUE)
+    said = {"number": "A" * 300, "level": 7, "doors": ["x", "y"], "desk": {"room": "1"}, "keys": [{"value": "k"}]}
+    staff, crm = service.group("staff", **{BADGE: said}), service.group("crm", **{BADGE: {"doors": ["X"]}})
+    path = f"Groups/{crm['id']}"
+    for name, value in (
+        ("number", "a" * 300),
+        ("level", 7.0),
+        ("doors", ["z", "y"]),
+        ("desk", {"room": "1"}),
+        ("keys", [{"value": "q"}, {"value": "K", "of": "home"}]),
+    ):
+        body = {"schemas": [GROUP_URN], "displayName": "new", BADGE: {name: value}}
+        bulk = {
+            "schemas": [BULK_URN],
+            "Operations": [{"method": "POST", "path": "/Groups", "bulkId": "a", "data": body}],
+        }
+        for answer in (
+            service.ask("POST", "Groups", body),
+            service.ask("PUT", path, body | {"displayName": "crm"}),
+            service.patch(path, {"op": "replace", "path": f"{BADGE}:{name}", "value": value}),
+            service.ask("POST", "Groups", body, token=service.make_token("entra")),
+        ):
+            assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness"), answer.text
+            assert name in answer.json()["detail"] and "another group" in answer.json()["detail"]
+        (one,) = service.ask("POST", "Bulk", bulk).json()["Operations"]
+        assert (one["status"], one["response"]["scimType"]) == ("409", "uniqueness")
+    assert service.names(path="Groups") == ["staff", "crm"]
+    assert service.ask("GET", path).json()[BADGE] == {"doors": ["X"]}
+    again = service.patch(f"Groups/{staff['id']}", {"op": "replace", "path": BADGE, "value": said})
+    assert again.is_success and service.ask("GET", f"Groups/{staff['id']}").json()["meta"] == staff["meta"]  # its own
+    assert service.patch(f"Groups/{staff['id']}", {"op": "remove", "path": f"{BADGE}:level"}).is_success
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:level", "value": 7}).is_success
+    assert service.ask("DELETE", f"Groups/{staff['id']}").status_code == 204
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["y"]}).is_success
+    with service.database.reading() as conn:
+        assert check(conn, service.workspaces["default"], service.now) == []
+        assert {row.holder_id for row in conn.execute(select(t.unique_values))} == {crm["id"]}
+
+
+def test_of_groups_in_one_plan_the_first_has_it_and_who_goes_leaves_it_to_others(service: Service) -> None:
+    extend_groups(service, *UNIQUE)
+    ids = [service.group(name, **{BADGE: {"number": name}})["id"] for name in ("a", "b", "c")]
+
+    def restated(id: str, number: str) -> GroupEdit:
+        with service.database.reading() as conn:
+            (link,) = read.links(conn, "default", "group", id)
+        return GroupEdit(id, "okta", link=replace(link, values={**link.values, NUMBER: number}))
+
+    with service.database.reading() as conn:
+        decision = Decision(conn, service.workspaces["default"], "okta", service.now)
+        plan = [(restated(ids[0], "n"),), (restated(ids[1], "N"),), (restated(ids[2], "a"),)]
+        assert [each.error is None for each in decision.batch(plan)] == [True, False, True]
+        decision = Decision(conn, service.workspaces["default"], "okta", service.now)
+        plan = [(restated(ids[1], "c"),), (GroupEdit(ids[0], "okta", delete=True),), (restated(ids[2], "a"),)]
+        assert [each.error is None for each in decision.batch(plan)] == [False, True, True]
+        assert [each.error is None for each in decision.batch([(restated(ids[1], "a"),)])] == [False]
+    gone = GroupEdit(ids[1], "okta", delete=True)
+    service.commit(gone, restated(ids[2], "b"), source="okta").check()
+    with service.database.reading() as conn:
+        assert check(conn, service.workspaces["default"], service.now) == []
+
+
+def test_what_is_unique_of_groups_from_now_on_is_the_firsts(service: Service) -> None:
+    extend_groups(service, Attribute("number"))
+    ids = [service.group(name, **{BADGE: {"number": n}})["id"] for name, n in (("a", "1"), ("b", "1"), ("c", "2"))]
+    remake(service)
+    extend_groups(service, Attribute("number", uniqueness=Uniqueness.SERVER))
+    with structlog.testing.capture_logs() as logs:
+        Timers(service.database, service.workspaces, lambda: service.now, service.ids).tick()
+    told = [each for each in logs if each["event"] == "value_not_unique"]
+    assert [(each["path"], each["group_id"]) for each in told] == [(NUMBER, ids[1])]
+    number = {"op": "replace", "path": NUMBER, "value": "2"}
+    assert service.patch(f"Groups/{ids[1]}", number).status_code == 409
+    assert service.patch(f"Groups/{ids[1]}", {**number, "value": "3"}).is_success
+    extend_groups(service, Attribute("number"))
+    remake(service)
+    assert service.patch(f"Groups/{ids[1]}", number).is_success
     with service.database.reading() as conn:
         assert conn.execute(select(t.unique_values)).all() == []
 

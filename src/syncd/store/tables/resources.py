@@ -84,11 +84,12 @@ unique_values = Table(
     "unique_values",
     metadata,
     Column("workspace", Text, nullable=False),
+    Column("resource", Text, nullable=False),  # "user" | "group"
     Column("path", Text, nullable=False),  # an attribute of a schema of the workspace's own, with uniqueness `server`
     Column("key", Text, nullable=False),  # its value, as it is compared (core/resource.py: unique_keys)
-    Column("user_id", Text, nullable=False),  # who has it; never one who is deleted
-    PrimaryKeyConstraint("workspace", "path", "key"),
-    Index("unique_values_user", "workspace", "user_id"),
+    Column("holder_id", Text, nullable=False),  # who has it; never a user who is deleted
+    PrimaryKeyConstraint("workspace", "resource", "path", "key"),
+    Index("unique_values_holder", "workspace", "holder_id"),
 )
 
 links = Table(

@@ -153,12 +153,13 @@ def _document_shapes() -> None:
     op.create_table(
         "unique_values",
         sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("workspace", "path", "key"),
+        sa.Column("holder_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace", "resource", "path", "key"),
     )
-    op.create_index("unique_values_user", "unique_values", ["workspace", "user_id"])
+    op.create_index("unique_values_holder", "unique_values", ["workspace", "holder_id"])
     op.create_table(
         "document_shapes",
         sa.Column("workspace", sa.Text(), nullable=False),
