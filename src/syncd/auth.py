@@ -143,10 +143,9 @@ class Authenticator:
             log.warning("address_refused", workspace=workspace, source=source, address=str(address))
             raise Forbidden(f"source {source} takes no requests from {address or 'here'} (its `networks`)")
         now, key = self._monotonic(), (workspace, source)
-        wait_s = self._requests.wait_s(key, now, access.rate_per_s, max(1, 2 * access.rate_per_s))
+        wait_s = self._requests.admit(key, now, access.rate_per_s, max(1, 2 * access.rate_per_s))
         if wait_s:
             raise TooManyRequests(f"source {source} sends more than {access.rate_per_s:g} requests a second", wait_s)
-        self._requests.take(key, now, access.rate_per_s)
 
     def weigh(self, actor: Actor, operations: int) -> None:
         """A request that was admitted turned out to be many."""

@@ -100,12 +100,20 @@ class Context:
         return await asyncio.to_thread(beside)
 
 
+def has_one(scope: Scope, names: frozenset[bytes]) -> bool:
+    """Whether the request has any of these headers."""
+    return not names.isdisjoint(scope.get(_NAMES) or _names(scope))
+
+
+def _names(scope: Scope) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = dict(scope["headers"])
+    scope[_NAMES] = found
+    return found
+
+
 def header(scope: Scope, name: bytes) -> list[str]:
     """Every line of this header (its name in small letters), without making anything of the others."""
-    known = scope.get(_NAMES)
-    if known is None:
-        known = scope[_NAMES] = dict(scope["headers"])
-    if name not in known:
+    if name not in (scope.get(_NAMES) or _names(scope)):
         return []
     return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
 

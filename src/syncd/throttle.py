@@ -21,6 +21,17 @@ class Buckets:
         missing = max(0.0, self._full_at.get(key, now) - now) * per_s
         return max(0, ceil((missing - (burst - 1)) / per_s - 1e-9))
 
+    def admit(self, key: Hashable, now: float, per_s: float, burst: float) -> int:
+        """Take one, if there is one: 0. Else the whole seconds until there is."""
+        full_at = self._full_at.get(key, now)
+        if full_at - now > (burst - 1) / per_s and (wait_s := self.wait_s(key, now, per_s, burst)):
+            return wait_s
+        self._full_at[key] = max(now, full_at) + 1 / per_s
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._most:
+            self._full_at.popitem(last=False)
+        return 0
+
     def take(self, key: Hashable, now: float, per_s: float, n: int = 1) -> None:
         """Also more than there is: then nothing is left for that much longer."""
         self._full_at[key] = max(now, self._full_at.get(key, now)) + n / per_s

@@ -55,7 +55,7 @@ from syncd.scim.messages import (
     require_schema,
 )
 from syncd.scim.render import Shown
-from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run, header
+from syncd.serving import DRY_RUN, ROUTE, Context, asks_for_dry_run, has_one, header
 from syncd.store.commit import Outcome, record_one
 from syncd.store.engine import rehearsal
 from syncd.store.read import Connection, Reader, Stored
@@ -268,6 +268,8 @@ class Call:
 
     def must_match(self, stored: Versioned) -> None:
         """If-Match (RFC 7644 section 3.14), and for a write If-None-Match (RFC 7232 section 3.2). Raises StaleVersion."""
+        if not has_one(self.request.scope, _CONDITIONS):
+            return
         wanted, known = self._tags(b"if-match"), self._tags(b"if-none-match")
         if wanted is None and known is None:
             return
@@ -279,6 +281,8 @@ class Call:
 
     def unchanged(self, stored: Versioned) -> bool:
         """If-None-Match: the client has this version already."""
+        if not has_one(self.request.scope, _CONDITIONS):
+            return False
         known = self._tags(b"if-none-match")
         return known is not None and names_version(known, stored.version)
 
@@ -287,6 +291,7 @@ class Call:
         return ",".join(given) if given else None
 
 
+_CONDITIONS: Final = frozenset((b"if-match", b"if-none-match"))
 _NO_TEXT: Final = re.compile(r"[\0\ud800-\udfff]")  # no id holds it, and no database could look for it
 Handler = Callable[[Call], Awaitable[Response]]
 AUTHENTICATED: Final = ""  # the permission of what every token may ask: what this server can do

@@ -7,6 +7,8 @@ from ipaddress import ip_network
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -174,3 +176,17 @@ def test_memory_is_bounded() -> None:
         buckets.take(n, 0.0, 1)
     assert len(buckets) == 100
     assert buckets.wait_s(9_999, 0.0, 1, 1) == 1 and buckets.wait_s(1, 0.0, 1, 1) == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 3)), max_size=40), st.sampled_from((0.5, 1.0, 7.0, 1000.0))
+)
+def test_to_admit_is_to_look_and_then_to_take(steps: list[tuple[str, float]], per_s: float) -> None:
+    once, apart, now, burst = Buckets(), Buckets(), 100.0, max(1, 2 * per_s)
+    for key, later_s in steps:
+        now += later_s / per_s
+        wait_s = apart.wait_s(key, now, per_s, burst)
+        if not wait_s:
+            apart.take(key, now, per_s)
+        assert once.admit(key, now, per_s, burst) == wait_s
+        assert once._full_at == apart._full_at
