@@ -9,7 +9,8 @@ made beside whoever reads and writes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sqlalchemy import Connection
@@ -21,24 +22,35 @@ from syncd.store.search import one_value
 
 _BEGIN: Final = "users_by_"
 _LOCK: Final = 7305810
+_POLL_S: Final = 0.2
 
 
 def keep(database: Database, types: Iterable[Types]) -> None:
     """Of all workspaces' attributes. Safe to run from several processes at once. Raises DatabaseUnavailable."""
     wanted = {index_name(each): each for one in types for each in looked_up(one)}
-    with database.outside_transactions() as conn:
-        sqlite = conn.dialect.name == "sqlite"
-        if not sqlite:
-            conn.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
-        try:
+    if database.dialect == "sqlite":
+        with database.reading() as conn:
             known = _known(conn)
-            for name in known - wanted.keys():
-                conn.exec_driver_sql(f"DROP INDEX {'' if sqlite else 'CONCURRENTLY '}IF EXISTS {name}")
-            for name in sorted(wanted.keys() - known):
-                conn.exec_driver_sql(_made(name, wanted[name], conn))
+        if known != wanted.keys():
+            with database.writing() as conn:
+                _settle(conn, wanted)
+        return
+    with database.outside_transactions() as conn:
+        # Who waited for the lock within a statement would be waited for by the other one's CREATE INDEX.
+        while not conn.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+            time.sleep(_POLL_S)
+        try:
+            _settle(conn, wanted)
         finally:
-            if not sqlite:
-                conn.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+            conn.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+
+
+def _settle(conn: Connection, wanted: Mapping[str, Resolved]) -> None:
+    known, beside = _known(conn), "" if conn.dialect.name == "sqlite" else "CONCURRENTLY "
+    for name in sorted(known - wanted.keys()):
+        conn.exec_driver_sql(f"DROP INDEX {beside}IF EXISTS {name}")
+    for name in sorted(wanted.keys() - known):
+        conn.exec_driver_sql(_made(name, wanted[name], conn))
 
 
 def index_name(attribute: Resolved) -> str:

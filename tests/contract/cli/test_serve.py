@@ -224,7 +224,7 @@ def connections(pid: int, port: int) -> int:
 def test_connections_are_spread_over_several_web_processes_and_one_that_dies_keeps_none_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with daemon(tmp_path, processes=2) as process:
+    with daemon(tmp_path, "--only", "web", processes=2) as process:
         assert eventually(lambda: len(pids_of_the_web(tmp_path)) == 2)
         url = httpx.URL(base(tmp_path))
         assert url.port is not None

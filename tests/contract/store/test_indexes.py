@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,7 +94,8 @@ def test_they_follow_the_configuration(database: Database) -> None:
     assert there() == named(TYPES) and len(named(TYPES)) == 5
     indexes.keep(database, [TYPES])
     assert there() == named(TYPES)
-    indexes.keep(database, [STANDARD])
+    with ThreadPoolExecutor(3) as several:
+        list(several.map(lambda _: indexes.keep(database, [STANDARD]), range(3)))
     assert there() == named(STANDARD) and len(named(STANDARD)) == 1
     with database.writing() as conn:  # however long a value is
         conn.execute(
