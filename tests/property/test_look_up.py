@@ -129,3 +129,28 @@ def test_the_answer_is_the_general_one(
     short, again, whole = answer(text), answer(text), answer(f"({text}) or ({text})")
     assert (short.status_code, short.content) == (again.status_code, again.content)
     assert (short.status_code, short.content) == (whole.status_code, whole.content)
+
+
+GROUP_PATHS = ("displayName", "DISPLAYNAME", "id", "externalId")
+GROUP_MORE: list[dict[str, Any]] = [{}, {"count": 1}, {"startIndex": 2}, {"excludedAttributes": "members"}]
+GROUP_MORE += [{"attributes": "displayName"}, {"count": 1, "excludedAttributes": "members"}]
+
+
+@given(
+    st.sampled_from(GROUP_PATHS),
+    st.sampled_from(("Sales", "sales", "x7", "X7", "É", "", "none")),
+    st.sampled_from(GROUP_MORE),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_answer_about_groups_is_the_general_one(
+    people: tuple[Service, list[str]], path: str, value: str, more: dict[str, Any]
+) -> None:
+    service, ids = people
+    if "Sales" not in service.names(path="Groups"):
+        first = service.group("Sales", ids[0], externalId="x7")["id"]
+        service.group("sales", ids[2], first, token=service.make_token("entra"))
+        service.group("É")
+    for text in (f'{path} eq "{value}"', f'id eq "{service.ask("GET", "Groups").json()["Resources"][0]["id"]}"'):
+        short = service.ask("GET", "Groups", filter=text, **more)
+        whole = service.ask("GET", "Groups", filter=f"({text}) or ({text})", **more)
+        assert (short.status_code, short.content) == (whole.status_code, whole.content)

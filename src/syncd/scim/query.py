@@ -29,7 +29,7 @@ from syncd.scim.render import Shown
 from syncd.store import pages, read
 from syncd.store.pages import Listed, Position
 from syncd.store.read import Connection, Order, Reader, Window
-from syncd.store.read_queries import indexed_key
+from syncd.store.read_queries import indexed_group_key, indexed_key
 
 FAR: Final = 5000  # a page that starts beyond this number is a walk over many rows
 
@@ -49,6 +49,7 @@ class Kind:
 USERS: Final = Kind("user", "users:read", pages.users)
 GROUPS: Final = Kind("group", "groups:read", pages.groups)
 _OF_USERS: Final = (USERS,)
+_OF_GROUPS: Final = (GROUPS,)
 
 
 async def users(call: Call) -> Response:
@@ -95,6 +96,10 @@ async def _answer(call: Call, query: ListQuery, *kinds: Kind) -> Response:
         page = await call.context.database.read(lambda conn: _looked_up(call, conn, key, query, shown))
         if page is not None:
             return listed(page)
+    if kinds == _OF_GROUPS and query.sort_by is None and query.cursor is None:
+        found = await _groups_looked_up(call, filters[0], query, shown)
+        if found is not None:
+            return listed(found)
     sorting = orders(query, types)
     paging = await window_of(call, query, [type.name for type in types])
     window = paging.window
@@ -130,6 +135,25 @@ def _looked_up(call: Call, conn: Connection, key: tuple[str, str], query: ListQu
     first = query.start_index - 1
     here = rows[first : first + _count(query)]
     return list_response(len(rows), query.start_index, shown_users(call, conn, here, shown))
+
+
+async def _groups_looked_up(call: Call, filter: Filter | None, query: ListQuery, shown: Shown) -> bytes | None:
+    """The same of groups; how many members they have nobody knows."""
+    key, type, reader = indexed_group_key(filter), call.types.group, call.reader
+    if key is None:
+        return None
+    members, first = shown.wants("members", type), query.start_index - 1
+
+    def work(conn: Connection) -> bytes | None:
+        found = read.groups_looked_up(conn, reader, key)
+        if found is None:
+            return None
+        here = found[first : first + _count(query)]
+        here = read.with_members(conn, reader, here) if members else here
+        bodies = [render.group(each, call.context.base_url, type, shown) for each in here]
+        return list_response(len(found), query.start_index, bodies)
+
+    return await (call.context.scan(work) if members else call.context.database.read(work))
 
 
 def list_body(

@@ -48,6 +48,7 @@ __all__ = [
 __all__ += [
     "as_members",
     "groups_by_id",
+    "groups_looked_up",
     "ids_of_members",
     "kinds_of",
     "links",
@@ -59,7 +60,7 @@ __all__ += [
     "members_of",
     "page_of_users",
 ]
-__all__ += ["stamp_of", "stated_members", "user_named", "users_by_id", "users_of"]
+__all__ += ["stamp_of", "stated_members", "user_named", "users_by_id", "users_of", "with_members"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
 _MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
@@ -214,8 +215,19 @@ def get_group(conn: Connection, reader: Reader, id: str, members: bool = True, l
     """One group, whichever source owns it."""
     if lock and conn.dialect.name == "postgresql":
         raw.locked(conn, locked("group", "postgresql"), "groups", reader.workspace, id)
-    rows = raw.rows(conn, queries.group_by_id(), queries.of(reader) | {"id": id})
+    rows = raw.rows(conn, queries.group_by_id(), queries.of(reader) | {"value": id})
     return _with_members(conn, reader, [Stored(*rows[0])], members)[0] if rows else None
+
+
+def groups_looked_up(conn: Connection, reader: Reader, key: tuple[str, str]) -> list[Stored] | None:
+    """All groups that have this value of an attribute that an index leads to (queries.indexed_group_key), by id, without their
+    members. None: there are many."""
+    rows = raw.rows(conn, queries.GROUPS_BY_KEY[key[0]](), queries.of(reader) | {"value": key[1], "most": MOST})
+    return [Stored(*row) for row in rows] if len(rows) < MOST else None
+
+
+def with_members(conn: Connection, reader: Reader, groups: Sequence[Stored]) -> list[Stored]:
+    return _with_members(conn, reader, groups, True)
 
 
 def list_groups(

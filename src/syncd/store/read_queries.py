@@ -267,7 +267,7 @@ def all_groups() -> Select[Any]:
 
 
 @cache
-def group_by_id() -> Select[Any]:
+def _group_rows() -> Select[Any]:
     """In texts, numbers and bytes (store/raw.py)."""
     g = t.groups.c
     columns = (
@@ -278,7 +278,32 @@ def group_by_id() -> Select[Any]:
         type_coerce(g.modified_at, BigInteger),
     )
     found = select(*columns, _external_id("group", g.id), g.source)
-    return found.where(g.workspace == _WORKSPACE, visible_group(g), g.id == bindparam("id", type_=Text()))
+    return found.where(g.workspace == _WORKSPACE, visible_group(g))
+
+
+@cache
+def group_by_id() -> Select[Any]:
+    return _group_rows().where(t.groups.c.id == bindparam("value", type_=Text()))
+
+
+@cache
+def groups_by_name() -> Select[Any]:
+    """`value`: the name as it is compared; each source may have a group of it. At most `most`."""
+    g = t.groups.c
+    rows = _group_rows().where(g.display_key == bindparam("value", type_=Text())).order_by(g.id)
+    return rows.limit(bindparam("most", type_=BigInteger())).offset(literal_column("0"))
+
+
+@cache
+def group_by_external_id() -> Select[Any]:
+    g, k, value = t.groups.c, t.links.alias().c, bindparam("value", type_=Text())
+    linked = select(k.resource_id).where(
+        k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "group", k.key == value
+    )
+    return _group_rows().where(g.id.in_(linked), _external_id("group", g.id) == value)
+
+
+GROUPS_BY_KEY: Final = {"id": group_by_id, "displayName": groups_by_name, "externalId": group_by_external_id}
 
 
 @cache
@@ -424,6 +449,15 @@ def indexed_key(filter: Filter | None) -> tuple[str, str] | None:
             return (_EMAIL, value) if asked.attribute.path == _EMAIL and len(value) < EMAIL_KEY else None
         case _:
             return unique_key(filter)
+
+
+def indexed_group_key(filter: Filter | None) -> tuple[str, str] | None:
+    """The attribute and the value, if a filter asks for one by which an index finds groups and for nothing else."""
+    match filter.bound if filter is not None else None:
+        case Condition(op=Op.EQ, value=str() as value) as asked if asked.attribute.path in GROUPS_BY_KEY:
+            return asked.attribute.path, value
+        case _:
+            return None
 
 
 _EMAIL: Final = "emails.value"
