@@ -134,7 +134,9 @@ def test_whoever_is_gone_for_certain_climbs_the_ladder_alone(sqlite_corp: Corp, 
     directory.modify(delete(ANNA.dn) + delete(JANE.dn))
     first = sqlite_corp.run(only=named(ANNA.uid))
     assert steps(first) == [("found", False), ("planned", True), ("applied", True)]
-    assert "is gone" in the_one(first).steps[0].what and "suspended when missing for" in the_one(first).steps[1].what
+    assert (
+        "is gone" in the_one(first).steps[0].what and "suspended when missing for 1 day" in the_one(first).steps[1].what
+    )
     assert sqlite_corp.links()[ANNA.uid].stage == "missing" and sqlite_corp.links()[JANE.uid].stage is None
     sqlite_corp.later(2)
     assert sqlite_corp.run(only=named(ANNA.uid)).counts["suspend"] == 1

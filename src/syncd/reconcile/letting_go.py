@@ -1,8 +1,8 @@
 """What a directory that was taken out of the configuration still owns, let go when an admin says so.
 
 Until then everything stays as it left it. Rules: whoever another source vouches for, or people made, loses what this one stated
-and nothing else; whoever nobody else knows is deleted, which can be undone as any deletion; its groups go. It is a plan with
-guards like any other, and one that loses nothing more when it is made again.
+and nothing else; whoever nobody else knows is deleted, which can be undone as any deletion; its groups go. An account that
+it had ended is not opened by that: an admin's suspension stands in its place. It is a plan with guards like any other.
 """
 
 from __future__ import annotations
@@ -44,23 +44,24 @@ def _people(conn: Any, workspace: str, source: str, keys: Iterable[str], now: da
     mine = dict(linked.whole_links(conn, workspace, source, "user", keys))
     others = linked.links_beside(conn, workspace, source, mine)
     groups = linked.groups_each_is_in(conn, workspace, source, mine)
+    suspended = linked.suspended(conn, workspace, mine)
     for id, link in sorted(mine.items()):
         if link.stage == "deleted":
             continue  # she went before; what is left of her is purged in its time
         bare = UserEdit(id, source, leave=tuple(sorted(groups.get(id, ()))), why=_why(source))
-        if _known_elsewhere(link, others.get(id, ()), now):
-            yield replace(bare, drop_link=link.key)
-        else:
+        if not _known_elsewhere(others.get(id, ())):
             yield replace(bare, link=replace(link, stage="deleted", missing_since=link.missing_since or now))
+        elif _ended(link, now) and id not in suspended:
+            held = f"{source} had ended her account before it was let go"
+            yield replace(bare, drop_link=link.key, facts={"suspended": held})
+        else:
+            yield replace(bare, drop_link=link.key)
 
 
-def _known_elsewhere(link: Link, others: Iterable[Any], now: datetime) -> bool:
-    """By another source that still sees her; or by people who made her, unless this one ended her: that would give her back
-    what she lost by it."""
-    ended = link.enabled is False or (link.ends_at is not None and link.ends_at <= now)
-    for other in others:
-        if other.stage == "deleted":
-            continue
-        if other.source != ADMIN_SOURCE or (other.named and not ended):
-            return True
-    return False
+def _known_elsewhere(others: Iterable[Any]) -> bool:
+    """By another source that still sees her, or by people who made her."""
+    return any(other.stage != "deleted" and (other.source != ADMIN_SOURCE or other.named) for other in others)
+
+
+def _ended(link: Link, now: datetime) -> bool:
+    return link.enabled is False or (link.ends_at is not None and link.ends_at <= now)

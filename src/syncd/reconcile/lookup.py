@@ -28,7 +28,7 @@ from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.adopting import Adopted, Newcomer, correlate
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
-from syncd.reconcile.reading import Progress, linked_of, what_changed
+from syncd.reconcile.reading import Progress, linked_of, so_long, what_changed
 from syncd.reconcile.render import difference, short
 from syncd.store import linked
 from syncd.store.engine import Database
@@ -262,7 +262,7 @@ class LookupReader:
                 continue
             edit = diff.missing_edit(self.source.name, id, link, ladder, self.now, asks or id in asked)
             after = ladder.suspend_after
-            then = "never suspended" if after is None else f"suspended when missing for {after}"
+            then = "never suspended" if after is None else f"suspended when missing for {so_long(after)}"
             self.looked.append(Looked(name, id, steps, link.key, f"{edit.why}; {then}"))
             yield (edit,)
 

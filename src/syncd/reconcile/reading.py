@@ -278,7 +278,7 @@ class Reader:
         waiting = sum(edit.link is not None and edit.link.stage == "missing" for edit in missing)
         if waiting:
             after = self.workspace.source(name).ladder.suspend_after
-            then = f"suspended when missing for {_so_long(after)}" if after is not None else "never suspended"
+            then = f"suspended when missing for {so_long(after)}" if after is not None else "never suspended"
             self.notes.append(f"{_were(waiting)} not found in {name}; nothing is taken from them yet ({then})")
         read_groups = [*self._groups(), *emptied]
         self._warn_of_cycles(read_groups)
@@ -558,7 +558,7 @@ def _were(users: int) -> str:
     return "1 user was" if users == 1 else f"{users:,} users were"
 
 
-def _so_long(time: timedelta) -> str:
+def so_long(time: timedelta) -> str:
     seconds = time.total_seconds()
     size, unit = next(each for each in _UNITS if seconds % each[0] == 0 or each[0] == 1)
     return f"{seconds / size:g} {unit}{'s' * (seconds != size)}"

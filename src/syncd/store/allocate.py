@@ -73,11 +73,12 @@ def _note_seatless(
     refused: Iterable[tuple[str, str]],
 ) -> None:
     """Who is entitled to a seat by this change and gets none, since the pool is full and keeps no line."""
+    verdicts = {draft.id: verdict for verdict, each in drafts for draft in each if draft.edits} if refused else {}
     for id, pool in refused:
         before = people[id].before if id in people else None
         held = {seat.pool for seat in before.seats} if before is not None else set()
         if id in people and not (before is not None and pool in wanted(decision.workspace, before) - held):
-            next(verdict for verdict, each in drafts if people[id] in each).seatless.append(pool)
+            verdicts[id].seatless.append(pool)
 
 
 def _refused_person(

@@ -184,6 +184,16 @@ def links_beside(conn: Connection, workspace: str, source: str, users: Iterable[
     return found
 
 
+def suspended(conn: Connection, workspace: str, users: Iterable[str]) -> set[str]:
+    """Those of these users whom an admin holds."""
+    u = t.users.c
+    return {
+        id
+        for batch in facts.batched(sorted(set(users)))
+        for id in conn.scalars(select(u.id).where(u.workspace == workspace, u.id.in_(batch), u.suspended.is_not(None)))
+    }
+
+
 def groups_each_is_in(conn: Connection, workspace: str, source: str, users: Iterable[str]) -> dict[str, set[str]]:
     """user id -> ids of groups that this source put her in."""
     m = t.memberships.c

@@ -56,14 +56,15 @@ HR = "  hr:\n    kind: ldif\n    path: hr.ldif\n    adopt: 'userName pr'\n    at
 
 
 def test_what_a_removed_source_still_owns_goes_when_somebody_says_so(cli: Cli, company: sample.Company) -> None:
-    made, shared, *others = (one.uid for one in company.people)
-    few = replace(company, people=company.people[:2], groups=())
+    made, shared, *others = (one.uid for one in company.people if one.shadow_expire is None)
+    ended = next(one for one in company.people if one.shadow_expire is not None)
+    in_hr = [one for one in company.people if one.uid == shared] + [replace(ended, shadow_expire=None)]
     config = CONFIG.replace("    path: corp.ldif\n", "    path: corp.ldif\n    adopt: 'userName pr'\n", 1)
     (cli.folder / "syncd.yaml").write_text(config.replace("  okta:", f"{HR}  okta:", 1), encoding="utf-8")
     cli("user", "create", made, "--role", "viewer", "--display-name", "By Hand")
     cli.directory(company)
     cli("sync", "corp")
-    cli.directory(replace(few, people=few.people[1:]), "hr.ldif")
+    cli.directory(replace(company, people=in_hr, groups=()), "hr.ldif")
     cli("sync", "hr")
     had = cli("explain", others[0], "--json").json
     assert "is in the configuration: only what was taken out" in cli("plan", "corp", "--let-go", code=2).err
@@ -82,7 +83,9 @@ def test_what_a_removed_source_still_owns_goes_when_somebody_says_so(cli: Cli, c
     assert cli("sync", "corp", "--let-go", "--json").json["status"] == "applied"
 
     people = {each["userName"]: each for each in map(json.loads, cli("user", "list", "--json").out.splitlines())}
-    assert people.keys() == {made, shared}
+    assert people.keys() == {made, shared, ended.uid}
+    closed = cli("explain", ended.uid, "--json").json
+    assert closed["status"] == "suspended" and closed["suspended_because"].startswith("corp had ended her account")
     assert cli("group", "list", "--json").json == []
     kept = cli("explain", made, "--json").json
     assert (kept["status"], kept["roles"][0]["value"], kept["values"]["displayName"]) == ("active", "viewer", "By Hand")
