@@ -115,6 +115,7 @@ class LinkShown(Model):
     key: str
     dn: str | None
     enabled: bool | None
+    because: str | None = Field(description="What it said when it disabled her, if it does.")
     authoritative: bool
     stage: str | None
     missing_since: Instant | None

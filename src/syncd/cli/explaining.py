@@ -180,7 +180,7 @@ def _how(user: Json, group: Json) -> str:
 
 
 def _says(link: Json) -> str:
-    said = "enabled" if link["enabled"] else "disabled"
+    said = "enabled" if link["enabled"] else f"disabled: {link['because']}" if link["because"] else "disabled"
     if link["stage"]:
         reads = link["missing_reads"]
         said = f"{link['stage']} (missing since {when(link['missing_since'])}, {reads} read{'s' * (reads != 1)})"

@@ -145,7 +145,8 @@ def _settle(current: Session) -> None:
     workspace = current.workspace.name
     n = current.app.timers(current.database, current.clock).settle(workspace)
     if n:
-        say(f"dates of {n} users had come: `syncd activity --door timer` says what they changed")
+        users = "1 user" if n == 1 else f"{n:,} users"
+        say(f"dates of {users} had come: `syncd activity --door timer` says what they changed")
 
 
 def reconcile(

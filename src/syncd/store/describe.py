@@ -147,6 +147,10 @@ def user_facts(conn: Connection, workspace: Workspace, id: str) -> User:
 # -- one user ---------------------------------------------------------------------------------------------------------------
 
 
+_CLOSING = ("deactivate", "reactivate", "create")
+_JUST_READ = "read from"  # why somebody was created of whom there is no more to say
+
+
 def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> Json:
     """Everything about one user: facts, access with the origin of every grant, and what is scheduled next.
 
@@ -186,7 +190,10 @@ def explain(conn: Connection, workspace: Workspace, id: str, now: datetime) -> J
         "reclaimed": list(user.reclaimed),
         "withheld": _withheld(conn, workspace, user),
         "groups": _groups(conn, workspace.name, user),
-        "links": [_link(link, workspace) for link in user.links],
+        "links": [
+            {**_link(link, workspace), "because": _closed_because(conn, workspace.name, user.id, link)}
+            for link in user.links
+        ],
         "scheduled": list(
             _scheduled(user, workspace, now, state, next_at, waiting, deleted_since(conn, workspace.name, user))
         )
@@ -334,6 +341,18 @@ def _link(link: Link, workspace: Workspace) -> Json:
         "since": link.created_at,
         "values": dict(link.values),
     }
+
+
+def _closed_because(conn: Connection, workspace: str, id: str, link: Link) -> str | None:
+    """The words with which this source disabled her."""
+    if link.enabled is not False:
+        return None
+    a = t.activity.c
+    hers = (a.workspace == workspace, a.subject_id == id, a.source == link.source)
+    rows = conn.execute(
+        select(a.action, a.why).where(*hers, a.action.in_(_CLOSING)).order_by(a.id.desc()).limit(1)
+    ).all()
+    return next((row.why for row in rows if row.action != "reactivate" and not row.why.startswith(_JUST_READ)), None)
 
 
 def _held(conn: Connection, workspace: str, id: str) -> list[Json]:

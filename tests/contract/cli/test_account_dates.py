@@ -145,6 +145,12 @@ def test_a_condition_over_the_directorys_own_attributes(cli: Cli, corp: Callable
     assert run["counts"]["deactivate"] == 1
     (change,) = [each for each in run["changes"] if each["kind"] == "deactivate"]
     assert change["why"] == 'accounts.disabled: employeeType eq "leaver"'
+    (link,) = explained(cli)["links"]
+    assert link["because"] == change["why"]
+    assert 'disabled: accounts.disabled: employeeType eq "leaver"' in " ".join(cli("explain", "ann").out.split())
+    corp(person(1, "ann", employeeType="Leaver", nsAccountLock="TRUE"), person(2, "bob"))
+    corp(person(1, "ann"), person(2, "bob"))
+    assert explained(cli)["links"][0]["because"] is None
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
