@@ -327,6 +327,18 @@ def test_what_cannot_be_seen_is_no_empty_domain(domain: Samba) -> None:
     assert f"did you mean {PEOPLE}?" in problems and f"canary {gone} is not visible" in problems
 
 
+def test_check_tells_that_nobody_can_see_who_is_disabled(changed_domain: Samba) -> None:
+    def hidden(message: Message) -> bytes:
+        return message.raw.replace(b"userAccountControl", b"userAccountContrXX")
+
+    with proxy(changed_domain.port, hidden) as between:
+        found = LdapSource(config(changed_domain, urls=(between.url,), ca_file=None)).probe()
+    told = [each for each in found.warnings if "show no userAccountControl" in each]
+    assert len(told) == 1, found.warnings
+    assert f"7 of 7 entries below {PEOPLE}" in told[0] and "Account Restrictions" in told[0]
+    assert not found.problems
+
+
 def test_a_wrong_password_is_told_and_not_shown(domain: Samba) -> None:
     with pytest.raises(BindRefused, match=": the password is wrong") as error:
         read(config(domain, bind_password=Secret("a-guess")))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from syncd.errors import BindRefused, IncompleteRead, SourceUnreachable, SyncdError
-from syncd.ldap import client, deltas, diagnose, keys, outcome
+from syncd.ldap import accounts, client, deltas, diagnose, keys, outcome
 from syncd.ldap.address import Address, Unusable, addresses
 from syncd.ldap.client import Session
 from syncd.ldap.config import KEY_ATTRIBUTES, LdapConfig, SearchConfig
@@ -21,6 +21,7 @@ from syncd.ldap.rootdse import Server, meet
 from syncd.ldap.watchdog import Watchdog
 
 _ANY = "(objectClass=*)"
+_CONTROL = "userAccountControl"  # every user of an Active Directory has it
 # What servers make up of other entries, or as they are asked: it changes without this entry being written.
 _DERIVED = frozenset({"memberof", "ismemberof", "nsrole", "msds-memberoftransitive", "tokengroups"})
 NO_PAGING_CONTROL = "the server left out the paging control, so the end is not known"
@@ -152,7 +153,8 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
     for part, search in (("users", config.users), ("groups", groups)):
         for base in search.base if search else ():
             assert search is not None
-            entries, more, problem = _count(config, session, server, search, base, count_up_to)
+            asked = (_CONTROL,) if part == "users" and server.flavour == accounts.ACTIVE_DIRECTORY else ()
+            entries, more, problem = _count(config, session, server, search, base, count_up_to, asked)
             attributes = [keys.fold_names(entry.attributes) for entry in entries]
             key_attribute = key_attribute or keys.choose(attributes)
             without = sum(1 for entry in attributes if not key_attribute or not entry.get(key_attribute.lower()))
@@ -169,6 +171,12 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
                 )
             elif without:
                 warnings.append(f"{part}: {without} of {len(entries)} entries below {base} show no stable key")
+            silent = sum(1 for entry in attributes if asked and not entry.get(_CONTROL.lower()))
+            if silent:
+                warnings.append(
+                    f"{part}: {silent} of {len(entries)} entries below {base} show no {_CONTROL}, so they look enabled if they "
+                    f"are not: grant {bound_as} Read Property on Account Restrictions (contacts have none)"
+                )
     if not any(seen.entries for seen in bases if seen.part == "users") and len(config.users.base) > 1:
         problems.append(f"users: no entry matches {config.users.filter} below {' or '.join(config.users.base)}")
     if key_attribute is None and any(seen.entries for seen in bases):
@@ -247,15 +255,21 @@ def _doubts(
 
 
 def _count(
-    config: LdapConfig, session: Session, server: Server, search: SearchConfig, base: str, up_to: int
+    config: LdapConfig,
+    session: Session,
+    server: Server,
+    search: SearchConfig,
+    base: str,
+    up_to: int,
+    asked: tuple[str, ...] = (),
 ) -> tuple[list[RawEntry], bool, str | None]:
-    """Entries with their keys only, whether there are more, and why it went no further."""
+    """Entries with their keys and what else is `asked` only, whether there are more, and why it went no further."""
     found: list[RawEntry] = []
     cookie = b""
     while True:
         key = (config.key_attribute,) if config.key_attribute else KEY_ATTRIBUTES
         size = min(config.page_size, up_to) if server.paging else None
-        page = session.search(base, search.scope, search.filter, key, size, cookie)
+        page = session.search(base, search.scope, search.filter, (*key, *asked), size, cookie)
         found += page.entries
         if page.code == 32:
             return found, False, diagnose.why_no_base(session, server, base, page)
