@@ -354,7 +354,7 @@ def test_a_limit_of_the_server_makes_no_leavers(changed_domain: Samba, code: int
 
     with proxy(changed_domain.port, spoil) as between:
         _, certificate = read(config(changed_domain, urls=(between.url,), ca_file=None, page_size=3))
-    assert not certificate.complete and certificate.because[0].startswith(f"users: {name} ({code}) after")
+    assert not certificate.complete and certificate.because[0].startswith(f"users: {name} ({code})")
 
 
 def test_what_another_domain_holds_is_said_and_not_followed(changed_domain: Samba) -> None:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -22,8 +23,9 @@ from syncd.core.plan import LET_GO, Counts, Digest, HeldItem, Plan, PoolUse, fin
 from syncd.core.snapshot import SetAside
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
+from syncd.errors import Mutability, Uniqueness
 from syncd.store import fact_queries as queries
-from syncd.store import facts, leases, raw
+from syncd.store import facts, leases, linked, raw
 from syncd.store import tables as t
 from syncd.store.commit import RULES, judge_losses
 from syncd.store.decide import Decision, announce
@@ -207,13 +209,16 @@ def _pass(
     deltas: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     done = 0
     total = len(plan.groups) if isinstance(plan.groups, Spool) else None
-    for number, batch in enumerate(_batches(plan.groups, defer, decision.overlay, plan.source, size)):
+    refused: list[Verdict] = []
+    batches = _batches(plan.groups, defer, decision.overlay, plan.source, size)
+    for number, batch in enumerate(chain(batches, _closing(conn, workspace, plan.source, refused, size))):
         before = decision.used
         verdicts = decision.batch(batch)
         if decision.certain:
             decided.basis.used[number] = decision.used_at_first if before is None else before
         for verdict in verdicts:
             collect(decided, verdict, deltas, number, keep, keep and decision.certain)
+        refused += (verdict for verdict in verdicts if verdict.error is not None)
         done += len(batch)
         step("decide", done, total)
     decided.basis.roles = decision.every_role
@@ -285,6 +290,28 @@ def _batches(
         yield batch
     yield from facts.batched(
         ((UserEdit(id, source, why="a group above changed"),) for id in sorted(early | (defer - seen))), size
+    )
+
+
+def _closing(
+    conn: Connection, workspace: Workspace, source: str, refused: list[Verdict], size: int
+) -> Iterator[list[ChangeGroup]]:
+    """Whoever is refused another name, say, and is disabled by the same entry: that alone, which nothing stands against."""
+    why = {
+        edit.link.key: edit.why
+        for verdict in list(refused)
+        if isinstance(verdict.error, Uniqueness | Mutability)
+        for edit in verdict.edits
+        if isinstance(edit, UserEdit) and not edit.create and edit.link is not None and edit.link.enabled is False
+    }
+    known = linked.whole_links(conn, workspace.name, source, "user", why)
+    yield from facts.batched(
+        (
+            (UserEdit(id, source, link=replace(link, enabled=False, entry_hash=""), why=why[link.key]),)
+            for id, link in known
+            if link.enabled is not False
+        ),
+        size,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from door_stage import Directory, Stage, policy, staff
+from changing import Changing, Person
+from door_stage import Directory, Stage, policy, staff, user
 from syncd.core.canary import Bad
 from syncd.store import quarantine
 from syncd.store.quarantine import Waiting
@@ -65,3 +66,22 @@ def test_whoever_is_well_again_is_listed_no_more(stage: Stage, directory: Direct
     directory.bad = set()
     stage.run(directory)
     assert listed(stage) == []
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_whoever_is_disabled_under_a_name_that_is_taken_is_closed_under_her_own(stage: Stage, delta: bool) -> None:
+    stage.configure(sources={"corp": policy(bad=Bad(0.1, 2))})
+    directory = Changing(people={f"k{n}": Person(f"p{n}") for n in range(8)})
+    stage.run(directory, delta=delta)
+    stage.do(user("boss"))
+    directory.people["k1"] = Person("boss", disabled=True)
+    promised = stage.plan(directory, delta=delta)
+    report = stage.run(directory, delta=delta)
+    assert report.digest == promised.digest and len(report.set_aside) == 1
+    assert [(each.kind, each.subject) for each in report.changes] == [("deactivate", "p1")]
+    closed = stage.named("p1")
+    assert (closed.status, stage.named("boss").status) == ("inactive", "active")
+    assert stage.run(directory, delta=delta).status == "clean", "it is said once"
+    directory.people["k1"] = Person("p1")
+    stage.run(directory)
+    assert stage.named("p1").status == "active"
