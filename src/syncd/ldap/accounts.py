@@ -43,6 +43,8 @@ _PPOLICY_ADMIN_LOCK = (b"000001010000Z", b"00000101000000Z")
 _GRAINED = "msDS-ResultantPSO"
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+COMPUTED = "msds-user-account-control-computed"
+
 Kind = Literal["disabled", "locked", "starts", "ends"]
 
 
@@ -160,6 +162,14 @@ def _computed(value: _Value) -> Fact | None:
     if not integer(value.name, value.raw) & _LOCKED or "lockouttime" in value.attributes:
         return None
     return Fact("locked", UNTIL_LIFTED, f"{value.name} {value.raw.decode()} has the bit 16 (locked out)")
+
+
+def lock_bit(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Of the computed attribute, what counts here; anything else stays as it is."""
+    try:
+        return tuple(b"%d" % (integer(COMPUTED, value) & _LOCKED) for value in values)
+    except InvalidValue:
+        return values
 
 
 def _lockout_time(value: _Value) -> Fact | None:

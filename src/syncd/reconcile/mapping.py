@@ -20,7 +20,7 @@ from syncd.core.schema import SYNCD_USER, Resolved, ResourceType, Type
 from syncd.core.snapshot import Entry
 from syncd.core.types import STANDARD, Types
 from syncd.errors import ConfigError, InvalidValue
-from syncd.ldap.accounts import AccountState, Rules, Server, account_state
+from syncd.ldap.accounts import COMPUTED, AccountState, Rules, Server, account_state, lock_bit
 from syncd.ldap.values import WRITTEN, primary_group_of, unique_member
 
 Attributes = Mapping[str, tuple[bytes, ...]]
@@ -126,10 +126,13 @@ def entry_hash(entry: Entry) -> str:
     """Equal for equal entries, whatever the order of attributes and values; the DN counts, so that a move is seen.
 
     modifyTimestamp does not: it moves with what is not read (a password), and for every entry when a directory is reloaded.
+    Of Active Directory's computed bits only the lock counts: passwords expire without a change that a delta could tell.
     """
     digest = hashlib.blake2b(entry.dn.encode(), digest_size=16)
     for name in sorted(entry.attributes.keys() - {"modifytimestamp"}):
         values = entry.attributes[name]
+        if name == COMPUTED:
+            values = lock_bit(values)
         digest.update(b"\0\0" + name.encode())
         for value in sorted(values) if len(values) > 1 else values:
             digest.update(b"\0%d:" % len(value) + value)

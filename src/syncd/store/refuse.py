@@ -116,10 +116,11 @@ def _name_taken(decision: Decision, name: str, holder: str) -> Uniqueness:
 
 
 def _entry(decision: Decision, resource: str, id: str, source: str) -> str | None:
-    """The name of the entry by which a directory states this user or group."""
+    """The entry by which a directory states this user or group: its name and key, since another may have that name now."""
     k = t.links.c
     mine = (k.workspace == decision.workspace.name, k.resource == resource, k.resource_id == id, k.source == source)
-    return decision.conn.scalar(select(k.dn).where(*mine, k.dn.is_not(None)).limit(1))
+    row = decision.conn.execute(select(k.dn, k.key).where(*mine, k.dn.is_not(None)).limit(1)).one_or_none()
+    return None if row is None else f"{row.dn} ({row.key})"
 
 
 class _Values:

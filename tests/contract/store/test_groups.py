@@ -334,7 +334,9 @@ def test_a_group_made_again_with_the_name_of_one_that_is_gone_is_another(stage: 
     stage.run(directory)
     directory.teams, directory.names = {"new": {"bob"}}, {"new": "old"}
     (why,) = [each.why for each in stage.run(directory).set_aside]
-    assert f"the entry {directory.dn('old')}; if that is gone, the name is free after `missing.suspend_after`" in why
+    assert (
+        f"the entry {directory.dn('old')} (old); if that is gone, the name is free after `missing.suspend_after`" in why
+    )
     assert (len(stage.named("ann").groups), len(stage.named("bob").groups)) == (1, 0)
     stage.later(days=2)
     stage.run(directory)

@@ -7,7 +7,7 @@ import pytest
 from syncd.core.schema import SYNCD_USER
 from syncd.core.snapshot import Entry
 from syncd.errors import InvalidValue
-from syncd.reconcile.mapping import compile_mapping, members
+from syncd.reconcile.mapping import compile_mapping, entry_hash, members
 
 
 def mapped(**attributes: bytes) -> dict[str, object]:
@@ -35,3 +35,13 @@ def test_a_unique_member_may_have_a_bit_string_after_its_name() -> None:
     named = (b"uid=ann,dc=x#'0101'B", b"uid=bob,dc=x", b"cn=a\\#'1'b,dc=x#''B")
     group = Entry("group", "k", "cn=g,dc=x", {"uniquemember": named, "member": (b"uid=cy,dc=x#'1'B",)})
     assert members(group).dns == ("uid=cy,dc=x#'1'B", "uid=ann,dc=x", "uid=bob,dc=x", "cn=a\\#'1'b,dc=x")
+
+
+def test_a_password_that_expires_changes_no_entry() -> None:
+    """Active Directory computes it when it is asked: nothing was written that a read of changes could find."""
+
+    def hashed(computed: bytes) -> str:
+        return entry_hash(Entry("user", "k", "cn=ann", {"msds-user-account-control-computed": (computed,)}))
+
+    assert hashed(b"0") == hashed(b"8388608") != hashed(b"16") == hashed(b"8388624")
+    assert hashed(b"nonsense") != hashed(b"0")
