@@ -52,9 +52,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) -> None:
     with database.writing() as conn:
         text, places = raw._compiled(ASKED[name](), conn.dialect)
-        values = {place: "[]" if place == "ids" else "x" for place, _ in places}
+        values = {place: "[]" if place == "ids" else "x" for place in places.names}
         steps = [
-            row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", tuple(values[p] for p, _ in places))
+            row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", tuple(values[p] for p in places.names))
         ]
     tables = {table.name for table in t.metadata.sorted_tables}
     searched = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
