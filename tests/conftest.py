@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +14,11 @@ import compiled
 import postgres_server
 import prepared
 from postgres_server import Postgres
+from skips import pytest_make_collect_report, pytest_runtest_makereport
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks: a skip fails in CI
 
 # The same examples every time, so that a red run is about the change; `make soak` looks for new ones.
 hypothesis.settings.register_profile("fast", derandomize=True, max_examples=20, deadline=None)
@@ -25,30 +27,6 @@ hypothesis.settings.register_profile("soak", max_examples=20_000, deadline=None,
 hypothesis.settings.load_profile("ci")  # --hypothesis-profile=NAME chooses another
 
 compiled.share()
-
-
-# A skip is a missing server or a forgotten condition. On a developer's machine it is named; in CI it is a failure.
-
-
-def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if os.environ.get("CI") == "true" and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome = "failed"
-        report.longrepr = f"{report.nodeid}: skipped, and with CI=true nothing may be: {reason}"
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    _fail_if_skipped(report)
-    return report
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    report = yield
-    _fail_if_skipped(report)
-    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

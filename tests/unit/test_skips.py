@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import skips
+
 pytest_plugins = ["pytester"]
 TESTS = Path(__file__).parent.parent
 SKIPPING = """
@@ -24,8 +26,15 @@ def test_passes():
 
 
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    pytester.makeconftest((TESTS / "conftest.py").read_text(encoding="utf-8"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they load for seconds
+    pytester.makeconftest((TESTS / "skips.py").read_text(encoding="utf-8"))
+
+
+def test_the_tests_have_these_hooks(pytestconfig: pytest.Config) -> None:
+    for name in ("pytest_runtest_makereport", "pytest_make_collect_report"):
+        assert any(
+            getattr(each, name, None) is getattr(skips, name) for each in pytestconfig.pluginmanager.get_plugins()
+        )
 
 
 @pytest.mark.parametrize(("ci", "failed", "skipped"), [("true", 1, 0), ("", 0, 1)])
