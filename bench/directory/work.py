@@ -130,7 +130,7 @@ def insert(work: Work) -> Found:
     source, target = sqlite3.connect(work.folder / "syncd.db"), sqlite3.connect(made, isolation_level=None)
     target.execute("PRAGMA synchronous=NORMAL")
     target.execute("BEGIN IMMEDIATE")
-    spent, rows = 0.0, 0
+    spent, cpu, rows = 0.0, 0.0, 0
     for table in t.metadata.sorted_tables:
         target.execute(f'DELETE FROM "{table.name}"')  # noqa: S608 - names of ours
         columns = [each[1] for each in target.execute(f'PRAGMA table_info("{table.name}")')]
@@ -138,13 +138,14 @@ def insert(work: Work) -> Found:
         found = source.execute(f'SELECT {named} FROM "{table.name}"')  # noqa: S608
         statement = f'INSERT INTO "{table.name}" ({named}) VALUES ({", ".join("?" * len(columns))})'  # noqa: S608
         while some := found.fetchmany(_ROWS):
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             target.executemany(statement, some)
-            spent += time.perf_counter() - started
+            spent, cpu = spent + time.perf_counter() - started, cpu + time.process_time() - cpu_started
             rows += len(some)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     target.execute("COMMIT")
-    return {"s": spent + time.perf_counter() - started, "rows": rows}
+    spent, cpu = spent + time.perf_counter() - started, cpu + time.process_time() - cpu_started
+    return {"s": spent, "cpu_s": cpu, "rows": rows}
 
 
 def full(work: Work) -> Found:
