@@ -7,11 +7,9 @@ under the reserved name `rules`.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -27,6 +25,7 @@ from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
 from syncd.reconcile import letting_go
+from syncd.reconcile.collecting import SELDOM
 from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.lookup import LookupReader, ended
@@ -41,7 +40,6 @@ from syncd.store.spool import Spool
 from syncd.store.tables import source_states
 
 log = structlog.get_logger()
-_MADE = 50_000  # objects, before a look for cycles
 IMPORT = "import"  # what was read is a file of people
 
 Clock = Callable[[], datetime]
@@ -225,18 +223,6 @@ def imported(
     return _Run(database, workspace, ADMIN_SOURCE, actor, clock, ids, dry_run, None, None, progress or Quiet()).go(make)
 
 
-@contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """Many objects come and hardly a cycle among them: the interpreter looks for some after 50,000 instead of 700, which is
-    an eighth of a run's processor time. Of runs at once the last to end may leave it so."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(_MADE, before[0]), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
 @dataclass(frozen=True, slots=True)
 class _Leased:
     """A progress that stops the run as soon as its lease is somebody else's."""
@@ -276,7 +262,7 @@ class _Run:
         bound = structlog.contextvars.bound_contextvars(
             workspace=self.workspace.name, source=self.source, run_id=self.id
         )
-        with _collecting_seldom(), bound:
+        with SELDOM.collecting(), bound:
             return self._go(make)
 
     def _go(self, make: Callable[[_Run], Plan]) -> Report:
