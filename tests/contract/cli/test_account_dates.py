@@ -39,10 +39,11 @@ def corp(cli: Cli) -> Callable[..., dict[str, Any]]:
     """Read a directory of these entries; returns the run's object."""
     (cli.folder / "syncd.yaml").write_text(CONFIG, encoding="utf-8")
 
-    def read(*entries: str, code: int = 0) -> dict[str, Any]:
+    def read(*entries: str, code: int = 0, only: str | None = None) -> dict[str, Any]:
         text = "".join(entries) + f"# numEntries: {len(entries)}\n"
         (cli.folder / "corp.ldif").write_text(text, encoding="utf-8")
-        return dict(cli("sync", "corp", "--json", code=code).json)
+        chosen = ["--only", only] if only else []
+        return dict(cli("sync", "corp", "--json", *chosen, code=code).json)
 
     return read
 
@@ -172,3 +173,5 @@ def test_whoever_is_disabled_and_lost_what_names_her_is_closed_all_the_same(
     assert corp(broken.replace("staff", "leaver"), person(2, "bob"))["changes"] == []
     corp(ann, person(2, "bob"))
     assert explained(cli)["status"] == "active", "an entry that is as it was before is read again"
+    corp(broken.replace("staff", "leaver"), person(2, "bob"), only='userName eq "ann"')
+    assert explained(cli)["status"] == "inactive", "by looking her up too"
