@@ -7,6 +7,7 @@ What follows from an edit by rule (a role, a seat) needs no permission: nobody a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from syncd.core.actor import Actor
 from syncd.core.change import Edit, GroupEdit, UserEdit
@@ -56,7 +57,8 @@ def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
         yield "users", "delete", ()
     else:
         other = [*edit.facts, *("roles" for _ in kinds)]
-        yield "users", "update", [*_changed(edit, before.links if before else ()), *other]
+        # Gone through only for a token that may change some attributes and not others.
+        yield "users", "update", chain(_changed(edit, before.links if before else ()), other)
 
 
 def _of_group(edit: GroupEdit, before: Group | None) -> Iterator[Asked]:
