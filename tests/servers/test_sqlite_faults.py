@@ -177,7 +177,7 @@ def fill(service: Service, number: int) -> int:
 
 def test_a_full_folder_for_temporary_files(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, directory = founded(url)
-    directory.hire(*(f"x{number}" for number in range(60)), title="x" * 20_000)
+    directory.hire(*(f"x{number}" for number in range(2 * spool.TOGETHER)), title="x" * 20_000)
     monkeypatch.setattr(spool, "_IN_MEMORY", 1000)
     with tiny(1) as folder:
         monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -86,7 +86,7 @@ def test_an_adopted_user_and_one_whose_value_yields(service: Service) -> None:
     same_as_read(service, "PATCH", f"Users/{adopted['id']}", put("title", "Mx"))
 
 
-@pytest.mark.parametrize("source", ["okta", "corp"])
+@pytest.mark.parametrize("source", ["okta", "entra"])
 def test_a_connection_that_sees_only_its_own(service: Service, source: str) -> None:
     from dataclasses import replace
 
