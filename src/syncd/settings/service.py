@@ -38,7 +38,7 @@ class Http(Block):
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies in front that end TLS; only theirs are the X-Forwarded-* headers believed."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many answer requests, beside the worker. On SQLite one is usually fastest: there is one writer at a time."""
+    """How many answer requests, beside the worker. Two serve more reads; SQLite still has one writer at a time."""
 
     @property
     def url(self) -> str:
