@@ -135,20 +135,23 @@ def _answers(url: str) -> bool:
     return subprocess.run(asked, check=False, capture_output=True).returncode == 0
 
 
-def template(folder: Path) -> Path:
-    """The provisioned domain, made by whoever of the test processes comes first; `folder` is theirs together."""
+def template(folder: Path, company: str) -> Path:
+    """The provisioned domain, made by whoever of the test processes comes first; `folder` is theirs together.
+
+    `company`: LDIF change records of what it holds beside people of its own.
+    """
     made = folder / "domain"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
             shutil.rmtree(made, ignore_errors=True)
-            _provision(made)
+            _provision(made, company)
             (folder / "ready").touch()
     return made
 
 
-def _provision(made: Path) -> None:
+def _provision(made: Path, company: str) -> None:
     told = [f"--realm={REALM}", "--domain=EXAMPLE", "--server-role=dc", "--dns-backend=NONE"]
     told += [f"--adminpass={PASSWORD}", "--host-name=dc1", f"--host-ip={ADDRESS}", f"--targetdir={made}"]
     told += ["--option=bind interfaces only=yes", f"--option=interfaces={ADDRESS}/8"]
@@ -160,11 +163,12 @@ def _provision(made: Path) -> None:
             str(_FOLDER / "active_directory_people.py"),
             str(made / "etc" / "smb.conf"),
             READER_PASSWORD,
-        ]
+        ],
+        company,
     )
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+def _run(command: list[str], given: str = "") -> None:
+    done = subprocess.run(command, input=given, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{command[-1]}: {done.stdout}{done.stderr}")

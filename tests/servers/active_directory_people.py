@@ -1,6 +1,8 @@
 """Fills a domain that was just provisioned: people, groups and the account that syncd reads with. Run by /usr/bin/python3.
 
-active_directory_people.py SMB_CONF READER_PASSWORD
+active_directory_people.py SMB_CONF READER_PASSWORD < COMPANY
+
+COMPANY is LDIF change records of more people, who are nobody's business here.
 """
 
 import sys
@@ -79,7 +81,7 @@ def groups() -> str:
     )
 
 
-def main(smb_conf: str, password: str) -> None:
+def main(smb_conf: str, password: str, company: str) -> None:
     lp = LoadParm()
     lp.load(smb_conf)
     db = SamDB(session_info=system_session(), lp=lp)
@@ -106,6 +108,7 @@ def main(smb_conf: str, password: str) -> None:
     db.setpassword("(sAMAccountName=syncd)", password)
     db.setpassword("(sAMAccountName=erin)", "Erin-password-1")
     db.enable_account("(sAMAccountName=syncd)")
+    db.modify_ldif(company)
     db.transaction_commit()
     for name in (DIRSYNC, TOMBSTONES):
         db.add_ldif(entry(f"CN={name},OU=Services,{BASE}", "user", sAMAccountName=name))
@@ -129,4 +132,4 @@ def sid_of(db: SamDB, name: str) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:], sys.stdin.read())

@@ -11,6 +11,7 @@ from servers import active_directory, dirsrv
 from servers import corp as companies
 from servers.active_directory import Samba
 from servers.corp import Corp
+from servers.directories import Microsoft
 from servers.dirsrv import Dirsrv
 from servers.slapd import Authority, Slapd, authority, program
 from syncd import sample
@@ -71,19 +72,24 @@ def dirsrv_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
 
 @pytest.fixture(scope="session")
 def shared_dirsrv(
-    tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path, tls_authority: Authority, company_ldif: str
+    tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path, tls_authority: Authority
 ) -> Iterator[Dirsrv]:
-    """The sample company on 389ds with TLS, shared and only read."""
-    server = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, company_ldif, tls=tls_authority).start()
+    """The small company on 389ds with TLS, shared and only read."""
+    server = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, companies.LDIF, tls=tls_authority).start()
     yield server
     server.discard()
 
 
-@pytest.fixture(params=["slapd", "389ds"])
-def server(request: pytest.FixtureRequest) -> Slapd | Dirsrv:
-    """The same company on either server: what holds for one holds for the other."""
-    found: Slapd | Dirsrv = request.getfixturevalue("slapd" if request.param == "slapd" else "shared_dirsrv")
-    return found
+@pytest.fixture(scope="session")
+def small_slapd(
+    tmp_path_factory: pytest.TempPathFactory, slapd_templates: Path, tls_authority: Authority
+) -> Iterator[Slapd]:
+    """The small company on slapd with TLS, shared and only read."""
+    program("slapd")
+    folder = tmp_path_factory.mktemp("slapd")
+    server = Slapd(folder, companies.LDIF, slapd_templates, tls=tls_authority, max_bytes=4 << 20).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -117,7 +123,9 @@ def domain_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     """A provisioned Active Directory, made once for all test processes."""
     active_directory.needed()
     own = tmp_path_factory.getbasetemp()
-    return active_directory.template((own if worker_id == "master" else own.parent) / "active-directory")
+    return active_directory.template(
+        (own if worker_id == "master" else own.parent) / "active-directory", Microsoft().company()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from servers import faulty
-from servers.dirsrv import Dirsrv
 from servers.faulty import DONE, ENTRY, Message, proxy
-from servers.slapd import ADMIN, BASE, READER, READER_PASSWORD, Authority, Slapd, authority, free_port
+from servers.slapd import BASE, READER, READER_PASSWORD, Slapd, authority, free_port
 from syncd import sample
 from syncd.core.secret import Secret
 from syncd.core.snapshot import Certificate, Entry, SetAside
@@ -66,45 +65,6 @@ def because(settings: LdapConfig) -> str:
 # ---- whole
 
 
-def test_the_whole_company_users_first(server: Slapd | Dirsrv) -> None:
-    entries, set_aside, certificate = read(config(server.url))
-    company = sample.company(320, 40, seed=7)
-    assert certificate.complete and not set_aside
-    assert (certificate.users_read, certificate.groups_read, certificate.set_aside) == (320, 40, 0)
-    assert [one.kind for one in entries] == ["user"] * 320 + ["group"] * 40
-    assert {one.key for one in entries} == {one.uuid for one in (*company.people, *company.groups)}
-    assert certificate.key_attribute == "entryUUID"
-
-    by_key = {one.key: one for one in entries}
-    for person in company.people:
-        entry = by_key[person.uuid]
-        assert entry.attributes["uid"] == (person.uid.encode(),)
-        assert dn.normalize(entry.dn) == dn.normalize(person.dn)
-        assert entry.attributes["employeetype"] == (person.employee_type.encode(),)
-        assert entry.attributes["modifytimestamp"][0].endswith(b"Z")
-    dns = {dn.normalize(one.dn): one for one in entries}
-    staff = next(one for one in entries if one.attributes["cn"] == (b"all-staff",))
-    nested = [dns[dn.normalize(member.decode())] for member in staff.attributes["member"]]
-    assert {one.kind for one in nested} == {"group"} and len(nested) == 12
-    shell = next(one for one in entries if one.attributes["cn"] == (b"shell-users",))
-    assert set(shell.attributes["memberuid"]) <= {one.attributes["uid"][0] for one in entries if one.kind == "user"}
-    gone = next(one for one in entries if one.attributes["cn"] == (b"old-project",)).attributes["member"]
-    assert sum(dn.normalize(member.decode()) not in dns for member in gone) == 1
-
-
-@pytest.mark.parametrize("page_size", [1, 319, 320, 321, 5000])
-def test_every_page_size_reads_the_same(server: Slapd | Dirsrv, page_size: int) -> None:
-    _, _, certificate = read(config(server.url, page_size=page_size))
-    assert certificate.complete and certificate.users_read == 320
-
-
-def test_overlapping_bases_give_each_entry_once(server: Slapd | Dirsrv) -> None:
-    users = replace(USERS, base=(f"ou=people,{BASE}", f"ou=Engineering,ou=people,{BASE}"))
-    entries, set_aside, certificate = read(config(server.url, users=users))
-    assert certificate.complete and certificate.users_read == 320 and not set_aside
-    assert len({one.key for one in entries}) == len(entries)
-
-
 def test_identity_outlives_a_restart_and_not_a_reload(new_slapd: Callable[..., Slapd], company_ldif: str) -> None:
     server = new_slapd()
     before = read(config(server.url))[2].server_identity
@@ -114,11 +74,6 @@ def test_identity_outlives_a_restart_and_not_a_reload(new_slapd: Callable[..., S
     without_keys = "".join(line for line in company_ldif.splitlines(True) if not line.startswith("entryUUID"))
     reloaded = new_slapd(ldif=without_keys)
     assert read(config(reloaded.url))[2].server_identity != before
-
-
-def test_one_url_after_another(server: Slapd | Dirsrv) -> None:
-    dead = f"ldap://127.0.0.1:{free_port()}"
-    assert read(config(dead, urls=(dead, server.url)))[2].complete
 
 
 def test_members_that_an_overlay_finds(new_slapd: Callable[..., Slapd], company_ldif: str) -> None:
@@ -139,23 +94,6 @@ def test_members_that_an_overlay_finds(new_slapd: Callable[..., Slapd], company_
 # ---- TLS
 
 
-@pytest.mark.parametrize("starttls", [False, True])
-def test_tls_with_a_trusted_authority(server: Slapd | Dirsrv, tls_authority: Authority, starttls: bool) -> None:
-    url = f"ldap://localhost:{server.port}" if starttls else server.ldaps_url
-    settings = config(url, ca_file=tls_authority.ca, starttls=starttls)
-    assert read(settings)[2].complete
-    found = LdapSource(settings).probe()
-    assert found.tls_version == "TLSv1.3" and not found.problems
-
-
-@pytest.mark.parametrize("starttls", [False, True])
-def test_an_unknown_authority_is_not_trusted(server: Slapd | Dirsrv, starttls: bool) -> None:
-    url = server.url if starttls else server.ldaps_url
-    with pytest.raises(SourceUnreachable, match=r"the certificate is not trusted: .*(self-signed|local issuer)"):
-        read(config(url, starttls=starttls))
-    assert read(config(url, starttls=starttls, tls_do_not_verify_certificates=True))[2].complete
-
-
 def test_a_certificate_for_another_host(new_slapd: Callable[..., Slapd], tmp_path: Path) -> None:
     other = authority(tmp_path / "other", "DNS:ldap.example.com")
     server = new_slapd(tls=other)
@@ -169,14 +107,6 @@ def test_starttls_that_the_server_does_not_offer(new_slapd: Callable[..., Slapd]
 
 
 # ---- no connection, no bind
-
-
-def test_wrong_password_and_wrong_name(server: Slapd | Dirsrv) -> None:
-    with pytest.raises(SourceUnreachable, match=r"bind as .* was refused: the name or the password is wrong") as error:
-        read(config(server.url, bind_password=Secret("guess")))
-    assert "guess" not in str(error.value)
-    with pytest.raises(SourceUnreachable, match="the name or the password is wrong"):
-        read(config(server.url, bind_dn=f"cn=nobody,{BASE}"))
 
 
 def test_an_expired_password_is_told_from_a_wrong_one(new_slapd: Callable[..., Slapd]) -> None:
@@ -263,10 +193,6 @@ def test_hidden_half_of_the_tree_is_seen_by_the_canary(new_slapd: Callable[..., 
     assert because(config(server.url, canaries=(canary,))).startswith(f"canary {canary} is not visible")
 
 
-def test_a_visible_canary(server: Slapd | Dirsrv) -> None:
-    assert read(config(server.url, canaries=(READER, f"ou=people,{BASE}")))[2].complete
-
-
 def test_no_right_to_see_the_key(new_slapd: Callable[..., Slapd]) -> None:
     server = new_slapd(
         access=f"access to attrs=entryUUID by * none\naccess to attrs=userPassword by anonymous auth\n"
@@ -285,15 +211,6 @@ def test_nothing_is_readable(new_slapd: Callable[..., Slapd]) -> None:
     assert because(config(server.url)).startswith("users: the base ou=people,dc=example,dc=org does not exist or is")
 
 
-def test_wrong_base(server: Slapd | Dirsrv) -> None:
-    users = replace(USERS, base=(f"ou=people,{BASE}", f"ou=peple,{BASE}"))
-    entries, _, certificate = read(config(server.url, users=users))
-    assert len(entries) == 320
-    assert certificate.because == (
-        f"users: the base ou=peple,{BASE} does not exist or is hidden: noSuchObject (32) after 0 entries",
-    )
-
-
 def test_an_empty_replica(new_slapd: Callable[..., Slapd]) -> None:
     empty = "".join(sample.sample_company(0, 0, seed=7))
     assert "users: no entry matches (objectClass=inetOrgPerson) below" in because(config(new_slapd(ldif=empty).url))
@@ -310,17 +227,6 @@ def test_stopped_while_it_is_read(new_slapd: Callable[..., Slapd]) -> None:
     assert len(rest) in (49, 99) and not certificate.complete  # the next page was asked for already, and may have come
     assert certificate.because[0].startswith(f"users: the connection to {server.url} broke")
     assert certificate.because[0].endswith(f"after {1 + len(rest)} entries")
-
-
-def test_a_reading_that_is_given_up(server: Slapd | Dirsrv) -> None:
-    reading = LdapSource(config(server.url)).read(NOW)
-    next(iter(reading))
-    reading.close()
-    assert reading.certificate().because == ("the read was not carried to its end",)
-
-
-def test_more_than_wanted(server: Slapd | Dirsrv) -> None:
-    assert because(config(server.url, max_entries=100)) == "users: more than max_entries (100) came after 101 entries"
 
 
 # ---- short reads by what is in between
@@ -352,18 +258,6 @@ def test_any_result_but_success_ends_the_read(slapd: Slapd, code: int, name: str
     with proxy(slapd.port, after(100, at_done(code))) as spoiled:
         reason = because(config(spoiled.url))
     assert reason.startswith(f"users: {name} ({code})") and reason.endswith("entries")
-
-
-def test_a_last_page_without_the_paging_control(server: Slapd | Dirsrv) -> None:
-    with proxy(server.port, after(100, at_done(0))) as spoiled:
-        assert "left out the paging control" in because(config(spoiled.url))
-
-
-def test_a_search_that_fails_in_the_groups(server: Slapd | Dirsrv) -> None:
-    with proxy(server.port, after(330, at_done(51))) as spoiled:
-        entries, _, certificate = read(config(spoiled.url))
-    assert certificate.users_read == 320 and {one.kind for one in entries} == {"user"}
-    assert certificate.because == ("groups: busy (51) after 0 entries",)
 
 
 def test_a_referral_instead_of_an_entry(slapd: Slapd) -> None:
@@ -398,11 +292,6 @@ def test_bytes_that_are_not_ldap(slapd: Slapd) -> None:
     assert reason.startswith("users: ") and reason.endswith("after 100 entries")
 
 
-def test_a_cut_connection(server: Slapd | Dirsrv) -> None:
-    with proxy(server.port, after(120, lambda _: None)) as spoiled:
-        assert "broke: session terminated by server after 100 entries" in because(config(spoiled.url))
-
-
 def test_a_server_that_falls_silent(slapd: Slapd) -> None:
     with proxy(slapd.port, after(120, lambda _: b"")) as spoiled:
         reason = because(config(spoiled.url, receive_timeout_s=1))
@@ -429,16 +318,6 @@ def test_an_early_last_page_is_the_canarys_and_the_guards_business(slapd: Slapd)
 # ---- bad entries
 
 
-def test_one_key_on_two_entries_is_set_aside(server: Slapd | Dirsrv) -> None:
-    company = sample.company(320, 40, seed=7)
-    one, other = company.people[200].uuid.encode(), company.people[201].uuid.encode()
-    with proxy(server.port, lambda message: message.raw.replace(one, other)) as spoiled:
-        entries, set_aside, certificate = read(config(spoiled.url))
-    assert certificate.complete and certificate.set_aside == 1 and certificate.users_read == 319
-    assert set_aside[0].key == other.decode() and "is on another entry too" in set_aside[0].why
-    assert len(entries) == 359
-
-
 def test_a_bad_key_is_set_aside_by_name(slapd: Slapd) -> None:
     person = sample.company(320, 40, seed=7).people[200]
     bad = person.uuid.replace("-", "_").encode()
@@ -450,24 +329,6 @@ def test_a_bad_key_is_set_aside_by_name(slapd: Slapd) -> None:
 
 
 # ---- probe
-
-
-def test_probe(server: Slapd | Dirsrv) -> None:
-    found = LdapSource(config(server.url)).probe(count_up_to=100)
-    assert not found.problems and found.paging and found.key_attribute == "entryUUID" and found.tls_version is None
-    users, groups = found.bases
-    assert (users.entries, users.more, groups.entries, groups.more) == (100, True, 40, False)
-    assert any(warning.startswith("canaries: none named") for warning in found.warnings)
-    assert found.server_identity == read(config(server.url))[2].server_identity
-
-
-def test_probe_names_what_would_go_wrong(server: Slapd | Dirsrv) -> None:
-    settings = config(
-        server.url, users=replace(USERS, base=(f"ou=peple,{BASE}",)), canaries=(f"uid=none,{BASE}", ADMIN)
-    )
-    problems = "\n".join(LdapSource(settings).probe().problems)
-    assert "noSuchObject (32)" in problems and f"did you mean ou=people,{BASE}?" in problems
-    assert f"canary uid=none,{BASE} is not visible" in problems
 
 
 # ---- dumps by the ldapsearch command, read as a source of kind `ldif`
