@@ -167,6 +167,12 @@ class Call:
     ) -> Stored | None:
         """`work` in a transaction; `status` is what success is answered with. Raises what refused it, which is recorded.
         `quick`: it is about one user, and little was sent."""
+        return (await self.written(work, status, quick))[1]
+
+    async def written(
+        self, work: Callable[[Connection], tuple[Outcome, Stored | None]], status: int, quick: bool = False
+    ) -> tuple[Outcome, Stored | None]:
+        """The same, with what came of it."""
 
         def noted(conn: Connection) -> tuple[Outcome, Stored | None]:
             try:
@@ -181,8 +187,7 @@ class Call:
             return outcome, stored
 
         outcome, stored = await self.context.database.write(noted, quick)
-        outcome.check()
-        return stored
+        return outcome.check(), stored
 
     async def body(self, limit: int = MAX_PAYLOAD_BYTES, name: str = "the limit") -> bytes:
         """Raises UnsupportedMedia, or TooLarge before more than `limit` bytes were read; `name` is what clients call it."""

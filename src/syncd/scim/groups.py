@@ -24,7 +24,7 @@ from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.members import MemberEdit, split_members
 from syncd.scim.patch import apply_patch
-from syncd.scim.remembered import shown_group
+from syncd.scim.remembered import note_who_moved, shown_group
 from syncd.scim.render import Shown
 from syncd.scim.splice import Sent
 from syncd.scim.statements import Difference, Membership, Statement, difference, membership, stated
@@ -103,15 +103,18 @@ async def create(call: Call) -> Response:
 
 
 async def replace_(call: Call) -> Response:
-    said, shown, id = await _document(call), selected(call.query()), call.id
+    said, shown, id, version = await _document(call), selected(call.query()), call.id, 0
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        nonlocal version
         stored, own = _found(conn, call, id)
+        version = stored.version
         wanted = _KEPT if said.members is None else Membership(dict.fromkeys(said.members, True), whole=True)
         return _state(conn, call, stored, own, said, wanted, shown)
 
-    stored = await call.write(work, 200)
+    outcome, stored = await call.written(work, 200)
     assert stored is not None
+    note_who_moved(call, id, version, stored.version, outcome)
     body = render.group(stored, call.context.base_url, call.types.group, shown)
     return answer(body, stored, _location(call, id))
 
@@ -121,9 +124,12 @@ async def patch(call: Call) -> Response:
     operations, shown, id = call.operations(await call.body()), selected(call.query()), call.id
     silent = shown.all and not call.shows.patched_group
     read_again = Shown(excluded=("members",)) if silent else shown
+    version = 0
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        nonlocal version
         stored, own = _found(conn, call, id)
+        version = stored.version
         type = call.types.group
         document = orjson.loads(render.group(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
@@ -132,8 +138,9 @@ async def patch(call: Call) -> Response:
         wanted = membership(_by_id(conn, call, id, member_edits))
         return _state(conn, call, stored, own, said, wanted, read_again)
 
-    stored = await call.write(work, 204 if silent else 200)
+    outcome, stored = await call.written(work, 204 if silent else 200)
     assert stored is not None
+    note_who_moved(call, id, version, stored.version, outcome)
     if silent:
         return Response(status_code=204, headers={"ETag": etag(stored.version), "Location": _location(call, id)})
     body = render.group(stored, call.context.base_url, call.types.group, shown)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from syncd.scim import render
 from syncd.scim.endpoint import Call
 from syncd.scim.render import Shown
-from syncd.scim.splice import Sent, delta, spliced
+from syncd.scim.splice import MOST, Delta, Sent, delta, delta_among, spliced
 from syncd.store import read
+from syncd.store.commit import Outcome
 from syncd.store.read import Connection, Stored
 
 
@@ -51,11 +52,10 @@ def shown_group(
     base, type, reader = call.context.base_url, call.types.group, call.remembering
     around = render.around(stored, base, type)
     before = latest[1] if latest is not None and latest[0][1:] == stamp[1:] else None  # else somebody's name is another
-    if before is not None and before.ids is not None and around is not None:
-        ids = read.ids_of_members(conn, reader, stored.id)
-        change = delta(before.ids, ids)
+    if latest is not None and before is not None and before.ids is not None and around is not None:
+        change, ids = _who_joined_and_left(call, conn, stored, latest[0][0], before.ids)
         if change is not None:
-            joined = read.as_members(conn, reader, change.ids) if change.joined else {}
+            joined = read.as_members(conn, reader, [*change.joined]) if change.joined else {}
             written = {id: render.as_shown(each, type) for id, each in joined.items()}
             found = spliced(before, change, ids, written, *around)
             if found is not None:
@@ -69,3 +69,22 @@ def shown_group(
     front = around[0] + b',"members":['
     start = len(front)
     return Sent(b"".join((front, members, b"]", around[1])), start, start + len(users), start + len(members), ids)
+
+
+def _who_joined_and_left(
+    call: Call, conn: Connection, stored: Stored, since: int, ids: bytes
+) -> tuple[Delta | None, bytes]:
+    """Since a version in which these were its users; and its users now. What this process wrote itself it need not look for
+    among all of them."""
+    reader = call.remembering
+    moved = call.context.memory.moved((reader.workspace, stored.id), since, stored.version)
+    if moved is not None and len(moved) <= MOST:
+        return delta_among(ids, moved, read.members_among(conn, reader, stored.id, moved))
+    now = read.ids_of_members(conn, reader, stored.id)
+    return delta(ids, now), now
+
+
+def note_who_moved(call: Call, group: str, before: int, after: int, outcome: Outcome) -> None:
+    """After a request that took a group from one version to another was committed."""
+    if before != after and len(outcome.users) <= MOST and not call.context.database.rehearses:
+        call.context.memory.keep_moved((call.workspace.name, group), before, after, frozenset(outcome.users))

@@ -1,13 +1,13 @@
 """A group as it was sent, of which only those members are written anew who joined since. Pure.
 
 The members of a large group are megabytes of JSON that take the database tenths of a second. Where nobody's name changed
-meanwhile, the ids of then and now tell who joined and who left; the rest is copied. Users stand in order of their ids, and
+meanwhile, it is enough to know who joined and who left; the rest is copied, once. Users stand in order of their ids, and
 groups after them; which groups are inside, and how anybody is called, is the same as long as the caller's counts are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,53 +19,50 @@ _START: Final = b'{"value":"'
 @dataclass(frozen=True, slots=True)
 class Sent:
     """`body[start:end]` are its members, of them `body[start:groups]` the users; `ids`: of all users that are members, also of
-    those who are not shown, in order and with commas between. None: it is not made of the bytes that are stored."""
+    those who are not shown, in order, a comma before each. None: it is not made of the bytes that are stored."""
 
     body: bytes
     start: int
     groups: int
     end: int
-    ids: str | None
+    ids: bytes | None
 
     @property
     def size(self) -> int:
-        return len(self.body) + len(self.ids or "")
+        return len(self.body) + len(self.ids or b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """`joined`: each with who follows in the order of now, None being the end."""
-
     left: frozenset[str]
-    joined: tuple[tuple[str, str | None], ...]
-
-    @property
-    def ids(self) -> list[str]:
-        return [id for id, _ in self.joined]
+    joined: frozenset[str]
 
 
-def delta(before: str, after: str) -> Delta | None:
+def delta(before: bytes, after: bytes) -> Delta | None:
     """Who joined and left between two lists of ids. None: many."""
     most = min(len(before), len(after))
     alike = _furthest(most, lambda here, there: before[here:there] == after[here:there])
-    head = before.rfind(",", 0, alike) + 1  # whole ids are cut off, at both ends
+    head = max(0, before.rfind(b",", 0, alike))  # whole ids are cut off, at both ends
     alike = _furthest(
         most - head, lambda here, there: _from_behind(before, here, there) == _from_behind(after, here, there)
     )
-    rest = before[len(before) - alike :]
-    _, comma, rest = rest.partition(",")
-    tail, follows = (len(rest), rest.partition(",")[0]) if comma else (0, None)
-    old, new = (_ids(each[head : len(each) - tail]) for each in (before, after))
-    known = set(old)
-    left, joined = known.difference(new), []
-    for id in reversed(new):
-        if id in known:
-            follows = id
-        else:
-            joined.append((id, follows))
-    if len(left) + len(joined) > MOST:
+    comma = before.find(b",", len(before) - alike)
+    tail = 0 if comma < 0 else len(before) - comma
+    old, new = ({id for id in each[head : len(each) - tail].split(b",") if id} for each in (before, after))
+    if len(old ^ new) > MOST:
         return None
-    return Delta(frozenset(left), tuple(reversed(joined)))
+    return Delta(frozenset(map(bytes.decode, old - new)), frozenset(map(bytes.decode, new - old)))
+
+
+def delta_among(ids: bytes, touched: Collection[str], now: Collection[str]) -> tuple[Delta, bytes]:
+    """The delta where only these may have joined or left, of whom those of `now` are members; and all ids of now."""
+    before = {id for id in touched if _at(ids, b",", id, 0, len(ids)) >= 0}
+    found = Delta(frozenset(before.difference(now)), frozenset(now) - before)
+    edits = [(at, _end(ids, b",", at, len(ids)), b"") for at in (_at(ids, b",", id, 0, len(ids)) for id in found.left)]
+    for id in sorted(found.joined):
+        at = _place(ids, b",", id, 0, len(ids))
+        edits.append((at, at, b"," + id.encode()))
+    return found, b"".join(_edited(ids, 0, len(ids), edits))
 
 
 def _furthest(most: int, same: Callable[[int, int], bool]) -> int:
@@ -80,50 +77,74 @@ def _furthest(most: int, same: Callable[[int, int], bool]) -> int:
     return known
 
 
-def _from_behind(text: str, here: int, there: int) -> str:
+def _from_behind(text: bytes, here: int, there: int) -> bytes:
     return text[len(text) - there : len(text) - here]
 
 
-def _ids(joined: str) -> list[str]:
-    return [id for id in joined.split(",") if id]
-
-
-def spliced(sent: Sent, change: Delta, ids: str, written: Mapping[str, bytes], head: bytes, tail: bytes) -> Sent | None:
+def spliced(
+    sent: Sent, change: Delta, ids: bytes, written: Mapping[str, bytes], head: bytes, tail: bytes
+) -> Sent | None:
     """The group of now. `written`: who joined and is shown, as JSON; `head` and `tail`: what stands before and behind its
-    `members`. None: somebody does not stand where she should, so it is to be written anew."""
-    users = sent.body[sent.start : sent.groups]
-    nested = sent.body[sent.groups : sent.end].removeprefix(b",")
-    edits: list[tuple[int, int, bytes]] = []  # from, to, instead; each member has a comma behind it
-    behind = users + b"," if users else b""
-    for id in change.left:
-        at = _at(behind, id)
-        if at >= 0:  # else she was not shown
-            edits.append((at, _end(behind, at), b""))
-    for id, follows in change.joined:
-        if id in written:
-            at = len(behind) if follows is None else _at(behind, follows)
-            if at < 0:
-                return None
-            edits.append((at, at, written[id] + b","))
-    pieces, done = [], 0
-    for start, end, instead in sorted(edits, key=lambda each: each[:2]):  # who joins at one place comes in order
-        pieces += [behind[done:start], instead]
-        done = end
-    pieces.append(behind[done:])
-    new = b"".join(pieces)[:-1]
-    members = b",".join(filter(None, (new, nested)))
-    if not members:
+    `members`. None: there are none any more, so it is to be written anew."""
+    body, start, end = sent.body, sent.start, sent.groups
+    places = (_at(body, _START, id, start, end) for id in change.left)
+    edits = [(at, _end(body, _START, at, end), b"") for at in places if at >= 0]  # who is nowhere was not shown
+    if end > start and not any(there == end for _, there, _ in edits):
+        edits.append((end, end, b","))  # each has a comma behind her; who was the last and left leaves the one before
+    for id in sorted(change.joined & written.keys()):
+        at = _place(body, _START, id, start, end)
+        edits.append((at, at, written[id] + b","))
+    users = [each for each in _edited(body, start, end, edits) if each]
+    users[-1:] = [each[:-1] for each in users[-1:]]
+    nested = body[end : sent.end].removeprefix(b",")
+    between = b"," if users and nested else b""
+    if not users and not nested:
         return None
     front = head + b',"members":['
-    body = b"".join((front, members, b"]", tail))
-    return Sent(body, len(front), len(front) + len(new), len(front) + len(members), ids)
+    groups = len(front) + sum(map(len, users))
+    whole = b"".join((front, *users, between, nested, b"]", tail))
+    return Sent(whole, len(front), groups, groups + len(between) + len(nested), ids)
 
 
-def _at(members: bytes, id: str) -> int:
-    return members.find(b'%b%b","$ref"' % (_START, id.encode()))
+def _edited(text: bytes, start: int, end: int, edits: list[tuple[int, int, bytes]]) -> list[bytes | memoryview]:
+    """The pieces of `text[start:end]` after the edits, nothing copied yet."""
+    view, done = memoryview(text), start
+    pieces: list[bytes | memoryview] = []
+    for here, there, instead in sorted(edits, key=lambda each: each[:2]):  # who joins at one place comes in order
+        pieces += [view[done:here], instead]
+        done = there
+    return [*pieces, view[done:end]]
 
 
-def _end(members: bytes, at: int) -> int:
-    """Behind the comma of the member that stands there. No text in JSON holds a quotation mark as it is."""
-    following = members.find(b"}," + _START, at)
-    return len(members) if following < 0 else following + 2
+# -- in a text of many ids in order, each behind an opening ---------------------------------------------------------------
+
+
+def _at(text: bytes, opening: bytes, id: str, start: int, end: int) -> int:
+    """Where this id stands, with its opening; -1: nowhere."""
+    at = _place(text, opening, id, start, end)
+    return at if at < end and _id(text, opening, at, end) == id.encode() else -1
+
+
+def _place(text: bytes, opening: bytes, id: str, start: int, end: int) -> int:
+    """Where the first one stands, with its opening, that does not come before this id; by halves."""
+    wanted = id.encode()
+    while start < end:
+        at = max(start, text.rfind(opening, start, (start + end) // 2 + len(opening)))
+        if _id(text, opening, at, end) < wanted:
+            start = _end(text, opening, at, end)
+        else:
+            end = at
+    return start
+
+
+def _id(text: bytes, opening: bytes, at: int, end: int) -> bytes:
+    """No text in JSON holds a quotation mark as it is."""
+    begin = at + len(opening)
+    closing = text.find(opening[-1:], begin, end)
+    return text[begin : end if closing < 0 else closing]
+
+
+def _end(text: bytes, opening: bytes, at: int, end: int) -> int:
+    """Where the next one begins."""
+    following = text.find(opening, at + 1, end)
+    return end if following < 0 else following

@@ -279,6 +279,11 @@ class Database:
             result: T = rehearsed.result
             return result
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether what is written now is going to be rolled back."""
+        return _rehearsing.get() or _stage.get() is not None
+
     @asynccontextmanager
     async def staged(self) -> AsyncIterator[None]:
         """A rehearsal of several writes: each sees what those before it wrote, and at the end all of it is rolled back.

@@ -18,6 +18,8 @@ from typing import Any, Final
 BYTES: Final = 32 * 1024 * 1024  # of rendered resources
 _NAMES: Final = 20_000  # of groups, in a workspace
 _PLACES: Final = 5_000  # known of one list
+_GROUPS: Final = 1_000  # of which it is known who joined and left
+_STEPS: Final = 64  # of one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Memory:
         self._names: dict[str, tuple[int, dict[str, Named]]] = {}
         self._rendered: OrderedDict[Hashable, tuple[Hashable, Any, int]] = OrderedDict()
         self._places: dict[Hashable, _Places] = {}
+        self._moved: OrderedDict[Hashable, OrderedDict[int, tuple[int, frozenset[str]]]] = OrderedDict()
 
     # -- names of groups ----------------------------------------------------------------------------------------------------
 
@@ -99,6 +102,32 @@ class Memory:
             while self._bytes > self._most:
                 _, (_, _, gone) = self._rendered.popitem(last=False)
                 self._bytes -= gone
+
+    # -- who joined and left groups ------------------------------------------------------------------------------------------
+
+    def keep_moved(self, group: Hashable, before: int, after: int, users: frozenset[str]) -> None:
+        """One transaction of this process took the group from a version to the next, and no other users joined or left.
+        To be said once it is committed."""
+        with self._lock:
+            steps = self._moved.setdefault(group, OrderedDict())
+            self._moved.move_to_end(group)
+            steps[before] = after, users
+            if len(steps) > _STEPS:
+                steps.popitem(last=False)
+            if len(self._moved) > _GROUPS:
+                self._moved.popitem(last=False)
+
+    def moved(self, group: Hashable, since: int, until: int) -> frozenset[str] | None:
+        """All who may have joined or left between two versions. None: another process had part in it, or it is long ago."""
+        users: set[str] = set()
+        with self._lock:
+            steps, at = self._moved.get(group), since
+            while at != until:
+                if steps is None or at not in steps:
+                    return None
+                at, found = steps[at]
+                users |= found
+        return frozenset(users)
 
     # -- places in lists ----------------------------------------------------------------------------------------------------
 

@@ -243,19 +243,33 @@ def list_groups(
     return Page(found.total, tuple(_with_members(conn, reader, [*map(_stored, found.rows)], members)), found.more)
 
 
-def members_of(conn: Connection, reader: Reader, id: str) -> tuple[bytes, bytes, str]:
-    """Users and groups in a group, each JSON objects with commas between; and the ids of all users in it, shown or not."""
+def members_of(conn: Connection, reader: Reader, id: str) -> tuple[bytes, bytes, bytes]:
+    """Users and groups in a group, each JSON objects with commas between; and the ids of all users in it, shown or not,
+    each with a comma before it."""
     query = queries.members_of_groups(reader.own, conn.dialect.name, ids=True)
     rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list([id])})
     if not rows:
-        return b"", b"", ""
+        return b"", b"", b""
     _, users, groups, ids = rows[0]
-    return (users or "").encode(), (groups or "").encode(), ids or ""
+    return (users or "").encode(), (groups or "").encode(), _each_behind_a_comma(ids)
 
 
-def ids_of_members(conn: Connection, reader: Reader, id: str) -> str:
+def ids_of_members(conn: Connection, reader: Reader, id: str) -> bytes:
     """The ids of all users in a group, as `members_of` has them."""
-    return raw.one(conn, queries.ids_of_members(conn.dialect.name), queries.of(reader) | {"id": id}) or ""
+    found = raw.one(conn, queries.ids_of_members(conn.dialect.name), queries.of(reader) | {"id": id})
+    return _each_behind_a_comma(found)
+
+
+def _each_behind_a_comma(ids: str | None) -> bytes:
+    return b"," + ids.encode() if ids else b""
+
+
+def members_among(conn: Connection, reader: Reader, id: str, users: Iterable[str]) -> frozenset[str]:
+    """Those of these users who are members of a group, whoever states it."""
+    found = raw.rows(
+        conn, queries.members_among(conn.dialect.name), queries.of(reader) | {"id": id, "ids": queries.as_list(users)}
+    )
+    return frozenset(member for (member,) in found)
 
 
 def as_members(conn: Connection, reader: Reader, ids: Sequence[str]) -> dict[str, bytes]:

@@ -388,6 +388,15 @@ def ids_of_members(dialect: str) -> Select[Any]:
 
 
 @cache
+def members_among(dialect: str) -> Select[Any]:
+    """Those of the users `ids` who are in the group `id`, a row for each source that states it."""
+    m = t.memberships.c
+    wanted = _listed(bindparam("ids", type_=Text()), dialect)
+    found = select(m.member_id).where(m.workspace == _WORKSPACE, m.group_id == bindparam("id", type_=Text()))
+    return found.where(m.member == "user", m.member_id.in_(wanted))
+
+
+@cache
 def users_as_members(own: bool, dialect: str) -> Select[Any]:
     """Those of `ids` whom this connection sees, each as a member."""
     u = t.users.c
