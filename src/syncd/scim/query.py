@@ -27,9 +27,9 @@ from syncd.scim.messages import ListQuery, list_response, parse_search_request
 from syncd.scim.remembered import shown_users, users_at
 from syncd.scim.render import Shown
 from syncd.store import pages, read
+from syncd.store.filtering import indexed_group_key, indexed_key
 from syncd.store.pages import Listed, Position
 from syncd.store.read import Connection, Order, Reader, Window
-from syncd.store.read_queries import indexed_group_key, indexed_key
 
 FAR: Final = 5000  # a page that starts beyond this number is a walk over many rows
 

@@ -12,8 +12,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from syncd.core.filter import Filter
 from syncd.core.workspace import Workspace
-from syncd.store import facts, pages
-from syncd.store import read_queries as queries
+from syncd.store import facts, filtering, pages
 from syncd.store import tables as t
 from syncd.store.pages import Listed, Order, Page, Position, Window
 from syncd.store.read_queries import Reader
@@ -59,7 +58,7 @@ def page(
     if source is not None:
         query = query.where(g.source == source)
     reader = Reader(workspace.name, "local")
-    listed = Listed("group", query, t.groups, queries.group_columns(reader), queries.GROUP_KEYS)
+    listed = Listed("group", query, t.groups, filtering.group_columns(reader), filtering.GROUP_KEYS)
     found = pages.page(conn, reader, listed, filter, order, replace(window, keyset=True, total=0))
     rows = [GroupSeen(*row[: len(_COLUMNS)]) for row in found.rows]
     return Page(0, tuple(_counted(conn, workspace.name, rows)), found.more)

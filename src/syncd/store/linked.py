@@ -15,7 +15,7 @@ from syncd.core.canary import Before
 from syncd.core.filter import Filter
 from syncd.core.resource import fold
 from syncd.core.state import Link, name_hash
-from syncd.store import facts
+from syncd.store import facts, filtering
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.drafts import FIRST_RUN
@@ -96,9 +96,9 @@ def links_of(conn: Connection, workspace: str, source: str, ids: Iterable[str]) 
 def matching(conn: Connection, workspace: str, source: str, filter: Filter, limit: int) -> list[Any]:
     """As `links`, of users whom this filter matches as they are shown; at most so many."""
     reader, u = queries.Reader(workspace, source), t.users.c
-    shown = compile_filter(filter, dialect(conn), u.search, queries.user_columns(reader))
+    shown = compile_filter(filter, dialect(conn), u.search, filtering.user_columns(reader))
     wanted = select(u.id).where(u.workspace == workspace, u.status != "deleted", shown)
-    wanted = wanted.where(*queries.narrowed(filter, reader, "user", u.id)).limit(limit)
+    wanted = wanted.where(*filtering.narrowed(filter, reader, "user", u.id)).limit(limit)
     ids = list(conn.scalars(wanted, queries.of(reader)))
     return [row for row in links_of(conn, workspace, source, ids) if row.resource == "user"]
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from syncd.core.filter import Filter
 from syncd.core.schema import Resolved
-from syncd.store import raw
+from syncd.store import filtering, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.read_queries import Reader
@@ -84,12 +84,12 @@ class Listed:
 
 @lru_cache(256)  # readers are few, and to say it in SQLAlchemy's words takes longer than to ask it
 def users(reader: Reader) -> Listed:
-    return Listed("user", queries.all_users(), t.users, queries.user_columns(reader), queries.USER_KEYS)
+    return Listed("user", queries.all_users(), t.users, filtering.user_columns(reader), filtering.USER_KEYS)
 
 
 @lru_cache(256)
 def groups(reader: Reader) -> Listed:
-    return Listed("group", queries.all_groups(), t.groups, queries.group_columns(reader), queries.GROUP_KEYS)
+    return Listed("group", queries.all_groups(), t.groups, filtering.group_columns(reader), filtering.GROUP_KEYS)
 
 
 def is_near(
@@ -104,8 +104,8 @@ def is_near(
     """Whether an index leads to the page: it may be read without making others wait. `indexed`: paths that have one
     (store/indexes.py)."""
     narrow = filter is not None and (
-        queries.pins(filter, listed.unique | indexed)
-        or bool(queries.narrowed(filter, reader, listed.resource, listed.table.c.id))
+        filtering.pins(filter, listed.unique | indexed)
+        or bool(filtering.narrowed(filter, reader, listed.resource, listed.table.c.id))
     )
     ordered = order.by is None or (listed.resource == "user" and order.by.path == "userName")
     return narrow or (filter is None and ordered and window.start < far)
@@ -117,7 +117,7 @@ def page(
     """Rows of the database. Raises InvalidFilter, InvalidValue for what cannot be searched or sorted by."""
     bound = queries.of(reader)
     query = _filtered(conn, reader, listed, filter)
-    if filter is not None and order.by is None and not window.keyset and queries.pins(filter, listed.unique):
+    if filter is not None and order.by is None and not window.keyset and filtering.pins(filter, listed.unique):
         found = conn.execute(query, bound).all()
         return Page(len(found), tuple(found[window.start - 1 : window.start - 1 + window.count]))
     key, id = _key(conn, listed, order), listed.table.c.id
@@ -196,7 +196,7 @@ def _filtered(conn: Connection, reader: Reader, listed: Listed, filter: Filter |
         return listed.query
     columns = listed.table.c
     where = compile_filter(filter, dialect(conn), columns.search, listed.columns)
-    return listed.query.where(where, *queries.narrowed(filter, reader, listed.resource, columns.id))
+    return listed.query.where(where, *filtering.narrowed(filter, reader, listed.resource, columns.id))
 
 
 def _key(conn: Connection, listed: Listed, order: Order) -> Any | None:

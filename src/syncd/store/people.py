@@ -11,8 +11,7 @@ from sqlalchemy import Connection, select
 from syncd.core.filter import Filter
 from syncd.core.lifecycle import status
 from syncd.core.workspace import Workspace
-from syncd.store import facts, pages
-from syncd.store import read_queries as queries
+from syncd.store import facts, filtering, pages
 from syncd.store import tables as t
 from syncd.store.pages import Listed, Order, Page, Window
 from syncd.store.picked import ANYBODY, Picked, conditions
@@ -55,7 +54,7 @@ def page(
     query = query.where(u.status.in_(wanted) if wanted else u.status != "deleted")
     query = query.where(*conditions(workspace.name, picked, now))
     reader = Reader(workspace.name, "local")
-    listed = Listed("user", query, t.users, queries.user_columns(reader), queries.USER_KEYS)
+    listed = Listed("user", query, t.users, filtering.user_columns(reader), filtering.USER_KEYS)
     found = pages.page(conn, reader, listed, filter, order, replace(window, keyset=True, total=0))
     rows = [Person(*(getattr(row, name) for name in Person.__slots__)) for row in found.rows]
     return Page(0, tuple(_at(conn, workspace, rows, now)), found.more)

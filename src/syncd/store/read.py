@@ -20,7 +20,7 @@ from syncd.core.filter import Filter
 from syncd.core.groups import Graph
 from syncd.core.quick import quick
 from syncd.core.state import Link, User
-from syncd.store import pages, raw
+from syncd.store import filtering, pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
 from syncd.store.fact_queries import links_of as links_of_one
@@ -123,7 +123,7 @@ MOST: Final = 200  # users of one key who are read together
 
 
 def looked_up(conn: Connection, reader: Reader, key: tuple[str, str], groups: bool) -> Sequence[UserRow] | None:
-    """All users this connection can see who have this value of an attribute that an index leads to (queries.indexed_key), by
+    """All users this connection can see who have this value of an attribute that an index leads to (filtering.indexed_key), by
     id. None: there are many."""
     bound = queries.of(reader) | {"value": key[1], "most": MOST}
     rows = raw.rows(conn, queries.BY_KEY[key[0]](reader.own, groups), bound)
@@ -220,8 +220,8 @@ def get_group(conn: Connection, reader: Reader, id: str, members: bool = True, l
 
 
 def groups_looked_up(conn: Connection, reader: Reader, key: tuple[str, str]) -> list[Stored] | None:
-    """All groups that have this value of an attribute that an index leads to (queries.indexed_group_key), by id, without their
-    members. None: there are many."""
+    """All groups that have this value of an attribute that an index leads to (filtering.indexed_group_key), by id, without
+    their members. None: there are many."""
     rows = raw.rows(conn, queries.GROUPS_BY_KEY[key[0]](), queries.of(reader) | {"value": key[1], "most": MOST})
     return [Stored(*row) for row in rows] if len(rows) < MOST else None
 
@@ -308,7 +308,7 @@ def stated_members(
 
 def members_matching(conn: Connection, reader: Reader, group: str, where: Filter) -> frozenset[str]:
     """Ids of the members of one group whom the condition within `members[...]` selects."""
-    rows, g = queries.members_of(reader), t.groups.c
+    rows, g = filtering.members_of(reader), t.groups.c
     selected = compile_element(where, pages.dialect(conn), "members", rows)
     query = select(rows.columns["value"]).select_from(rows.table)
     query = query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)

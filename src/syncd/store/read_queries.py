@@ -1,8 +1,7 @@
-"""The statements behind store/read.py, and which columns a SCIM filter reads.
+"""The statements behind store/read.py.
 
 Every statement takes its workspace, the reader's source and whether it sees all as the parameters `workspace`, `source`
-and `everything`, so that it is built and compiled once. A filter on a column uses that column's index: a unique key is
-found, never searched for.
+and `everything`, so that it is built and compiled once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    case,
     cast,
     exists,
     func,
@@ -36,18 +34,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
-from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
 from syncd.store import tables as t
-from syncd.store.facts import EMAIL_KEY
 from syncd.store.memory import Memory
-from syncd.store.search import Columns, Rows
-
-USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
-GROUP_KEYS: Final = frozenset({"id", "externalId"})
 
 _WORKSPACE: Final = bindparam("workspace", type_=Text())
-_SOURCE: Final = bindparam("source", type_=Text())
-_EVERYTHING: Final = bindparam("everything", type_=Integer())
+SOURCE: Final = bindparam("source", type_=Text())
+EVERYTHING: Final = bindparam("everything", type_=Integer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +69,11 @@ def _own_link(resource: str, id: ColumnElement[str]) -> ColumnElement[bool]:
         k.workspace == _WORKSPACE,
         k.resource == resource,
         k.resource_id == id,
-        k.source == _SOURCE,
+        k.source == SOURCE,
     )
 
 
-def _external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
+def external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
     """A link without an externalId has the resource's id for its key (core/state.py)."""
     # Of an expression, not of the column: SQLite would walk the keys of the whole source in order to find the smallest.
     key = select(func.min(t.links.c.key + "")).where(_own_link(resource, id)).correlate(t.users, t.groups)
@@ -95,13 +87,13 @@ def visible(own: bool | None = None) -> tuple[ColumnElement[bool], ...]:
     linked = select(literal(1)).select_from(t.links).where(_own_link("user", u.id))
     there = (u.status != "deleted", ~exists(gone.correlate(t.users)))
     if own is None:
-        return (*there, or_(_EVERYTHING == 1, exists(linked.correlate(t.users))))
+        return (*there, or_(EVERYTHING == 1, exists(linked.correlate(t.users))))
     return (*there, exists(linked.correlate(t.users))) if own else there
 
 
 def visible_group(g: Any) -> ColumnElement[bool]:
     """`g`: the columns of the groups."""
-    return or_(_EVERYTHING == 1, g.source == _SOURCE)
+    return or_(EVERYTHING == 1, g.source == SOURCE)
 
 
 @cache
@@ -110,7 +102,7 @@ def all_users() -> Select[Any]:
     return (
         select(
             *(u.id, u.document, u.version, u.created_at, u.modified_at),
-            _external_id("user", u.id).label("external_id"),
+            external_id("user", u.id).label("external_id"),
             literal("").label("source"),
         )
         .where(u.workspace == _WORKSPACE, *visible())
@@ -131,7 +123,7 @@ def hidden_users() -> ColumnElement[int]:
     found = (
         select(func.count(func.distinct(u.id)))
         .select_from(k.key.table.join(u.id.table, and_(u.workspace == k.workspace, u.id == k.resource_id)))
-        .where(k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "user", k.stage == "deleted")
+        .where(k.workspace == _WORKSPACE, k.source == SOURCE, k.resource == "user", k.stage == "deleted")
         .where(u.status != "deleted")
     )
     return found.scalar_subquery()
@@ -166,7 +158,7 @@ def _user_rows(own: bool, groups: bool) -> Select[Any]:
         columns = [each.correlate(t.users).scalar_subquery() for each in (anyhow, directly)]
     return select(
         *(u.id, u.document, u.version, type_coerce(u.created_at, BigInteger), type_coerce(u.modified_at, BigInteger)),
-        *(_external_id("user", u.id), counted("graph"), counted("shown"), *columns),
+        *(external_id("user", u.id), counted("graph"), counted("shown"), *columns),
     ).where(u.workspace == _WORKSPACE, *visible(own))
 
 
@@ -185,9 +177,9 @@ def user_by_name(own: bool, groups: bool) -> Select[Any]:
 def user_by_external_id(own: bool, groups: bool) -> Select[Any]:
     u, k, value = t.users.c, t.links.alias().c, bindparam("value", type_=Text())
     linked = select(k.resource_id).where(
-        k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "user", k.key == value
+        k.workspace == _WORKSPACE, k.source == SOURCE, k.resource == "user", k.key == value
     )
-    return _user_rows(own, groups).where(u.id.in_(linked), _external_id("user", u.id) == value)
+    return _user_rows(own, groups).where(u.id.in_(linked), external_id("user", u.id) == value)
 
 
 @cache
@@ -259,7 +251,7 @@ def all_groups() -> Select[Any]:
     return (
         select(
             *(g.id, g.document, g.version, g.created_at, g.modified_at, g.source),
-            _external_id("group", g.id).label("external_id"),
+            external_id("group", g.id).label("external_id"),
         )
         .where(g.workspace == _WORKSPACE, visible_group(g))
         .order_by(g.id)
@@ -277,7 +269,7 @@ def _group_rows() -> Select[Any]:
         type_coerce(g.created_at, BigInteger),
         type_coerce(g.modified_at, BigInteger),
     )
-    found = select(*columns, _external_id("group", g.id), g.source)
+    found = select(*columns, external_id("group", g.id), g.source)
     return found.where(g.workspace == _WORKSPACE, visible_group(g))
 
 
@@ -298,9 +290,9 @@ def groups_by_name() -> Select[Any]:
 def group_by_external_id() -> Select[Any]:
     g, k, value = t.groups.c, t.links.alias().c, bindparam("value", type_=Text())
     linked = select(k.resource_id).where(
-        k.workspace == _WORKSPACE, k.source == _SOURCE, k.resource == "group", k.key == value
+        k.workspace == _WORKSPACE, k.source == SOURCE, k.resource == "group", k.key == value
     )
-    return _group_rows().where(g.id.in_(linked), _external_id("group", g.id) == value)
+    return _group_rows().where(g.id.in_(linked), external_id("group", g.id) == value)
 
 
 GROUPS_BY_KEY: Final = {"id": group_by_id, "displayName": groups_by_name, "externalId": group_by_external_id}
@@ -324,7 +316,7 @@ def stated_members(dialect: str, among: bool, but: bool) -> Select[Any]:
         m.workspace == _WORKSPACE,
         m.group_id == bindparam("id", type_=Text()),
         m.member.in_(("user", "group")),
-        m.origin == _SOURCE,
+        m.origin == SOURCE,
     )
     if among:
         query = query.where(m.member_id.in_(_listed(bindparam("among", type_=Text()), dialect)))
@@ -431,191 +423,3 @@ def _together(members: Select[Any], dialect: str) -> ColumnElement[Any]:
     else:
         text = func.string_agg(c.sent, aggregate_order_by(literal(",", Text()), c.member_id))
     return select(text).correlate(t.groups).scalar_subquery()
-
-
-# -- filters --------------------------------------------------------------------------------------------------------------
-
-
-def pins(filter: Filter, keys: frozenset[str]) -> bool:
-    """Whether a filter asks for one value of a unique key, so that at most one resource matches."""
-    return bool(keys & _equals(filter.bound).keys())
-
-
-def unique_key(filter: Filter | None) -> tuple[str, str] | None:
-    """The attribute and the value, if a filter asks for one of a user's unique keys and for nothing else."""
-    match filter.bound if filter is not None else None:
-        case Condition(op=Op.EQ, value=str()) as asked if asked.attribute.path in USER_KEYS:
-            return asked.attribute.path, str(asked.value)
-        case _:
-            return None
-
-
-def indexed_key(filter: Filter | None) -> tuple[str, str] | None:
-    """The same, or an e-mail address, which several users may have."""
-    match filter.bound if filter is not None else None:
-        case Element(term=Condition(op=Op.EQ, value=str() as value) as asked):
-            # The index keeps the beginning of a longer one.
-            return (_EMAIL, value) if asked.attribute.path == _EMAIL and len(value) < EMAIL_KEY else None
-        case _:
-            return unique_key(filter)
-
-
-def indexed_group_key(filter: Filter | None) -> tuple[str, str] | None:
-    """The attribute and the value, if a filter asks for one by which an index finds groups and for nothing else."""
-    match filter.bound if filter is not None else None:
-        case Condition(op=Op.EQ, value=str() as value) as asked if asked.attribute.path in GROUPS_BY_KEY:
-            return asked.attribute.path, value
-        case _:
-            return None
-
-
-_EMAIL: Final = "emails.value"
-
-
-def _equals(bound: Bound) -> dict[str, Any]:
-    match bound:
-        case Condition(op=Op.EQ):
-            return {bound.attribute.path: bound.value}
-        case And():
-            return {path: value for term in bound.terms for path, value in _equals(term).items()}
-        case _:
-            return {}
-
-
-def narrowed(filter: Filter, reader: Reader, resource: str, id: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
-    """What a filter implies of the ids it can match, said so that an index finds them: by externalId, e-mail address,
-    group or member, alone or with other conditions, or several of them joined by `or`."""
-    if pins(filter, frozenset({"id", "userName"})):
-        return ()
-    found = _matching_ids(filter.bound, reader, resource)
-    # One union, however the conditions are bracketed: SQLite has no union within a union.
-    return () if not found else (id.in_(found[0].union(*found[1:]) if len(found) > 1 else found[0]),)
-
-
-def _matching_ids(bound: Bound, reader: Reader, resource: str) -> list[Select[Any]]:
-    """Queries whose ids together are all that can match, read from an index; [] if only looking at everything would tell."""
-    match bound:
-        case And():
-            return next(filter(None, (_matching_ids(term, reader, resource) for term in bound.terms)), [])
-        case Or():
-            parts = [_matching_ids(term, reader, resource) for term in bound.terms]
-            return [query for part in parts for query in part] if all(parts) else []
-        case Element():
-            return _matching_ids(bound.term, reader, resource)
-        case Condition(op=Op.EQ) if isinstance(bound.value, str):
-            found = _ids_by(bound.attribute.path, bound.value, reader, resource)
-            return [] if found is None else [found]
-        case _:
-            return []
-
-
-@cache
-def _narrowing() -> tuple[Any, ...]:
-    """Tables under names of their own, which no query around this one has: it would take them for its rows."""
-    named = (t.users, t.groups, t.links, t.memberships, t.effective_memberships)
-    return tuple(table.alias(f"narrowed_{table.name}").c for table in named)
-
-
-def _ids_by(path: str, value: str, reader: Reader, resource: str) -> Select[Any] | None:
-    (u, g, k, m, e), x, w = _narrowing(), t.emails.c, reader.workspace
-    match resource, path:
-        case _, "externalId":
-            return select(k.resource_id).where(
-                k.workspace == w, k.source == reader.source, k.resource == resource, k.key == value
-            )
-        case "user", "id":
-            return select(u.id).where(u.workspace == w, u.id == value)
-        case "user", "userName":
-            return select(u.id).where(u.workspace == w, u.user_name_key == value, u.status != "deleted")
-        case "user", "emails.value":
-            return select(x.user_id).where(x.workspace == w, x.value == value[:EMAIL_KEY])
-        case "user", "groups.value":
-            return select(e.user_id).where(e.workspace == w, e.group_id == value)
-        case "group", "id":
-            return select(g.id).where(g.workspace == w, g.id == value)
-        case "group", "displayName":
-            return select(g.id).where(g.workspace == w, g.display_key == value)
-        case "group", "members.value":
-            return select(m.group_id).where(m.workspace == w, m.member.in_(("user", "group")), m.member_id == value)
-        case _:
-            return None
-
-
-def _meta_columns(table: Any, name: str, url: str) -> dict[str, ColumnElement[Any]]:
-    return {
-        "id": table.c.id,
-        "meta": literal(name),
-        "meta.resourceType": literal(name),
-        "meta.created": table.c.created_at,
-        "meta.lastModified": table.c.modified_at,
-        "meta.version": literal('W/"', Text()) + cast(table.c.version, Text()) + literal('"', Text()),
-        "meta.location": literal(url, Text()) + table.c.id,
-    }
-
-
-def user_columns(reader: Reader) -> Columns:
-    u = t.users.c
-    e, g, m = t.effective_memberships.alias(), t.groups.alias(), t.memberships.alias()
-    direct = exists().where(
-        m.c.workspace == e.c.workspace,
-        m.c.group_id == e.c.group_id,
-        m.c.member == "user",
-        m.c.member_id == e.c.user_id,
-    )
-    return {
-        **_meta_columns(t.users, "User", reader.users_url),
-        "userName": u.user_name_key,
-        "externalId": _external_id("user", u.id),
-        "groups": Rows(
-            e.join(g, and_(g.c.workspace == e.c.workspace, g.c.id == e.c.group_id)),
-            and_(e.c.workspace == u.workspace, e.c.user_id == u.id, visible_group(g.c)),
-            {
-                "value": e.c.group_id,
-                "display": g.c.display_key,
-                "$ref": literal(reader.groups_url, Text()) + e.c.group_id,
-                "type": case((direct, "direct"), else_="indirect"),
-            },
-        ),
-    }
-
-
-def members_of(reader: Reader) -> Rows:
-    """The members of a group as rows."""
-    own = t.groups.c
-    m, u, g, k = t.memberships.alias(), t.users.alias(), t.groups.alias(), t.links.alias().c
-    table = m.outerjoin(
-        u, and_(m.c.member == "user", u.c.workspace == m.c.workspace, u.c.id == m.c.member_id, u.c.status != "deleted")
-    ).outerjoin(g, and_(m.c.member == "group", g.c.workspace == m.c.workspace, g.c.id == m.c.member_id))
-    linked = (
-        exists()
-        .where(k.workspace == u.c.workspace, k.resource == "user", k.resource_id == u.c.id, k.source == _SOURCE)
-        .correlate(u)
-    )
-    seen = or_(and_(u.c.id.is_not(None), or_(_EVERYTHING == 1, linked)), and_(g.c.id.is_not(None), visible_group(g.c)))
-    url = case((m.c.member == "user", literal(reader.users_url, Text())), else_=literal(reader.groups_url, Text()))
-    return Rows(
-        table,
-        # Both kinds are named so that the primary key leads to one member, whatever the size of the group.
-        and_(
-            m.c.workspace == own.workspace,
-            m.c.group_id == own.id,
-            m.c.member.in_(("user", "group")),
-            seen,
-        ),
-        {
-            "value": m.c.member_id,
-            "type": m.c.member,
-            "display": func.coalesce(u.c.user_name_key, g.c.display_key),
-            "$ref": url + m.c.member_id,
-        },
-    )
-
-
-def group_columns(reader: Reader) -> Columns:
-    own = t.groups.c
-    return {
-        **_meta_columns(t.groups, "Group", reader.groups_url),
-        "displayName": own.display_key,
-        "externalId": _external_id("group", own.id),
-        "members": members_of(reader),
-    }
