@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from syncd.wire import Http
+
 
 @contextmanager
 def serving(application: Callable[[str], Starlette]) -> Iterator[str]:
@@ -18,7 +20,9 @@ def serving(application: Callable[[str], Starlette]) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(application(url), log_level="warning", access_log=False))
+        server = uvicorn.Server(
+            uvicorn.Config(application(url), http=Http, ws="none", log_level="warning", access_log=False)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         deadline = time.monotonic() + 20

@@ -31,6 +31,7 @@ from syncd.store import leases
 from syncd.store.clock import Clock, keep
 from syncd.store.engine import Database
 from syncd.web import create_web
+from syncd.wire import Http
 from syncd.worker import Scheduled, Worker
 
 NICE = 10
@@ -167,6 +168,8 @@ def _uvicorn(app: App, database: Database, clock: Clock, sock: socket.socket, al
             needs_worker=not alone,
             authentication=Policy(app.settings.tokens.failures_per_minute, app.settings.tokens.access_lifetime),
         ),
+        http=Http,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
