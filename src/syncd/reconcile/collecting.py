@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-MADE = 50_000  # objects, before the interpreter looks again; it is 700 otherwise
+MADE = 400_000  # objects, before the interpreter looks again; it is 700 otherwise
 
 
 class Seldom:

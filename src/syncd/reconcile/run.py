@@ -345,6 +345,7 @@ class _Run:
             plan.certificate is not None and not plan.certificate.complete,
             self._closing(checkpoint),
             decided.basis,
+            plans.LOADED_AT_ONCE if size >= plans.LOADED else 1,
         )
         decided.set_aside += late
         if dropped:
@@ -376,6 +377,7 @@ class _Run:
         incomplete: bool,
         last: runs.Last,
         basis: Basis | None = None,
+        at_once: int = 1,
     ) -> tuple[int, list[SetAside]]:
         return runs.apply_items(
             self.database,
@@ -391,6 +393,7 @@ class _Run:
             total,
             last,
             basis,
+            at_once,
         )
 
     def _as_run(self) -> Actor:

@@ -328,11 +328,12 @@ def apply(
     ids: Ids,
     count_losses: bool = True,
     last: bool = False,
+    later: Later | None = None,
 ) -> dict[str, bytes]:
     """Write what was decided in this same transaction: rows, counters, activity, outbox. Returns the users' documents.
 
     `count_losses`: into the rolling window of the source; what a person approved is not counted against it. `last`: the
-    caller writes nothing after it in this transaction.
+    caller writes nothing after it in this transaction. `later`: takes what may wait until other batches are written too.
     """
     rows = Rows(workspace.name)
     totals: Counter[str] = Counter()
@@ -371,6 +372,8 @@ def apply(
         lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
     if totals["graph"]:
         conn.info[raw.MOVED] = True
+    if later is not None:
+        bumped = later.take(rows, bumped)
     events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
     _pass_names_on(conn, workspace.name, verdicts)
     for pool, (used, waiting) in sorted(pools.items()):
@@ -383,11 +386,38 @@ def apply(
             rows.count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
     if lost and count_losses:
         _count_losses(conn, workspace.name, actor, lost, now)
-    if bumped - versioned:
-        others = {"workspace": workspace.name, "ids": queries.as_list(bumped - versioned), "now": now}
-        raw.change(conn, queries.another_version(conn.dialect.name), [others])
+    _versions(conn, workspace.name, bumped - versioned, now)
     rows.write(conn, last)
     return documents
+
+
+def _versions(conn: Connection, workspace: str, groups: set[str], now: datetime) -> None:
+    if groups:
+        others = {"workspace": workspace, "ids": queries.as_list(groups), "now": now}
+        raw.change(conn, queries.another_version(conn.dialect.name), [others])
+
+
+class Later:
+    """What batches of one transaction that make new people leave to its end: their memberships, each group's together, so that
+    its place in an index is looked for once; and that the groups have other members, which is told once."""
+
+    def __init__(self, workspace: Workspace, actor: Actor, now: datetime, ids: Ids) -> None:
+        self._workspace, self._actor, self._now, self._ids = workspace, actor, now, ids
+        self._rows = Rows(workspace.name)
+        self._joined: set[str] = set()
+
+    def take(self, rows: Rows, joined: set[str]) -> set[str]:
+        """Returns the groups that are to be told of at once: none."""
+        self._rows.take_over(rows, (t.memberships, t.effective_memberships))
+        self._joined |= joined
+        return set()
+
+    def write(self, conn: Connection) -> None:
+        """What was taken so far."""
+        events.write(self._rows, self._actor, (), self._joined, self._now, self._ids)
+        _versions(conn, self._workspace.name, self._joined, self._now)
+        self._rows.write(conn)
+        self._rows, self._joined = Rows(self._workspace.name), set()
 
 
 def _tell_overage(

@@ -34,6 +34,7 @@ from syncd.store.foreseen import Basis
 from syncd.store.spool import Spool
 
 LOADED: Final = 1000  # change groups in a batch into an empty store, where nobody waits
+LOADED_AT_ONCE: Final = 5  # such batches in a transaction, so that pages of indexes are written once and not by each
 Step = Callable[[str, int, int | None], None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -36,6 +36,11 @@ class Rows:
     def add(self, table: Table, columns: Columns, values: tuple[Any, ...]) -> None:
         """The same of what comes by the thousand: values of these columns, of which the last is the workspace."""
         self._inserts[table, columns].append(values)
+
+    def take_over(self, other: Rows, tables: Collection[Table]) -> None:
+        """New rows of these tables, which the other does not write then."""
+        for key in [key for key in other._inserts if key[0] in tables]:
+            self._inserts[key] += other._inserts.pop(key)
 
     def update(self, table: Table, **values: Any) -> None:
         """These columns of a row, found by its primary key; rows with the same columns are written together."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -23,7 +24,7 @@ from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
 from syncd.store import facts, leases, quarantine
 from syncd.store import tables as t
-from syncd.store.commit import RULES, Ids, apply, record
+from syncd.store.commit import RULES, Ids, Later, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
@@ -110,8 +111,10 @@ def apply_items(
     total: int,
     last: Last,
     basis: Basis | None = None,
+    at_once: int = 1,
 ) -> tuple[int, list[SetAside]]:
-    """Apply stored items in batches, each one transaction. Returns how many were dropped as stale, and late refusals.
+    """Apply stored items in batches, `at_once` of them in a transaction. Returns how many were dropped as stale, and late
+    refusals.
 
     `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
     were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
@@ -143,38 +146,76 @@ def apply_items(
         return decision.batch(groups)
 
     same_rules = basis is not None and basis.rules_changed == changed
-    foreseen = Foreseen(workspace, basis if same_rules else None, anew)
-    dropped, done = 0, 0
-    late: list[SetAside] = []
-    again: set[str] = set()
-    for number, together in groupby(items, key=lambda numbered: numbered[1].batch):
-        batch = list(together)
+    applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, basis if same_rules else None, anew))
+    done = 0
+    for _, together in groupby(items, key=lambda numbered: numbered[1].batch // at_once):
         with database.writing() as conn:
             began = time.monotonic()
             leases.renew(conn, workspace.name, actor.source, fence)
-            verdicts, stale = foreseen.verdicts(conn, number, [item for _, item in batch])
-            dropped += len(stale)
-            good = [verdict for verdict in verdicts if verdict.error is None]
-            refused = [verdict for verdict in verdicts if verdict.error is not None]
-            late += map(refused_entry, refused)
-            for edits in (*(item.edits for item in stale), *(verdict.edits for verdict in refused)):
-                again |= touched(edits)
-            apply(conn, workspace, actor, good, now, ids)
-            rows = Rows(workspace.name)
-            for verdict in good:
-                for held in verdict.held:
-                    _record_refusal(rows, actor, verdict, held, now, ids)
-            rows.write(conn)
+            ordinals = applying.batches(conn, together)
             i = t.run_items.c
             mine = (i.workspace == workspace.name, i.run_id == actor.run_id)
-            conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(batch[0][0], batch[-1][0])))
-            if done + len(batch) == total:
-                last(conn, late, again)
-        done += len(batch)
+            conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(ordinals[0], ordinals[-1])))
+            done += len(ordinals)
+            if done == total:
+                last(conn, applying.late, applying.again)
         step("apply", done, total)
         if done < total:
             database.give_way(time.monotonic() - began if served else 0.0)
-    return dropped, late
+    return applying.dropped, applying.late
+
+
+@dataclass(slots=True)
+class _Applying:
+    """What has come of the items so far."""
+
+    workspace: Workspace
+    actor: Actor
+    now: datetime
+    ids: Ids
+    foreseen: Foreseen
+    dropped: int = 0
+    late: list[SetAside] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)  # users and groups of what came to nothing
+
+    def batches(self, conn: Connection, numbered: Iterable[tuple[int, Item]]) -> list[int]:
+        """One transaction. Returns the ordinals of its items."""
+        ordinals: list[int] = []
+        later = Later(self.workspace, self.actor, self.now, self.ids)
+        for number, together in groupby(numbered, key=lambda numbered: numbered[1].batch):
+            items: list[Item] = []
+            for ordinal, item in together:
+                ordinals.append(ordinal)
+                items.append(item)
+            self._batch(conn, number, items, later)
+        later.write(conn)
+        return ordinals
+
+    def _batch(self, conn: Connection, number: int, items: Sequence[Item], later: Later) -> None:
+        if not all(item.verdict is not None and _joiners([item.verdict]) for item in items):
+            later.write(conn)  # what is decided or written now may be about the same groups and people
+        verdicts, stale = self.foreseen.verdicts(conn, number, items)
+        self.dropped += len(stale)
+        good = [verdict for verdict in verdicts if verdict.error is None]
+        refused = [verdict for verdict in verdicts if verdict.error is not None]
+        self.late += map(refused_entry, refused)
+        for edits in (*(item.edits for item in stale), *(verdict.edits for verdict in refused)):
+            self.again |= touched(edits)
+        if _joiners(good):
+            apply(conn, self.workspace, self.actor, good, self.now, self.ids, later=later)
+        else:
+            later.write(conn)
+            apply(conn, self.workspace, self.actor, good, self.now, self.ids)
+        rows = Rows(self.workspace.name)
+        for verdict in good:
+            for held in verdict.held:
+                _record_refusal(rows, self.actor, verdict, held, self.now, self.ids)
+        rows.write(conn)
+
+
+def _joiners(verdicts: Sequence[Verdict]) -> bool:
+    """Whether they make new people and nothing else."""
+    return not any(verdict.groups or any(before is not None for before, _ in verdict.users) for verdict in verdicts)
 
 
 def _record_refusal(rows: Rows, actor: Actor, verdict: Verdict, held: Held, now: datetime, ids: Ids) -> None:

@@ -133,11 +133,11 @@ def test_an_import_that_was_killed_is_finished_by_the_next_one(office: Cli, monk
     (office.folder / "many.csv").write_text(lines, encoding="utf-8")
     batches = []
 
-    def killed(*given: Any) -> Any:
+    def killed(*given: Any, **more: Any) -> Any:
         batches.append(given)
         if len(batches) == 2:
             raise KeyboardInterrupt
-        return apply(*given)
+        return apply(*given, **more)
 
     apply = runs.apply
     monkeypatch.setattr(runs, "apply", killed)

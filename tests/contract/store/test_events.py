@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+import pytest
 
 from door_stage import AT_ONCE, Directory, Stage, group, policy, rule, user
 from syncd.core.actor import Actor
@@ -159,6 +160,24 @@ def test_a_run_tells_as_a_request_does_and_nobodys_values(stage: Stage) -> None:
     stage.run(directory)
     [said] = told(stage)
     assert said["events"][f"{PROV}patch:notice"]["attributes"] == ["title"]
+
+
+def test_a_first_load_tells_of_a_groups_members_once_for_several_batches(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 2)
+    monkeypatch.setattr("syncd.store.plans.LOADED", 2)
+    stage.configure(sources={"corp": policy()})
+    directory = Directory()
+    directory.hire(*(f"p{n}" for n in range(6)))
+    directory.teams = {"crew": {f"p{n}" for n in range(6)}}
+    stage.run(directory)
+    crew = stage.group_named("crew")
+    assert [each["events"] for each in told(stage) if each["sub_id"]["uri"] == f"/Groups/{crew.id}"] == [
+        {f"{PROV}create:notice": {"version": 'W/"1"', "attributes": ["displayName", "id"]}},
+        {f"{PROV}patch:notice": {"attributes": ["members"]}},
+    ]
+    assert crew.version == 2 and len(stage.rows(t.memberships, group_id=crew.id)) == 6
 
 
 def test_a_put_is_told_as_a_put_and_an_asynchronous_request_by_its_own_name(stage: Stage) -> None:
