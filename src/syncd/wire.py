@@ -7,6 +7,7 @@ form of who is asked: a SCIM error where the first line names /scim, else plain 
 
 from __future__ import annotations
 
+from asyncio import Transport
 from http import HTTPStatus
 from typing import Final
 
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.scim.endpoint import MEDIA_TYPE
 from syncd.scim.messages import error_body
+from syncd.together import Together
 
 HEAD_BYTES: Final = 65_535  # what takes an address apart takes no longer one
 _SAYS: Final = {
@@ -35,6 +37,14 @@ class Http(HttpToolsProtocol):
     _line = b""
     _refusal = HTTPStatus.BAD_REQUEST
     url = b""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        self._together = Together(transport)
+        super().connection_made(self._together)
+
+    def on_response_complete(self) -> None:
+        self._together.ended()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         self._line = data

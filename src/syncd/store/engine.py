@@ -47,7 +47,7 @@ _READ_CACHE_KIB = (
 _WAL_PAGES = 4000  # of 4 KiB, after which who writes in the event loop moves them into the file itself, once for long
 _WRITE_CACHE_KIB = 32 * 1024  # the same of the connection on which the event loop writes
 _OF_A_LOAD = (f"cache_size=-{32 * 1024}", "wal_autocheckpoint=16000")  # the same while a first load is written
-# What a savepoint keeps would go to a temporary file: 25 writes to it for a PATCH.
+# What a savepoint keeps would go to a temporary file.
 _OF_THE_LOOP = (
     *(f"wal_autocheckpoint={_WAL_PAGES}", f"cache_size=-{_WRITE_CACHE_KIB}"),
     *("busy_timeout=0", "temp_store=MEMORY"),
@@ -361,7 +361,7 @@ class Database:
                 self._writer = Writer(
                     *(self.writing, self._available, self._waited), self._writing_here, self._checkpoint
                 )
-            return await self._writer.do(work, _WEB_WRITE_S, quick)
+            return await self._writer.do(work, _WEB_WRITE_S, quick, lasts)
         for attempt in range(5):
             try:
                 with self._available(OSError):

@@ -1,8 +1,9 @@
 """SQLite's one writer of a process: requests that wait for the write lock at once are done in one transaction.
 
-Each is decided and written in a savepoint of its own, in the order they came: what one raises undoes what that one did and
-nothing else, and each sees what those before it wrote. Nobody is answered before the COMMIT that makes it last; if that
-fails, all of them hear of it. So the lock is taken, and the log written to, once for all who wait.
+Each is decided and written in the order they came, and sees what those before it wrote. What one raises undoes what that one
+did and nothing else: if it wrote anything, all of them are undone and done again, each in a savepoint of its own. That is rare,
+and a savepoint keeps a copy of each page that is written after it. Nobody is answered before the COMMIT that makes it last; if
+that fails, all of them hear of it. So the lock is taken, and the log written to, once for all who wait.
 
 What is `quick` is done in the event loop itself if nobody has the lock: two threads of one interpreter only take its lock from
 each other. A thread does what is long, whatever waits at the same time, and whatever has to wait for another process.
@@ -34,7 +35,8 @@ TO_CHECKPOINT: Final = 100  # requests done in the event loop, after which the t
 
 @dataclass(slots=True, eq=False)
 class _Asked:
-    """One piece of work, and what became of it. `by`: until when it may wait for the lock (monotonic)."""
+    """One piece of work, and what became of it. `by`: until when it may wait for the lock (monotonic); `lasts`: it is no
+    rehearsal, which is undone whatever comes of it."""
 
     work: Callable[[Connection], Any]
     context: Context  # so that what is logged in the thread bears the request's id
@@ -42,8 +44,14 @@ class _Asked:
     by: float
     since: float
     quick: bool = False
+    lasts: bool = True
+    waited: bool = False  # and has had its turn
     result: Any = None
     error: BaseException | None = None
+
+
+class _Again(Exception):
+    """What one wrote is to be undone, and there is no savepoint."""
 
 
 class _Broken(Exception):
@@ -71,12 +79,15 @@ class Writer:
         self._running = False
         self.waiting = 0  # for their turn or their COMMIT
 
-    async def do(self, work: Callable[[Connection], T], wait_s: float, quick: bool = False) -> T:
+    async def do(self, work: Callable[[Connection], T], wait_s: float, quick: bool = False, lasts: bool = True) -> T:
         """`work` in a transaction, committed when this returns. Raises what `work` raised; then nothing of it lasts.
-        `quick`: it takes a millisecond or two, so that the event loop may do it."""
+        `work` may be called again after what it did was undone.
+        `quick`: it takes a millisecond or two, so that the event loop may do it. `lasts`: it is no rehearsal."""
         loop = asyncio.get_running_loop()
         asked = _Asked(
-            *(work, copy_context(), loop.create_future()), *(time.monotonic() + wait_s, time.perf_counter(), quick)
+            *(work, copy_context(), loop.create_future(), time.monotonic() + wait_s, time.perf_counter()),
+            quick=quick,
+            lasts=lasts,
         )
         self.waiting += 1
         try:
@@ -138,6 +149,18 @@ class Writer:
 
     def _do(self, batch: Sequence[_Asked], here: bool = False) -> list[_Asked] | None:
         """Returns those that had no turn any more; None: nobody had one, since another has the lock (only `here`)."""
+        if len(batch) == 1 or all(each.lasts for each in batch):
+            try:
+                return self._together(batch, here, apart=False)
+            except _Again:
+                if len(batch) == 1:
+                    return []
+                for each in batch:
+                    each.result = each.error = None
+        return self._together(batch, here, apart=True)
+
+    def _together(self, batch: Sequence[_Asked], here: bool, apart: bool) -> list[_Asked] | None:
+        """`apart`: each in a savepoint. Raises _Again if it takes one."""
         done: list[_Asked] = []
         long_s = HERE_S if here else LONG_S
         try:
@@ -150,7 +173,9 @@ class Writer:
                         break
                     done.append(each)
                     if not each.future.cancelled():
-                        self._turn(conn, each)
+                        self._turn(conn, each, apart)
+        except _Again:
+            raise
         except _Broken:
             # The last has its error; what the others did is undone with it, and they did nothing wrong.
             for each in done[:-1]:
@@ -162,10 +187,14 @@ class Writer:
                 each.error = each.error or exc
         return [each for each in batch if each not in done] if len(done) < len(batch) else []
 
-    def _turn(self, conn: Connection, each: _Asked) -> None:
-        self._on_wait(time.perf_counter() - each.since)
+    def _turn(self, conn: Connection, each: _Asked, apart: bool) -> None:
+        if not each.waited:
+            each.waited = True
+            self._on_wait(time.perf_counter() - each.since)
         driver: Any = conn.connection.dbapi_connection
-        driver.execute("SAVEPOINT turn")
+        if apart:
+            driver.execute("SAVEPOINT turn")
+        before = driver.total_changes
         try:
             with self._translated():
                 each.result = each.context.run(each.work, conn)
@@ -173,8 +202,12 @@ class Writer:
             each.error = exc
             if conn.invalidated or not driver.in_transaction:
                 raise _Broken from exc
-            driver.execute("ROLLBACK TO turn")
-        driver.execute("RELEASE turn")
+            if driver.total_changes != before:
+                if not apart:
+                    raise _Again from exc
+                driver.execute("ROLLBACK TO turn")
+        if apart:
+            driver.execute("RELEASE turn")
 
 
 def _tell(done: Sequence[_Asked], here: asyncio.AbstractEventLoop | None = None) -> None:
