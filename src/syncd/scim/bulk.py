@@ -93,7 +93,8 @@ class Job:
         """Results of what was processed, in the order of the request."""
         operations = self.request.operations
         for each in operations:
-            if each.bulk_id is not None and each.method != "POST" and each.id is not None and not each.refers:
+            there = each.method != "POST" and each.id is not None and each.fault is None
+            if each.bulk_id is not None and each.id is not None and there and not each.refers:
                 self._ids[each.bulk_id] = each.id  # it is there already, and may be referred to all the same
         if self.record is not None:
             for index, result in self.record.known().items():
@@ -162,12 +163,18 @@ class Job:
         else:
             log.error("bulk_operation_failed", index=operation.index, method=operation.method, exc_info=exc)
             exc = SyncdError("something unexpected happened; the log has it under the id of this request")
-        location = None
-        if operation.id is not None and not operation.id.startswith("bulkId:"):
-            location = self.writes.location(_write(replace(operation, data=ABSENT), {}))
-        elif operation.id is not None and (id := self._ids.get(operation.id.removeprefix("bulkId:"))) is not None:
-            location = f"{self.writes.context.base_url}{operation.endpoint}/{id}"
-        return failure(operation.method, exc, location, f"Operations[{operation.index}]: ")
+        return failure(operation.method, exc, self.location(operation), f"Operations[{operation.index}]: ")
+
+    def location(self, operation: BulkOperation) -> str | None:
+        """Of what was not done: where it was to be done. Of a POST there is none (RFC 7644 section 3.7.3)."""
+        if operation.method == "POST" or not operation.endpoint:
+            return None
+        id = operation.id
+        if id is not None and id.startswith("bulkId:"):
+            id = self._ids.get(id.removeprefix("bulkId:"), id)
+        return self.writes.location(Write(operation.method, operation.endpoint, id)) or (
+            f"{self.writes.context.base_url}{operation.endpoint}"
+        )
 
     def _actor(self, operation: BulkOperation) -> Actor:
         return self.actor if self.record is None else self.record.actor(operation.index)

@@ -192,7 +192,8 @@ class Call:
     async def body(self, limit: int = MAX_PAYLOAD_BYTES, name: str = "the limit") -> bytes:
         """Raises UnsupportedMedia, or TooLarge before more than `limit` bytes were read; `name` is what clients call it."""
         scope = self.request.scope
-        media = next(iter(header(scope, b"content-type")), MEDIA_TYPE).partition(";")[0].strip().lower()
+        media, _, parameters = next(iter(header(scope, b"content-type")), MEDIA_TYPE).partition(";")
+        media = media.strip().lower()
         if media != "application/json" and not media.endswith("+json"):
             raise UnsupportedMedia(f"send {MEDIA_TYPE} or application/json, not {media[:60]}")
         for coding in header(scope, b"content-encoding"):
@@ -209,6 +210,8 @@ class Call:
             more, small = message.get("more_body", False), len(body) <= limit
         if not small:
             raise TooLarge(f"the body is larger than {name}, {limit} bytes: send several smaller requests")
+        if parameters and (charset := _CHARSET.search(parameters)) is not None and not body.isascii():
+            raise UnsupportedMedia(f"send the body in UTF-8 (RFC 7644 section 3.8), not in {charset[1]}")
         return bytes(body)
 
     def operations(self, body: bytes) -> tuple[Operation, ...]:
@@ -296,6 +299,9 @@ class Call:
         return ",".join(given) if given else None
 
 
+_CHARSET: Final = re.compile(
+    r"""charset\s*=\s*["']?(?!utf-?8\b)([\w.:-]{1,40})""", re.ASCII | re.IGNORECASE
+)  # another than ours
 _CONDITIONS: Final = frozenset((b"if-match", b"if-none-match"))
 _NO_TEXT: Final = re.compile(r"[\0\ud800-\udfff]")  # no id holds it, and no database could look for it
 Handler = Callable[[Call], Awaitable[Response]]

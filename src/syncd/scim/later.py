@@ -139,7 +139,7 @@ class Later:
 
     async def event(self, call: Call) -> Response:
         """`GET /Events/TXN`: the claims of the completion's event, all of them of a bulk request; 202 until then."""
-        txn, _, index = call.id.partition(":")
+        txn, colon, index = call.id.partition(":")
         workspace, source = call.actor.workspace, call.actor.source
 
         def work(conn: Connection) -> tuple[Accepted | None, list[dict[str, Any]]]:
@@ -151,7 +151,7 @@ class Later:
             return asked, [found[name] for name in names if name in found]
 
         asked, found = await call.context.database.read(work)
-        if asked is None or (asked.done_at is not None and not found):
+        if asked is None or (asked.done_at is not None and not found) or (colon and not index):
             raise NotFound(f"there is no asynchronous request {txn[:64]} of this connection, or not any more")
         if index and (asked.operations is None or not index.isdecimal() or int(index) >= asked.operations):
             raise NotFound(f"the asynchronous request {txn[:64]} has no operation {index[:20]}")
@@ -235,9 +235,20 @@ class Later:
             expected.set_result(response)
 
     async def _refused(self, accepted: Accepted, record: _Record, exc: SyncdError) -> Response:
-        for index in range(accepted.operations or 1):
-            await record.failed(index, accepted.endpoint, failure(accepted.method, exc, at=record.at(index)))
+        if accepted.operations is None:
+            location = self.writes.location(_write(accepted))
+            await record.failed(0, accepted.endpoint, failure(accepted.method, exc, location))
+        else:
+            job = Job(self.writes, parse_bulk(accepted.body or b""), record.actor(0))
+            await self._left_undone(job, record, exc)
         return error(exc)
+
+    async def _left_undone(self, job: Job, record: _Record, why: SyncdError) -> None:
+        """Each operation has its event, also one that was not tried."""
+        for each in job.request.operations:
+            if not record.has(each.index):
+                result = failure(each.method, why, job.location(each), record.at(each.index))
+                await record.failed(each.index, each.endpoint, replace(result, bulk_id=each.bulk_id))
 
     async def _single(self, accepted: Accepted, record: _Record) -> Response:
         write = _write(accepted)
@@ -267,11 +278,7 @@ class Later:
         job = Job(self.writes, request, record.actor(0), record)
         results = await job.run()
         self.tolerated(job.actor, job.tolerated)
-        skipped = Conflict("not tried: failOnErrors was reached before")
-        for each in request.operations:  # each operation has its event
-            if not record.has(each.index):
-                result = failure(each.method, skipped, at=record.at(each.index))
-                await record.failed(each.index, each.endpoint, replace(result, bulk_id=each.bulk_id))
+        await self._left_undone(job, record, Conflict("not tried: failOnErrors was reached before"))
         return Bulk.response(results)
 
 

@@ -7,6 +7,7 @@ paragraph), unknown members of an envelope too. Stored resources are spliced int
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -285,24 +286,47 @@ def _object(body: bytes) -> dict[str, Any]:
         raise InvalidSyntax(f"the body is not valid JSON: {exc}") from None
     if not isinstance(document, dict):
         raise InvalidSyntax(f"the body must be a JSON object, not {kind_of(document)}")
+    names = None
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # what has fewer brackets is not as deep
-        _check_depth(document)
+        names = _names_within(document)
+    if orjson.dumps(document) != body:  # else nothing of it was lost
+        names = _names_within(document) if names is None else names
+        if len(_NAME.findall(body)) != names:  # or a text holds what looks like one
+            _refuse_names_given_twice(body)
     return document
 
 
-def _check_depth(document: dict[str, Any]) -> None:
-    level: list[Any] = [document]
+_NAME: Final = re.compile(rb'"[ \t\r\n]*:')
+
+
+def _names_within(document: dict[str, Any]) -> int:
+    """How many names its objects have. Raises InvalidSyntax for what is nested without end."""
+    found, level = 0, [document]
     for _ in range(MAX_DEPTH):
-        inner = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
+        inner: list[Any] = []
+        for node in level:
+            children: Iterable[Any] = node
+            if node.__class__ is dict:
+                found += len(node)
+                children = node.values()
+            inner += [child for child in children if child.__class__ is dict or child.__class__ is list]
         if not inner:
-            return
+            return found
         level = inner
     raise InvalidSyntax(f"the body is nested deeper than {MAX_DEPTH} levels: no SCIM message is")
+
+
+def _refuse_names_given_twice(body: bytes) -> None:
+    """Which of two values counts is for every reader of JSON another one (RFC 8259 section 4), so neither does."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidSyntax(f"the body has {shown(name)} twice in one object: send it once")
+            seen.add(name)
+
+    json.loads(body, object_pairs_hook=once)
 
 
 _AS_THE_RFC_HAS_THEM: Final = frozenset({"schemas", "Operations", "op", "path", "value"})

@@ -30,7 +30,8 @@ _QUOTED = re.compile(r'"bulkId:([^"\\]+)"')
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """One operation, `index` in the request. `endpoint` is `/Users` or what else the path begins with; `id` None of a POST.
+    """One operation, `index` in the request. `endpoint` is `/Users` or what else the path begins with, "" if it is no path;
+    `id` None of a POST.
 
     `data` is JSON or ABSENT. `refers`: the bulkIds it needs.
     """
@@ -94,24 +95,24 @@ def _operation(item: Any, index: int) -> BulkOperation:
     bulk_id = None if bulk_id is ABSENT or bulk_id is None else bulk_id
     if bulk_id is not None and (not isinstance(bulk_id, str) or not bulk_id):
         raise InvalidSyntax(f"{at}.bulkId must be text, not {plain(bulk_id)}")
-    operation = BulkOperation(index, method, bulk_id)
+    endpoint, id = "", None
     try:
+        endpoint, id = _path(member(item, "path", at))
         if method not in METHODS:
             raise InvalidSyntax(f"method must be one of {', '.join(METHODS)}, not {shown(method)}")
         if method == "POST" and bulk_id is None:
             raise InvalidSyntax("a POST without bulkId (RFC 7644 section 3.7): give it one of its own")
         if version is not ABSENT and version is not None and not isinstance(version, str):
             raise InvalidSyntax(f"version must be text, not {kind_of(version)}")
-        endpoint, id = _path(member(item, "path", at))
         data = ABSENT if method == "DELETE" else member(item, "data", at)
         if method != "DELETE" and not isinstance(data, dict):
             raise InvalidSyntax(f"data must be an object, as the body of a single {method}, not {kind_of(data)}")
     except SyncdError as exc:
-        return BulkOperation(index, told, bulk_id, fault=exc)
+        return BulkOperation(index, told, bulk_id, endpoint=endpoint, id=id, fault=exc)
     named = {found} if (found := _reference(id)) is not None else set()
     refers = frozenset(named | set(_references(data)))
     version = version if isinstance(version, str) and method != "POST" else None
-    return BulkOperation(operation.index, method, bulk_id, version, endpoint, id, data, refers)
+    return BulkOperation(index, method, bulk_id, version, endpoint, id, data, refers)
 
 
 def _path(path: Any) -> tuple[str, str | None]:

@@ -67,7 +67,7 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
     if members is None and any(key.lower() == "members" for key in document):
         members = []
     return Statement(
-        _values(values, resource_type),
+        _as_a_name(_values(values, resource_type)),
         _external_id(values.get("externalId")),
         values.get("active"),
         None if members is None else tuple(dict.fromkeys(_member_id(each) for each in members)),
@@ -111,7 +111,7 @@ def difference(
     if old.get("externalId") != new.get("externalId"):
         external_id = _external_id(new.get("externalId")) or ""
     return Difference(
-        {path: value for path, value in now.items() if path not in was or was[path] != value},
+        _as_a_name({path: value for path, value in now.items() if path not in was or was[path] != value}),
         frozenset(was.keys() - now.keys()),
         external_id,
         new.get("active") if (named := _names_active(operations, resource_type)) else None,
@@ -152,6 +152,17 @@ def _external_id(value: str | None) -> str | None:
 def _short(path: str, value: str) -> None:
     if len(value.encode()) > INDEXED_BYTES:
         raise InvalidValue(f"{path} is longer than {INDEXED_BYTES} bytes, which no directory's is")
+
+
+def _as_a_name(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, whose userName has no control characters (RFC 7644 section 5, RFC 8265) and something to be seen."""
+    name = values.get("userName")
+    if isinstance(name, str) and not name.isprintable():
+        if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name):
+            raise InvalidValue("userName holds a control character or the end of a line, which no name may")
+        if not any(each.isprintable() and not each.isspace() for each in name):
+            raise InvalidValue("userName has nothing in it that can be seen")
+    return values
 
 
 # -- members ---------------------------------------------------------------------------------------------------------

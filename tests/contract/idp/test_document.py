@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from syncd import wire
 from syncd.core import cursor, filter_text
 from syncd.core.connection import Access
 from syncd.scim import dialects, discovery, later, messages, patch, references, statements
@@ -43,6 +44,7 @@ def test_the_limits_that_it_names_are_those_that_there_are() -> None:
     text = DOCUMENT.read_text(encoding="utf-8").split("\n## Limits\n", 1)[1].split("\n## ", 1)[0]
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     named = {
+        "the address and the headers of a request, each and together": (wire.HEAD_BYTES,),
         "a body": (discovery.MAX_PAYLOAD_BYTES, discovery.MAX_BULK_BYTES),
         "operations": (messages.MAX_OPERATIONS, references.MAX_OPERATIONS),
         "operations of one PATCH on long lists": (patch.MAX_VALUES_SEEN,),

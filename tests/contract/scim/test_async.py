@@ -168,6 +168,7 @@ def test_a_bulk_request_has_an_event_for_each_operation(service: Service) -> Non
     assert [each["status"] for each in found] == ["201", "201", "201", "409", "400", "409"]
     assert [each.get("bulkId") for each in found] == ["a", "b", "u", "bad", None, "z"]
     assert "failOnErrors" in found[5]["response"]["detail"]
+    assert event(service, f"{txn}:").status_code == 404
     assert completed(service, f"{txn}:2") == found[2]
     assert event(service, f"{txn}:6").status_code == 404
     assert event(service, f"{txn}:x").status_code == 404
@@ -175,6 +176,14 @@ def test_a_bulk_request_has_an_event_for_each_operation(service: Service) -> Non
     assert stored.headers["etag"] == found[1]["version"]
     assert len(stored.json()["members"]) == 2
     assert service.names() == ["taken", "u"]
+
+
+def test_what_was_not_tried_says_where_it_was_to_be_done(service: Service) -> None:
+    gone = [{"method": "DELETE", "path": f"/Users/{id}"} for id in ("a", "b")]
+    txn = send(service, *gone, failOnErrors=1)
+    work(service)
+    assert completed(service, f"{txn}:1")["location"] == f"{BASE}/scim/v2/Users/b"
+    assert event(service, f"{txn}:1").json()["sub_id"]["uri"] == "/Users/b"
 
 
 def test_what_was_tolerated_is_counted(service: Service) -> None:

@@ -51,6 +51,7 @@ def bulk(service: Service, *operations: Any, **more: Any) -> list[dict[str, Any]
         failed = int(each["status"]) >= 400
         assert failed == ("response" in each)
         assert failed or each["location"].startswith(f"{BASE}/scim/v2/")
+        assert not (failed and each.get("method") == "POST" and "location" in each), "RFC 7644 section 3.7.3"
         if failed:
             assert each["response"]["status"] == each["status"]
             assert each["response"]["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
@@ -269,6 +270,32 @@ def test_what_is_wrong_with_one_operation_is_its_own_affair(service: Service, op
 def test_what_is_no_bulk_request_does_nothing(service: Service, body: Any) -> None:
     assert service.ask("POST", "Bulk", body).status_code == 400
     assert service.names() == []
+
+
+def test_what_failed_says_where_it_was_to_be_done(service: Service) -> None:
+    """RFC 7644 section 3.7.3: of all but a failed POST, also of what was never tried."""
+    at = "/Users/nobody"
+    operations = [
+        {"method": "DELETE", "path": at},
+        {"method": "PATCH", "path": at, "data": [{"op": "replace", "path": "title", "value": "x"}]},
+        {"method": "PATCH", "path": at, "version": 2, "data": {}},
+        {"method": "GET", "path": at},
+        {"path": at},
+        {"method": "PUT", "path": at},
+        {"method": "POST", "path": at, "bulkId": "x", "data": {}},
+        {"method": "PUT", "path": "/Users", "data": {}},
+        {"method": "DELETE", "path": "/Users/nobody/more"},
+    ]
+    results = bulk(service, *operations)
+    assert statuses(results) == ["404", "400", "400", "400", "400", "400", "405", "405", "404"]
+    where = [each.get("location") for each in results]
+    assert where == [f"{BASE}/scim/v2{at}"] * 6 + [None, f"{BASE}/scim/v2/Users", None]
+
+
+def test_a_wrong_operation_on_somebody_names_nobody_for_others(service: Service) -> None:
+    ann = service.user("ann")["id"]
+    wrong = {"method": "PUT", "path": f"/Users/{ann}", "bulkId": "ann", "data": 5}
+    assert statuses(bulk(service, wrong, team("crm", "bulkId:ann"))) == ["400", "409"]
 
 
 def test_limits_are_named(service: Service) -> None:

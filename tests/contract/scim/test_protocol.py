@@ -16,6 +16,7 @@ from syncd.store.engine import Database
 from .conftest import BASE, GROUP_URN, PATCH_URN, USER_URN, Service
 
 ERROR_URN = "urn:ietf:params:scim:api:messages:2.0:Error"
+SEARCH_URN = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 PATHS = (
     "/scim",
     "/scim/v2",
@@ -38,11 +39,12 @@ PATHS = (
 )
 
 
-def assert_error(answer: httpx.Response, status: int) -> dict[str, Any]:
+def assert_error(answer: httpx.Response, status: int, scim_type: str | None = None) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert (answer.status_code, body["status"]) == (status, str(status)), f"{answer.request.url}: {answer.text}"
     assert answer.headers["content-type"] == "application/scim+json"
     assert body["schemas"] == [ERROR_URN] and body["detail"]
+    assert scim_type is None or body["scimType"] == scim_type
     return body
 
 
@@ -149,6 +151,56 @@ def test_media_types(service: Service, media: str, status: int) -> None:
     answer = service.ask("POST", "Users", content=body, headers={"Content-Type": media})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/scim+json"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("charset", "encoding", "status"),
+    [
+        ("utf-8", "utf-8", 201),
+        ('"UTF8"', "utf-8", 201),
+        ("iso-8859-1", "latin-1", 415),
+        ("ISO-8859-1", "ascii", 201),
+        ("utf-16", "utf-16", 415),
+        ("utf-8859", "utf-8", 415),
+    ],
+)
+def test_a_body_in_another_encoding_is_not_misread(service: Service, charset: str, encoding: str, status: int) -> None:
+    name = "bjensen" if encoding == "ascii" else "b\u00f6rje"
+    body = f'{{"schemas":["{USER_URN}"],"userName":"{name}"}}'.encode(encoding)
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    answer = service.ask("POST", "Users", content=body, headers=headers)
+    assert answer.status_code == status
+    assert status == 415 or answer.json()["userName"] == name
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_name_given_twice_in_one_object_is_refused(service: Service) -> None:
+    """RFC 8259 section 4: which value counts is for each reader another one; a filter in front may have seen the first."""
+    ann = f"Users/{service.user('ann')['id']}"
+    patch = b'{"schemas":["%s"], "Operations":[{"op":"replace","path":"active","value":true, "value" :false}]}'
+    for method, path, body in (
+        ("POST", "Users", b'{"schemas":["%s"],"userName":"a","userName":"b"}' % USER_URN.encode()),
+        ("PUT", ann, b'{"schemas":["%s"],"name":{"givenName":"a",\n"givenName"\n:"a"}}' % USER_URN.encode()),
+        ("PATCH", ann, patch % PATCH_URN.encode()),
+        ("POST", "Users/.search", b'{"schemas":["%s"],"count":1,"count":2}' % SEARCH_URN.encode()),
+    ):
+        answer = service.ask(method, path, content=body)
+        assert_error(answer, 400, "invalidSyntax")
+        assert "twice in one object" in answer.json()["detail"]
+    assert (service.names(), service.ask("GET", ann).json()["active"]) == (["ann"], True)
+    likely = {"schemas": [USER_URN], "userName": "eve", "title": 'a "title": "title" :', "nickName": '{"a":1,"a":1}'}
+    assert service.ask("POST", "Users", likely).status_code == 201
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_name_that_cannot_be_read_aloud_is_refused(service: Service) -> None:
+    ann = f"Users/{service.user('ann')['id']}"
+    for name in ("a\r\nBcc: b", "a\x1b[31m", "a\u2028b", "\u200b", "\u00a0\u2003"):
+        assert_error(service.ask("POST", "Users", {"schemas": [USER_URN], "userName": name}), 400, "invalidValue")
+        assert_error(service.patch(ann, {"op": "replace", "path": "userName", "value": name}), 400, "invalidValue")
+    for name in ("Ann Lee", "\u0646\u0627\u0645\u0647\u200c\u0647\u0627", "\U0001f600"):
+        assert service.ask("POST", "Users", {"schemas": [USER_URN], "userName": name}).status_code == 201
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
