@@ -7,7 +7,7 @@ test that needs it is not made for it (`that_can`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -197,6 +197,7 @@ class Directory:
     source: dict[str, Any]
     names_follow: bool  # a member's new name is written into her groups, and who was deleted is taken out of them
     tls: Authority | None = None
+    can: frozenset[str] = frozenset()
 
     @property
     def url(self) -> str:
@@ -224,6 +225,9 @@ class Kind:
 
     make: Callable[[pytest.FixtureRequest], Directory]
     can: frozenset[str]
+
+    def start(self, request: pytest.FixtureRequest) -> Directory:
+        return replace(self.make(request), can=self.can)
 
 
 def each_of(kinds: dict[str, Kind], *needed: str) -> Callable[[Any], Any]:

@@ -31,7 +31,7 @@ Read = tuple[list[Entry], list[SetAside], Certificate]
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Directory:
     kind: Kind = request.param
-    return kind.make(request)
+    return kind.start(request)
 
 
 def config(server: Directory, url: str | None = None, **different: object) -> LdapConfig:

@@ -5,7 +5,6 @@ wrong, lost, or another server's loses nobody.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ import pytest
 from sqlalchemy import select
 
 from servers import corp as companies
-from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
+from servers.corp import COMPANY, PEOPLE_BASE, Corp, changes
 from servers.dirsrv import Dirsrv
-from servers.hearing import through_breaks
-from servers.ldif_changes import add, delete, modify, move, person, unit_of
-from servers.roaming import Roamer
+from servers.ldif_changes import add, delete, modify, move
 from servers.slapd import BASE
-from servers.test_deltas_slapd import delta, is_whole, is_whole_but_for_the_missing
+from servers.test_deltas_slapd import delta, is_whole
 from syncd.cli.checking import check
 from syncd.store import tables as t
 
@@ -57,56 +54,6 @@ def why_whole(corp: Corp) -> str:
     return report.kind_why
 
 
-def test_what_changed_is_all_that_is_read(server: Dirsrv, corp: Corp) -> None:
-    assert delta(corp).counts["read"] == 0
-    anna, nadia = PERSON["anna.xu"], PERSON["nadia.ivanov"]
-    happenings = (
-        modify(anna.dn, ("replace", "title", "Head")),
-        person("new.one", FINANCE),
-        modify(GROUP["billing"].dn, ("add", "member", f"uid=new.one,{FINANCE}")),
-        move(f"uid=new.one,{FINANCE}", "uid=newer.one", unit_of(nadia)),
-        modify(GROUP["billing"].dn, ("delete", "member", f"uid=newer.one,{unit_of(nadia)}")),
-        add(f"cn=young,{GROUPS_BASE}", objectClass="groupOfUniqueNames", cn="young", uniqueMember=anna.dn),
-        move(nadia.dn, nadia.rdn, BASE),  # out of the base
-        modify(anna.dn, ("replace", "nsAccountLock", "true")) + move(f"{nadia.rdn},{BASE}", nadia.rdn, unit_of(nadia)),
-        modify(anna.dn, ("delete", "nsAccountLock")) + delete(f"cn=young,{GROUPS_BASE}"),
-        delete(f"uid=newer.one,{unit_of(nadia)}"),
-    )
-    for text in happenings:
-        server.modify(text)
-        report = delta(corp)
-        assert report.counts["read"] <= 5  # a person, and the groups that name her
-        is_whole(corp)
-    is_whole_but_for_the_missing(corp, {"newer.one"})
-    assert delta(corp).counts["read"] == 0
-
-
-def test_any_changes_cut_into_any_deltas_end_where_a_whole_read_ends(server: Dirsrv, corp: Corp) -> None:
-    roamer = Roamer(random.Random(4), names_follow=True)  # the plug-in referint
-    try:
-        for _ in range(10):
-            server.modify("".join(roamer.step() for _ in range(roamer.chance.randint(1, 8))))
-            delta(corp)
-            is_whole(corp)
-    finally:
-        server.modify(roamer.undone())
-
-
-def test_a_filter_that_no_longer_matches_is_a_leaver(server: Dirsrv, corp: Corp) -> None:
-    """389ds says nothing of it to whoever polls with that filter."""
-    corp.source["users"] = {"base": PEOPLE_BASE, "filter": "(employeeType=Employee)"}
-    corp.run()
-    corp.run()
-    one = next(each for each in COMPANY.people if each.employee_type == "Employee")
-    server.modify(modify(one.dn, ("replace", "employeeType", "Guest")))
-    delta(corp)
-    assert corp.links()[one.uid].missing_since is not None
-    server.modify(modify(one.dn, ("replace", "employeeType", "Employee")))
-    delta(corp)
-    assert corp.links()[one.uid].missing_since is None
-    is_whole(corp)
-
-
 def test_a_unit_that_was_renamed_takes_all_below_it_along(server: Dirsrv, corp: Corp) -> None:
     below = [one.uid for one in COMPANY.people if one.dn.endswith(LEGAL)]
     server.modify(move(LEGAL, "ou=Law"))
@@ -117,26 +64,6 @@ def test_a_unit_that_was_renamed_takes_all_below_it_along(server: Dirsrv, corp: 
     assert why_whole(corp).startswith(f"{LEGAL} was changed")
     server.modify(delete(f"ou=New,{PEOPLE_BASE}"))
     assert changes(delta(corp)) == []
-
-
-def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
-    server: Dirsrv, corp: Corp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    anna, nadia = PERSON["anna.xu"], PERSON["nadia.ivanov"]
-    with through_breaks(corp, server.port, monkeypatch) as (heard, between):
-        for number in range(12):
-            server.modify(modify(anna.dn, ("replace", "title", f"Head {number}")))
-            heard.until(lambda number=number: corp.links()["anna.xu"].values["title"] == f"Head {number}")  # type: ignore[misc]
-        server.modify(move(nadia.dn, nadia.rdn, BASE))  # out of the base
-        heard.until(lambda: corp.links()["nadia.ivanov"].missing_since is not None)
-        server.modify(move(f"{nadia.rdn},{BASE}", nadia.rdn, unit_of(nadia)))
-        heard.until(lambda: corp.links()["nadia.ivanov"].missing_since is None)
-        server.modify(person("new.one", FINANCE))
-        heard.until(lambda: "new.one" in corp.links())
-        server.modify(delete(f"uid=new.one,{FINANCE}"))
-        heard.until(lambda: corp.links()["new.one"].missing_since is not None)
-        assert between.connections > 5
-    is_whole_but_for_the_missing(corp, {"new.one"})
 
 
 @pytest.mark.parametrize(

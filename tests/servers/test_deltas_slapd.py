@@ -6,7 +6,6 @@ And when a cookie is lost, too old or another server's, when the answer is cut s
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -17,9 +16,7 @@ import pytest
 from servers import corp as companies
 from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
 from servers.faulty import DONE, Cut, Message, proxy
-from servers.hearing import through_breaks
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
-from servers.roaming import Roamer
 from servers.slapd import ACCESS_READ_ALL, BASE, READER, Slapd
 from syncd import app
 from syncd.cli.checking import check
@@ -98,22 +95,6 @@ def access_log(folder: Path) -> str:
     return f"{writes}\n{source}\n{records}"
 
 
-@pytest.mark.parametrize("overlays", [NO_LOG, LOG, "accesslog"])
-def test_what_changed_is_all_that_is_read(started: Started, overlays: str, tmp_path: Path) -> None:
-    if overlays == "accesslog":
-        directory, corp = started(overlays=access_log(tmp_path / "log"), globals="moduleload accesslog")
-    else:
-        directory, corp = started(overlays=overlays)
-    assert delta(corp).counts["read"] == 0
-    for text in happenings():
-        directory.modify(text)
-        report = delta(corp)
-        assert report.counts["read"] <= 5  # a person, and the groups that name her
-    is_whole_but_for_the_missing(corp, {"newer.one"})
-    assert corp.links()["nadia.ivanov"].missing_since is None
-    assert delta(corp).counts["read"] == 0
-
-
 def is_whole_but_for_the_missing(corp: Corp, missing: set[str]) -> None:
     assert {name for name, link in corp.links().items() if link.missing_since} == missing
     is_whole(corp)
@@ -150,21 +131,6 @@ def test_a_unit_that_moves_takes_its_people_along(started: Started, overlays: st
         assert report.kind_why is not None and why in report.kind_why
         assert {name for name, link in corp.links().items() if link.missing_since} == missing
         assert delta(corp).counts["read"] == 0
-
-
-def test_a_filter_that_no_longer_matches_is_a_leaver(started: Started) -> None:
-    directory, corp = started()
-    corp.source["users"] = {"base": PEOPLE_BASE, "filter": "(employeeType=Employee)"}
-    corp.run()
-    corp.run()
-    one = next(each for each in COMPANY.people if each.employee_type == "Employee")
-    directory.modify(modify(one.dn, ("replace", "employeeType", "Guest")))
-    delta(corp)
-    assert corp.links()[one.uid].missing_since is not None
-    directory.modify(modify(one.dn, ("replace", "employeeType", "Employee")))
-    delta(corp)
-    assert corp.links()[one.uid].missing_since is None
-    is_whole(corp)
 
 
 def test_a_session_log_that_was_lost_is_made_good_by_who_is_present(started: Started) -> None:
@@ -268,33 +234,7 @@ def test_a_delta_larger_than_the_size_limit_is_read_whole(started: Started) -> N
     assert delta(corp).counts["read"] == 0
 
 
-@pytest.mark.parametrize(("overlays", "seed"), [(NO_LOG, 1), (LOG, 2), ("", 3)], ids=["present", "log", "timestamps"])
-def test_any_changes_cut_into_any_deltas_end_where_a_whole_read_ends(
-    started: Started, overlays: str, seed: int
-) -> None:
-    directory, corp = started(overlays=overlays)
-    roamer = Roamer(random.Random(seed))
-    for _ in range(10):
-        directory.modify("".join(roamer.step() for _ in range(roamer.chance.randint(1, 8))))
-        delta(corp)
-        is_whole(corp)
-
-
 # ---- as it happens
-
-
-@pytest.mark.parametrize("overlays", [NO_LOG, LOG])
-def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
-    started: Started, overlays: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory, corp = started(overlays=overlays)
-    with through_breaks(corp, directory.port, monkeypatch) as (heard, between):
-        for number in range(9):
-            title = f"Head {number}"
-            directory.modify("".join(modify(PERSON[name].dn, ("replace", "title", title)) for name in TWO))
-            heard.until(lambda title=title: {corp.links()[name].values["title"] for name in TWO} == {title})  # type: ignore[misc]
-        assert between.connections > 5
-    is_whole_but_for_the_missing(corp, set())
 
 
 def test_a_cookie_that_the_server_does_not_know_rings(started: Started) -> None:

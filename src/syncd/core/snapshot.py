@@ -155,7 +155,12 @@ class Changes(Protocol):
 @runtime_checkable
 class PrimaryGroups(Protocol):
     """Changes of a directory where a group's members are not all named by it (Active Directory's primaryGroupID), and where the
-    names by which it has them change when theirs do, without a change of the group."""
+    names by which entries have others change when theirs do, without a change of the entry (`names_follow`)."""
+
+    @property
+    def names_follow(self) -> bool:
+        """Whether it is one of these, as far as it is known yet."""
+        ...
 
     def groups_of(self, sids: Collection[bytes]) -> Iterator[Entry | SetAside]:
         """Those groups that have one of these objectSids."""
@@ -163,6 +168,10 @@ class PrimaryGroups(Protocol):
 
     def groups_naming(self, dns: Collection[str]) -> Iterator[Entry | SetAside]:
         """Those groups that have one of these as a member."""
+        ...
+
+    def people_naming(self, attributes: Collection[str], dns: Collection[str]) -> Iterator[Entry | SetAside]:
+        """Those people who have one of these in one of the attributes."""
         ...
 
     def people_of(self, sids: Collection[bytes]) -> Iterator[tuple[bytes, str]]:

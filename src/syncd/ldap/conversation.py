@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +21,7 @@ from syncd.ldap.rootdse import Server, meet
 _NO_PEOPLE = ("dc=domaindnszones", "dc=forestdnszones", "cn=configuration", "cn=schema")
 
 _NO_SUCH_OBJECT = 32
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Search(NamedTuple):
@@ -57,7 +60,13 @@ class Conversation:
         self.own_entry: bool | None = None
         self._again = again
         self._when_ended = when_ended
+        self.began_at = _LONG_AGO
+        self._began_s = time.monotonic()
         self._noted = False
+
+    def time(self) -> datetime:
+        """Now, by the clock of whoever asked for it when it began (`began_at`)."""
+        return self.began_at + timedelta(seconds=time.monotonic() - self._began_s)
 
     def meet(self) -> Server:
         self.server = meet(self.session, self.config)

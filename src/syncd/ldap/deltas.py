@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
-from syncd.ldap import keys, narrow
+from syncd.ldap import accounts, keys, narrow
 from syncd.ldap.client import NotNow, Session
 from syncd.ldap.config import LdapConfig
 from syncd.ldap.conversation import Conversation
@@ -130,6 +130,18 @@ class LdapChanges(Conversation):
         try:
             for some in _some(sorted(dns)):
                 yield from self.having(narrow.any_of([f"(member={narrow.escaped(name)})" for name in some]), "groups")
+        except IncompleteRead as exc:
+            self.because.append(str(exc))
+
+    @property
+    def names_follow(self) -> bool:
+        return self.server is not None and self.server.flavour == accounts.ACTIVE_DIRECTORY
+
+    def people_naming(self, attributes: Collection[str], dns: Collection[str]) -> Iterator[Entry | SetAside]:
+        try:
+            for some in _some(sorted(dns)):
+                named = [f"({name}={narrow.escaped(each)})" for name in attributes for each in some]
+                yield from self.having(narrow.any_of(named), "users")
         except IncompleteRead as exc:
             self.because.append(str(exc))
 

@@ -53,7 +53,9 @@ class LdapSource:
 
     def read(self, now: datetime) -> LdapReading:
         """Connect and bind; the reading asks for entries as it is iterated. Raises SourceUnreachable, ConfigError."""
-        return self._open(LdapReading)
+        reading = self._open(LdapReading)
+        reading.began_at = now
+        return reading
 
     def _open(self, kind: type[_Reading]) -> _Reading:
         config, wanted = self.config, self.attributes_wanted
@@ -81,9 +83,11 @@ class LdapSource:
         """What changed since this checkpoint of a read of this source. Raises FullReadNeeded, and as `read`."""
         config, wanted = self.config, self.attributes_wanted
         begun = deltas.Begun.parse(checkpoint)
-        return self._dialled(
+        changes = self._dialled(
             lambda dialer: deltas.LdapChanges(config, wanted, dialer.connect(), dialer.again, self._ended, begun)
         )
+        changes.began_at = now
+        return changes
 
     def listen(self, checkpoint: str) -> Iterator[None]:
         """Yields whenever something changed since this checkpoint, until the connection ends: by its silence, its deadline,

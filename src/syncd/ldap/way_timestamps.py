@@ -1,9 +1,10 @@
 """What changed by modifyTimestamp, for servers without a better way: each time the key, the name and the timestamp of everybody
 are read, and whole only those whose timestamp is another one.
 
-Rules: no clock is believed. What a timestamp was is kept of everybody, as sums over few entries each (`_Sums`), so that one
-written by a clock that is behind or ahead is seen too. A timestamp counts whole seconds, so whoever was written in the
-latest ones is read once more. Whoever does not show up is gone; whoever has another name moved.
+Rules: no clock of a server is believed. What a timestamp was is kept of everybody, as sums over few entries each (`_Sums`), so
+that one written by a clock that is behind or ahead is seen too. A timestamp counts whole seconds, so whoever was written in
+the latest ones is read again until these are over by our own clock. Whoever does not show up is gone; whoever has another
+name moved.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -27,8 +28,7 @@ from syncd.ldap.values import generalized_time, only_one
 from syncd.ldap.ways import NotOffered, NotThisKind, State
 
 MOST_CHANGED = 5_000  # entries; beyond that, reading everything is cheaper
-MOST_SUMS = 1 << 16  # of them a checkpoint keeps 4 bytes each
-RECENT = timedelta(minutes=5)
+MOST_SUMS = 1 << 15  # in either way; of them a checkpoint keeps 4 bytes each
 UNSURE = timedelta(seconds=2)
 _STAMP = "modifyTimestamp"
 _AT_ONCE = 50  # keys, or timestamps, in one search
@@ -55,15 +55,15 @@ class Timestamps:
             raise NotThisKind("an Active Directory has its own ways")
         if not server.paging:
             raise NotOffered("the server has no paging")
-        sums, latest, number = _Sums(), _Latest(), 0
+        sums, latest, number = _Sums.of_nobody(), _Latest(), 0
         for each in _sweep(with_, with_.config.key_attribute):
             sums.add(each.key, each.stamp)
             latest.note(each.at, each.stamp)
             number += 1
-        return _state(sums.folded(number), latest.at, latest.stamps())
+        return _state(sums.folded(number), dict.fromkeys(latest.stamps(), with_.time()))
 
     def changes(self, with_: Conversation, state: State) -> Generator[Reported, None, State]:
-        swept = _Everybody(_Sums.read(state), datetime.fromisoformat(state["latest"]))
+        swept, unsure = _Everybody(_Sums.read(state)), _unsure(state)
         users = 0
         try:
             for each in _sweep(with_, with_.entries.key_attribute):
@@ -77,10 +77,11 @@ class Timestamps:
         changed, written = swept.changed()
         if len(changed) > MOST_CHANGED:
             raise FullReadNeeded(f"{len(changed):,} entries may have been written, more than {MOST_CHANGED:,}")
-        yield from _read_again(with_, changed, swept.bearing(state["unsure"]), state["unsure"])
+        yield from _read_again(with_, changed, swept.bearing(unsure), unsure)
         for kind in dict.fromkeys(search.kind for search in with_.searches()):
             yield OnlyThese(kind)
-        return _state(swept.sums, swept.latest, written.stamps())
+        lately = {stamp: at for stamp, at in unsure.items() if with_.began_at - at < UNSURE}
+        return _state(swept.sums, dict.fromkeys(written.stamps(), with_.time()) | lately)
 
     def doubt(self, with_: Conversation) -> str | None:
         return None
@@ -89,51 +90,69 @@ class Timestamps:
         return "timestamps tell nothing by themselves"
 
 
-def _state(sums: _Sums, latest: datetime, unsure: Collection[str]) -> State:
-    """`unsure`: timestamps that somebody may have been given once more after she was read."""
-    return {"sums": sums.written(), "latest": latest.isoformat(), "unsure": sorted(unsure)}
+def _state(sums: _Sums, unsure: Mapping[str, datetime]) -> State:
+    """`unsure`: timestamps that somebody may have been given once more after she was read, and until when they were read."""
+    return {"sums": sums.written(), "unsure": {stamp: at.isoformat() for stamp, at in sorted(unsure.items())}}
 
 
+def _unsure(state: State) -> dict[str, datetime]:
+    return {stamp: datetime.fromisoformat(at) for stamp, at in state["unsure"].items()}
+
+
+@dataclass(frozen=True, slots=True)
 class _Sums:
-    """Each over the keys and timestamps of the entries whose keys fall to it. Their number is a power of two."""
+    """Each over the keys and timestamps of the entries whose keys fall to it. They are kept twice, and the same keys fall
+    together in one way and apart in the other, so that of few that changed few others come under suspicion, however many
+    fall to one. Their number is a power of two."""
 
-    def __init__(self, all_: array[int] | None = None) -> None:
-        self.all = all_ if all_ is not None else array("I", bytes(4 * MOST_SUMS))
-        self._mask = len(self.all) - 1
+    one: array[int]
+    other: array[int]
+
+    @classmethod
+    def of_nobody(cls, number: int | None = None) -> _Sums:
+        number = number or MOST_SUMS
+        return cls(array("I", bytes(4 * number)), array("I", bytes(4 * number)))
 
     @classmethod
     def read(cls, state: State) -> _Sums:
         try:
-            found = array("I", b64decode(state["sums"], validate=True))
-        except (KeyError, ValueError) as exc:
+            found = [array("I", b64decode(each, validate=True)) for each in state["sums"]]
+            one, other = found
+        except (KeyError, TypeError, ValueError) as exc:
             raise FullReadNeeded("the checkpoint is not one of this release") from exc
         if sys.byteorder == "big":
-            found.byteswap()
-        return cls(found)
+            one.byteswap()
+            other.byteswap()
+        return cls(one, other)
 
-    def written(self) -> str:
-        written = self.all[:]
-        if sys.byteorder == "big":
-            written.byteswap()
-        return b64encode(written).decode("ascii")
+    def written(self) -> list[str]:
+        both = [self.one[:], self.other[:]]
+        for each in both if sys.byteorder == "big" else ():
+            each.byteswap()
+        return [b64encode(each).decode("ascii") for each in both]
 
     def none(self) -> _Sums:
-        return _Sums(array("I", bytes(4 * len(self.all))))
+        return self.of_nobody(len(self.one))
 
-    def add(self, key: str, stamp: str) -> int:
-        """Which of them it is."""
-        at = crc32(key.encode()) & self._mask
+    def add(self, key: str, stamp: str) -> tuple[int, int]:
+        """Which of them, in either way, it is."""
+        where = crc32(key.encode())
+        at, also = where & (len(self.one) - 1), where >> 16 & (len(self.other) - 1)
         own = int.from_bytes(blake2b(f"{key} {stamp}".encode(), digest_size=4).digest())
-        self.all[at] = (self.all[at] + own) & 0xFFFFFFFF
-        return at
+        self.one[at] = (self.one[at] + own) & 0xFFFFFFFF
+        self.other[also] = (self.other[also] + own) & 0xFFFFFFFF
+        return at, also
 
     def folded(self, number: int) -> _Sums:
         """As few as so many entries need: about one for each."""
-        few = self.all
-        while len(few) > max(64, 2 * number):
-            half = len(few) // 2
-            few = array("I", ((one + other) & 0xFFFFFFFF for one, other in zip(few[:half], few[half:], strict=True)))
-        return _Sums(few)
+        return _Sums(_folded(self.one, number), _folded(self.other, number))
+
+
+def _folded(sums: array[int], number: int) -> array[int]:
+    while len(sums) > max(64, 2 * number):
+        half = len(sums) // 2
+        sums = array("I", ((one + other) & 0xFFFFFFFF for one, other in zip(sums[:half], sums[half:], strict=True)))
+    return sums
 
 
 @dataclass(slots=True)
@@ -157,36 +176,33 @@ class _Latest:
 class _Everybody:
     """As few bytes of each as it takes to tell, when all were seen, who changed."""
 
-    def __init__(self, before: _Sums, latest: datetime) -> None:
+    def __init__(self, before: _Sums) -> None:
         self.sums = before.none()
-        self.latest = latest
         self._before = before
-        self._after = latest - RECENT if latest > _NEVER + RECENT else latest
         self._keys: list[str] = []
         self._stamps: list[str] = []
-        self._sum = array("I")
-        self._recent = bytearray()
+        self._at, self._also = array("I"), array("I")  # the sums that each fell to
 
     def note(self, each: _Swept) -> None:
         self._keys.append(each.key)
         self._stamps.append(sys.intern(each.stamp))
-        self._sum.append(self.sums.add(each.key, each.stamp))
-        self._recent.append(each.at > self._after)
-        self.latest = max(self.latest, each.at)
+        at, also = self.sums.add(each.key, each.stamp)
+        self._at.append(at)
+        self._also.append(also)
 
     def changed(self) -> tuple[set[str], _Latest]:
-        """Keys, and when they were written: all of a sum that differs. Where these are many, of each sum those that were
-        written lately, if there are any."""
-        differ = {at for at, known in enumerate(self._before.all) if known != self.sums.all[at]}
-        found = [number for number, at in enumerate(self._sum) if at in differ]
-        if len(found) > MOST_CHANGED:
-            lately = {self._sum[number] for number in found if self._recent[number]}
-            found = [number for number in found if self._recent[number] or self._sum[number] not in lately]
-        written = _Latest()
-        for number in found:
-            stamp = self._stamps[number]
-            written.note(generalized_time(_STAMP, stamp.encode()), stamp)
-        return {self._keys[number] for number in found}, written
+        """Keys, and when they were written: of all who fell to sums that differ, in either way."""
+        one, other = (
+            bytes(known != now for known, now in zip(before, after, strict=True))
+            for before, after in ((self._before.one, self.sums.one), (self._before.other, self.sums.other))
+        )
+        written, found = _Latest(), set()
+        for number, (at, also) in enumerate(zip(self._at, self._also, strict=True)):
+            if one[at] and other[also]:
+                stamp = self._stamps[number]
+                written.note(generalized_time(_STAMP, stamp.encode()), stamp)
+                found.add(self._keys[number])
+        return found, written
 
     def bearing(self, stamps: Collection[str]) -> set[str]:
         """Keys."""

@@ -119,7 +119,7 @@ class DeltaReader(Reader):
             self._came(item)  # it was reported gone, and is there
         self.gone -= self.named
         retried = frozenset(due | (shelved & self.named))
-        wanted, seen = (due | self.unlike) - self.named, 0
+        wanted, seen = (due | self.unlike | self._managed(changes)) - self.named, 0
         while True:
             for item in changes.again(sorted(wanted)) if wanted else ():
                 self._came(item)
@@ -128,17 +128,31 @@ class DeltaReader(Reader):
             with self.database.reading() as conn:
                 self._know(linked.links_by_key(conn, *self._mine, keys - self.users.keys() - self.groups.keys()))
                 wanted = self._touched(conn, islice(self.came, before, None)) - self.named - self.gone
-            for item in self._other_groups(changes, before, seen):
+            for item in self._others(changes, before, seen):
                 self._came(item)
             self.gone -= self.named
             if not wanted and len(self.came) == seen:
                 return retried
             self.named |= wanted  # asked for once, whether it is there or not
 
-    def _other_groups(self, changes: Changes, start: int, stop: int) -> Iterator[Entry | SetAside]:
-        """Groups of an Active Directory that say nothing of it themselves, for whoever came or came back: the one that she has
-        as her primary one, and those that have her as a member, by a name that followed her from where she was. Of whoever
-        was there before, it puts a changed primary group among the changes: `member` of the old one names her from then on.
+    def _managed(self, changes: Changes) -> set[str]:
+        """Keys of those whose manager is gone, where her name in their entries followed her without a change of these."""
+        gone = [self.users[key].id for key in self.gone if key in self.users]
+        if (
+            not gone
+            or self.mapping.manager is None
+            or not isinstance(changes, PrimaryGroups)
+            or not changes.names_follow
+        ):
+            return set()
+        with self.database.reading() as conn:
+            return {row.key for row in linked.links_managed(conn, *self._mine, gone)}
+
+    def _others(self, changes: Changes, start: int, stop: int) -> Iterator[Entry | SetAside]:
+        """Entries of an Active Directory that say nothing of it themselves, for whoever came or came back: the group that she
+        has as her primary one, the groups that have her as a member and the people who have her as manager, by a name that
+        followed her from where she was. Of whoever was there before, it puts a changed primary group among the changes:
+        `member` of the old one names her from then on.
         """
         sids: set[bytes] = set()
         names: set[str] = set()
@@ -157,9 +171,10 @@ class DeltaReader(Reader):
         self.sids |= sids
         if names:
             assert isinstance(changes, PrimaryGroups)
-            for group in (*changes.groups_of(sids), *changes.groups_naming(names)):
-                if group.key not in self.named:
-                    yield group
+            people = changes.people_naming(self.mapping.managers, names) if self.mapping.managers else ()
+            for other in (*changes.groups_of(sids), *changes.groups_naming(names), *people):
+                if other.key not in self.named:
+                    yield other
 
     def _learn_primary(self, changes: Changes) -> None:
         """Who has a group that came as her primary one, of those who did not come."""

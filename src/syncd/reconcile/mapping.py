@@ -60,6 +60,7 @@ class DirectoryMapping:
     wanted: tuple[str, ...]  # directory attributes to ask for
     digest: str
     manager: Reader | None = None
+    managers: tuple[str, ...] = ()  # the directory's attributes that `manager` reads, where it takes them as they are
     nested: bool = True  # groups may be members of groups
     accounts: Rules = field(default_factory=Rules)
 
@@ -107,10 +108,11 @@ def compile_mapping(
     accounts = accounts or Rules()
     wanted: set[str] = {*accounts.wanted, *MEMBERS, MEMBER_UIDS, "uid", "objectClass"}
     manager: Reader | None = None
+    managers: tuple[str, ...] = ()
     users: list[Target] = []
     for path, template in attributes.items():
         if path.lower() in ("manager", MANAGER.lower(), f"{_ENTERPRISE}manager".lower()):
-            manager = _reader(template, wanted)
+            manager, managers = _reader(template, wanted), _whole(template)
         else:
             users.append(_target(path, _reader(template, wanted), types.user, _whole(template)))
     named = [
@@ -119,7 +121,9 @@ def compile_mapping(
     ]
     said = [attributes, groups, nested, *accounts.said]
     digest = hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
-    return DirectoryMapping(tuple(users), tuple(named), tuple(sorted(wanted)), digest, manager, nested, accounts)
+    return DirectoryMapping(
+        tuple(users), tuple(named), tuple(sorted(wanted)), digest, manager, managers, nested, accounts
+    )
 
 
 def entry_hash(entry: Entry) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Text, and_, delete, func, or_, select, type_coerce, update
 
 from syncd.core.canary import Before
 from syncd.core.filter import Filter
+from syncd.core.offboarding import MANAGER
 from syncd.core.resource import fold
 from syncd.core.state import Link, name_hash
 from syncd.store import facts, filtering
@@ -25,6 +26,7 @@ from syncd.store.search import compile_filter
 _k = t.links.c
 _LAST_READS = 5
 _AT_ONCE = 2000  # rows that are fetched together
+_LOOKED_FOR = 50  # managers in one look through everybody
 _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_digest, _k.dn_key, _k.uid_key, _k.stage)
 
 
@@ -120,6 +122,18 @@ def _literal(text: str) -> str:
 def links_waiting(conn: Connection, workspace: str, source: str, names: Iterable[str]) -> Iterator[Any]:
     """As `links`, of users whose manager is one of these normalised DNs and was not found."""
     yield from _some(conn, workspace, source, _k.waits_for, sorted({name_hash(name) for name in names}))
+
+
+def links_managed(conn: Connection, workspace: str, source: str, managers: Iterable[str]) -> Iterator[Any]:
+    """As `links`, of users to whom this source gives one of these users (by id) as manager. Looks through all its links."""
+    wanted = set(managers)
+    values = type_coerce(_k["values"], Text)
+    where = (_k.workspace == workspace, _k.source == source, _k.resource == "user")
+    for batch in facts.batched(wanted, _LOOKED_FOR):
+        said = or_(*(values.contains(id, autoescape=True) for id in batch))
+        for row in conn.execute(select(*_COMPACT, _k.missing_since, _k["values"]).where(*where, said)):
+            if row.values.get(MANAGER) in wanted:
+                yield row
 
 
 def _some(

@@ -1,0 +1,301 @@
+"""What changes in a directory, by every way in which syncd reads changes: OpenLDAP with and without its logs, 389ds, Active
+Directory with each right. After every delta a whole read finds nothing left to do, and nobody lost what she should have.
+
+Tests of one server or way alone stand in its own file.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from servers import corp as companies
+from servers.active_directory import BASE as DOMAIN
+from servers.corp import COMPANY, Corp, changes
+from servers.directories import (
+    DANGLING,
+    IN_389DS,
+    IN_A_DOMAIN,
+    IN_SLAPD,
+    PERSON,
+    Directory,
+    Kind,
+    each_of,
+    of_389ds,
+    of_samba,
+    of_slapd,
+)
+from servers.dirsrv import Dirsrv
+from servers.hearing import through_breaks
+from servers.ldif_changes import delete, modify, move
+from servers.roaming import Roamer
+from servers.test_deltas_slapd import LOG, NO_LOG, access_log, is_whole, is_whole_but_for_the_missing
+from syncd.core.plan import Report
+
+BELL = "bell"  # the server tells at once that something changed
+ANNA, JANE = PERSON["anna.xu"], PERSON["jane.garcia"]
+TWO = (ANNA, JANE)
+
+
+@pytest.fixture(scope="module")
+def dirsrv(tmp_path_factory: pytest.TempPathFactory, dirsrv_template: Path) -> Iterator[Dirsrv]:
+    """Every test takes back what it changed."""
+    made = Dirsrv(tmp_path_factory.mktemp("389ds"), dirsrv_template, companies.LDIF).start()
+    yield made
+    made.discard()
+
+
+def _slapd(overlays: str) -> Callable[[pytest.FixtureRequest], Directory]:
+    def make(request: pytest.FixtureRequest) -> Directory:
+        more: dict[str, object] = {"overlays": overlays}
+        if overlays == "accesslog":
+            folder: Path = request.getfixturevalue("tmp_path")
+            more = {"overlays": access_log(folder / "log"), "globals": "moduleload accesslog"}
+        start: Callable[..., object] = request.getfixturevalue("new_slapd")
+        return of_slapd(start(ldif=companies.LDIF, max_bytes=4 << 20, **more))  # type: ignore[arg-type]
+
+    return make
+
+
+def _389ds(key: str) -> Callable[[pytest.FixtureRequest], Directory]:
+    return lambda request: of_389ds(request.getfixturevalue("dirsrv"), key_attribute=key)
+
+
+def _samba(account: str) -> Callable[[pytest.FixtureRequest], Directory]:
+    reader = f"CN={account},OU=Services,{DOMAIN}"
+    return lambda request: of_samba(request.getfixturevalue("changed_domain"), reader)
+
+
+WAYS = {
+    "slapd-present": Kind(_slapd(NO_LOG), IN_SLAPD | {BELL}),
+    "slapd-session-log": Kind(_slapd(LOG), IN_SLAPD | {BELL}),
+    "slapd-accesslog": Kind(_slapd("accesslog"), IN_SLAPD | {BELL}),
+    "slapd-timestamps": Kind(_slapd(""), IN_SLAPD),
+    "389ds-content": Kind(_389ds("nsUniqueId"), IN_389DS | {BELL}),
+    "389ds-timestamps": Kind(_389ds("entryUUID"), IN_389DS),
+    "samba-dirsync": Kind(_samba("syncd-dirsync"), IN_A_DOMAIN | {BELL}),
+    "samba-tombstones": Kind(_samba("syncd-tombstones"), IN_A_DOMAIN | {BELL}),
+    "samba-keys": Kind(_samba("syncd"), IN_A_DOMAIN | {BELL}),
+}
+SERVERS = {name: WAYS[name] for name in ("slapd-session-log", "389ds-content", "samba-dirsync")}
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Directory:
+    kind: Kind = request.param
+    return kind.start(request)
+
+
+@pytest.fixture
+def corp(server: Directory, tmp_path: Path) -> Iterator[Corp]:
+    """Reconciled once with the directory."""
+    source = {"schedule": {"full": "1d", "delta": "1m"}, "retries": 0, **server.source}
+    made = Corp(tmp_path, f"sqlite:///{tmp_path / 'syncd.db'}", server.url, source)
+    try:
+        assert made.run().complete
+        yield made
+    finally:
+        made.close()
+
+
+def delta(corp: Corp) -> Report:
+    """One that was believed, read at once: in the same second, maybe, as what it tells of."""
+    report = corp.run(delta=True)
+    assert (report.kind, report.kind_why, report.incomplete_because) == ("delta", None, ())
+    return report
+
+
+# ---- what changed
+
+
+@each_of(WAYS)
+def test_what_changed_is_all_that_is_read(server: Directory, corp: Corp) -> None:
+    forms, finance = server.forms, server.forms.unit("Finance")
+    anna, theirs = forms.of(ANNA), forms.unit(JANE.department)
+    in_billing = forms.dn("newer.one", theirs) if server.names_follow else forms.dn("new.one", finance)
+    happenings = (
+        modify(anna, ("replace", "title", "Head")),
+        forms.person("new.one", finance),
+        forms.member("billing", "add", forms.dn("new.one", finance)),
+        forms.moved("new.one", finance, theirs, called="newer.one"),
+        forms.member("billing", "delete", in_billing),
+        forms.group("young", anna),
+        forms.switched(anna, False) + forms.moved(JANE.uid, theirs, forms.elsewhere),
+        forms.switched(anna, True) + forms.moved(JANE.uid, forms.elsewhere, theirs),
+        modify(anna, ("replace", "title", ANNA.title)) + delete(forms.group_dn("young")),
+        delete(forms.dn("newer.one", theirs)),
+    )
+    delta(corp)
+    for text in happenings:
+        server.modify(text)
+        report = delta(corp)
+        if BELL in server.can:  # timestamps tell of seconds, not of people
+            assert report.counts["read"] <= 15, "people, the groups that name them and whoever has them as manager"
+        is_whole(corp)
+    is_whole_but_for_the_missing(corp, {"newer.one"})
+    if BELL in server.can:
+        assert delta(corp).counts["read"] == 0
+
+
+@each_of(WAYS)
+def test_any_changes_cut_into_any_deltas_end_where_a_whole_read_ends(
+    request: pytest.FixtureRequest, server: Directory, corp: Corp
+) -> None:
+    chance = random.Random(request.node.name)  # each way its own changes, the same every time
+    roamer = Roamer(chance, server.forms, server.names_follow, DANGLING in server.can)
+    try:
+        for _ in range(8):
+            server.modify("".join(roamer.step() for _ in range(roamer.chance.randint(1, 8))))
+            delta(corp)
+            is_whole(corp)
+    finally:
+        server.modify(roamer.undone())
+
+
+@each_of(WAYS)
+def test_a_filter_that_no_longer_matches_is_a_leaver(server: Directory, corp: Corp) -> None:
+    usual = server.users_filter
+    corp.source["users"] = {"base": server.forms.people, "filter": f"(&{usual}(employeeType=Employee))"}
+    corp.run()
+    corp.run()
+    one = next(each for each in COMPANY.people if each.employee_type == "Employee")
+    server.modify(modify(server.forms.of(one), ("replace", "employeeType", "Guest")))
+    delta(corp)
+    assert corp.links()[one.uid].missing_since is not None
+    server.modify(modify(server.forms.of(one), ("replace", "employeeType", "Employee")))
+    delta(corp)
+    assert corp.links()[one.uid].missing_since is None
+    is_whole(corp)
+
+
+@each_of(WAYS)
+def test_a_unit_that_moves_takes_its_people_along(server: Directory, corp: Corp) -> None:
+    """By deltas or, where the server does not tell, by a whole read; nobody is a leaver in between."""
+    unit = server.forms.unit("Legal")
+    below = [one.uid for one in COMPANY.people if one.department == "Legal"]
+    keys = {uid: link.key for uid, link in corp.links().items()}
+    for called in ("Law", "Legal"):
+        server.modify(move(unit, f"OU={called}"))
+        unit = server.forms.unit(called)
+        corp.run(delta=True)
+        links = corp.links()
+        assert {uid: link.key for uid, link in links.items()} == keys and not any(
+            each.missing_since for each in links.values()
+        )
+        assert below and all(links[uid].dn.lower().endswith(unit.lower()) for uid in below)
+        is_whole(corp)
+
+
+@each_of(WAYS, BELL)
+def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
+    server: Directory, corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = server.forms
+    try:
+        with through_breaks(corp, server.server.port, monkeypatch) as (heard, between):
+            for number in range(6):
+                title = f"Head {number}"
+                server.modify("".join(modify(forms.of(each), ("replace", "title", title)) for each in TWO))
+                heard.until(lambda title=title: {corp.links()[each.uid].values["title"] for each in TWO} == {title})  # type: ignore[misc]
+            server.modify(forms.moved(JANE.uid, forms.unit(JANE.department), forms.elsewhere))
+            heard.until(lambda: corp.links()[JANE.uid].missing_since is not None)
+            server.modify(forms.moved(JANE.uid, forms.elsewhere, forms.unit(JANE.department)))
+            heard.until(lambda: corp.links()[JANE.uid].missing_since is None)
+            assert between.connections > 5
+        assert len(heard.reports) < 50, "to read is no change that rings"
+        is_whole_but_for_the_missing(corp, set())
+    finally:
+        server.modify("".join(modify(forms.of(each), ("replace", "title", each.title)) for each in TWO))
+
+
+# ---- what it means
+
+
+def seats(corp: Corp, name: str) -> set[str]:
+    return {each["value"] for each in corp.user(name)["seats"]}
+
+
+@each_of(SERVERS)
+def test_an_account_that_is_switched_off_holds_no_seat_and_gets_it_back(server: Directory, corp: Corp) -> None:
+    before, had = corp.standing(), seats(corp, "rosa.castillo")
+    rosa = server.forms.of(PERSON["rosa.castillo"])
+    server.modify(server.forms.switched(rosa, False))
+    assert ("deactivate", "rosa.castillo") in changes(delta(corp))
+    shown = corp.user("rosa.castillo")
+    assert (shown["status"], shown["enabled"], shown["seats"]) == ("inactive", False, [])
+    assert any(link["because"] or link["ends_at"] for link in shown["links"]), "what of the entry says so"
+    server.modify(server.forms.switched(rosa, True))
+    assert ("reactivate", "rosa.castillo") in changes(delta(corp))
+    assert had and seats(corp, "rosa.castillo") == had
+    assert {name: rows for name, rows in corp.lost(before).items() if name != "users"} == {}
+
+
+@each_of(SERVERS)
+def test_an_end_date_is_told_before_and_ends_at_its_instant(server: Directory, corp: Corp) -> None:
+    rosa, at = server.forms.of(PERSON["rosa.castillo"]), datetime(2026, 12, 1, tzinfo=UTC)
+    server.modify(server.forms.ends(rosa, at))
+    try:
+        delta(corp)
+        shown = corp.user("rosa.castillo")
+        (link,) = shown["links"]
+        ends = link["ends_at"]
+        assert abs(ends - at) <= timedelta(days=1) and shown["status"] == "active"
+        assert [each["at"] for each in shown["scheduled"]] == [ends]
+        corp.now = ends - timedelta(seconds=1)
+        assert corp.user("rosa.castillo")["enabled"]
+        corp.now = ends
+        assert not corp.user("rosa.castillo")["enabled"], "whatever was read or ticked since"
+    finally:
+        server.modify(server.forms.ends(rosa, None))
+    delta(corp)
+    assert corp.user("rosa.castillo")["enabled"]
+
+
+@each_of(SERVERS)
+def test_a_group_in_a_group_is_shown_with_its_path(server: Directory, corp: Corp) -> None:
+    inner, who = server.forms.group_dn("dept-support"), "kateryna.dubois"
+    server.modify(server.forms.member("billing", "add", inner))
+    assert ("join", "group dept-support") in changes(delta(corp))
+    shown = corp.user(who)
+    assert next(each for each in shown["groups"] if each["display"] == "billing")["path"] == "dept-support > billing"
+    assert "billing-clerk" in {each["value"] for each in shown["roles"]}
+    server.modify(server.forms.member("billing", "delete", inner))
+    assert ("leave", "group dept-support") in changes(delta(corp))
+    assert "billing-clerk" not in {each["value"] for each in corp.user(who)["roles"]}
+
+
+@each_of(SERVERS)
+@pytest.mark.parametrize("stage", ["missing", "suspended", "deactivated"])
+def test_whoever_comes_back_has_what_she_had(server: Directory, corp: Corp, stage: str) -> None:
+    before, unit = corp.standing(), server.forms.unit(JANE.department)
+    server.modify(server.forms.moved(JANE.uid, unit, server.forms.elsewhere))
+    for _ in range(("missing", "suspended", "deactivated").index(stage) + 1):
+        corp.run()
+        corp.later(1)
+    assert corp.links()[JANE.uid].stage == stage
+    server.modify(server.forms.moved(JANE.uid, server.forms.elsewhere, unit))
+    corp.run()
+    assert {name: rows for name, rows in corp.lost(before).items() if name != "users"} == {}
+    assert corp.user(JANE.uid)["status"] == "active"
+
+
+@each_of(SERVERS)
+def test_one_person_is_brought_in_step_and_nobody_else(server: Directory, corp: Corp) -> None:
+    forms = server.forms
+    both = [forms.of(JANE), forms.of(ANNA)]
+    server.modify("".join(modify(each, ("replace", "title", "Chair")) for each in both))
+    try:
+        report = corp.run(only=f'userName eq "{JANE.uid}"')
+        assert (report.kind, report.status) == ("only", "applied")
+        assert [(step.name, step.ok) for step in report.looked[0].steps] == [
+            *(("found", True), ("in scope", True), ("matched", True), ("planned", True), ("applied", True)),
+        ]
+        assert corp.user(JANE.uid)["values"]["title"] == "Chair"
+        assert corp.user(ANNA.uid)["values"].get("title") != "Chair"
+    finally:
+        titles = zip(both, (JANE.title, ANNA.title), strict=True)
+        server.modify("".join(modify(dn, ("replace", "title", title)) for dn, title in titles))
