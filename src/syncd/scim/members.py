@@ -98,13 +98,14 @@ def _edit(operation: Operation, text: str) -> list[MemberEdit]:
         return [MemberEdit("clear")]
     if value is ABSENT:
         raise InvalidValue(f"{operation.kind} needs a value: a list of members")
-    ids = _ids(value)
+    ids = ids_of(value)
     if operation.kind == "add":
         return [MemberEdit("add", ids)] if ids else []
     return [MemberEdit("replace", ids) if ids else MemberEdit("clear")]
 
 
-def _ids(value: Any) -> tuple[str, ...]:
+def ids_of(value: Any) -> tuple[str, ...]:
+    """Of a list of members, each once, in its order. null is an empty list; whoever has no id is an error, not nobody."""
     if value is None:
         return ()
     ids: dict[str, None] = {}

@@ -16,7 +16,7 @@ from syncd.core.resource import canonical, flatten
 from syncd.core.schema import ResourceType
 from syncd.core.state import Link
 from syncd.errors import InvalidValue, Mutability
-from syncd.scim.members import MemberEdit
+from syncd.scim.members import MemberEdit, ids_of
 from syncd.scim.messages import Operation
 
 _OF_THE_LINK: Final = frozenset({"externalId", "active", "members"})  # stated, but never values
@@ -63,14 +63,12 @@ class Statement:
 def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statement:
     """Of the body of a POST or PUT, in RFC form. Raises InvalidValue, InvalidSyntax."""
     values = canonical(document, resource_type)
-    members = values.get("members")
-    if members is None and any(key.lower() == "members" for key in document):
-        members = []
+    sent = [value for key, value in document.items() if _is_members(key, resource_type)]
     return Statement(
         _as_a_name(_values(values, resource_type)),
         _external_id(values.get("externalId")),
         values.get("active"),
-        None if members is None else tuple(dict.fromkeys(_member_id(each) for each in members)),
+        ids_of(sent[0]) if sent else None,  # from what was sent: an element without an id is not nobody
         resource_type.set_once,
         resource_type,
     )
@@ -201,8 +199,6 @@ def membership(edits: Sequence[MemberEdit]) -> Membership:
     return Membership(wanted, whole, said)
 
 
-def _member_id(member: Any) -> str:
-    id = member.get("value") if isinstance(member, Mapping) else member
-    if not isinstance(id, str) or not id:
-        raise InvalidValue('a member has no id: each member is an object such as {"value": "<id>"}')
-    return id
+def _is_members(key: str, resource_type: ResourceType) -> bool:
+    at = resource_type.resolve(key.strip()) if "members" in key.lower() else None
+    return at is not None and at.top == "members"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.connection import Shows
 from syncd.core.state import Link
 
-from .conftest import GROUP_URN, Service
+from .conftest import GROUP_URN, PATCH_URN, Service
 
 
 def members(service: Service, id: str) -> set[str]:
@@ -174,6 +176,31 @@ def test_an_unknown_member_is_named_and_nothing_changes(service: Service) -> Non
     assert members(service, group) == set()
     assert service.names(path="Groups") == ["g"]
     assert service.patch(f"Groups/{group}", remove("nobody")).status_code == 204
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_malformed_list_of_members_empties_no_group(service: Service) -> None:
+    """Only an explicit empty list or null does; a member without an id is an error, not nobody."""
+    ann = service.user("ann")["id"]
+    group = service.group("crm", ann)["id"]
+    message = {"schemas": [PATCH_URN], "Operations": [{"op": "replace", "path": "members"}]}
+    for sent in ([None], [{}], [{"value": None}], [{"value": ""}], "", {}, [[]], [""], ["", ann], [{"display": "Ann"}]):
+        message["Operations"][0]["value"] = sent
+        put = {"schemas": [GROUP_URN], "displayName": "crm", "members": sent}
+        for method, path, body in (
+            ("PUT", f"Groups/{group}", put),
+            ("PATCH", f"Groups/{group}", message),
+            ("POST", "Groups", put | {"displayName": "other"}),
+            ("PUT", f"Groups/{group}", put | {"members": [ann], f"{GROUP_URN}:members": sent}),
+        ):
+            answer = service.ask(method, path, body)
+            assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue"), (method, sent)
+    assert members(service, group) == {ann}
+    for sent in (None, []):
+        service.patch(f"Groups/{group}", add(ann))
+        put = {"schemas": [GROUP_URN], "displayName": "crm", f"{GROUP_URN.upper()}:MEMBERS": sent}
+        assert service.ask("PUT", f"Groups/{group}", put).status_code == 200
+        assert members(service, group) == set()
 
 
 def test_a_deleted_user_is_no_member(service: Service) -> None:
