@@ -30,6 +30,7 @@ MOST: Final = 64  # requests in one transaction
 LONG_S: Final = 0.05  # a transaction takes in no more after this time, since other processes wait for the lock too
 GIVE_WAY_S: Final = 0.003  # to them, when more wait here than one transaction takes
 HERE_S: Final = 0.01  # the same for one in the event loop, since whoever reads waits for it
+ROUNDS: Final = 2  # of the loop: whoever was answered has asked again by then, and is done together with the others
 TO_CHECKPOINT: Final = 100  # requests done in the event loop, after which the thread moves the log into the file
 
 
@@ -95,7 +96,7 @@ class Writer:
                 self._asked.append(asked)
                 start, self._running = not self._running, True
             if start and quick:
-                loop.call_soon(self._run_here)
+                self._run_here_soon(loop)
             elif start:
                 self._thread.submit(self._run)
             done: T = await asked.future
@@ -107,6 +108,13 @@ class Writer:
         self._thread.shutdown()
 
     # -- in the event loop ---------------------------------------------------------------------------------------------
+
+    def _run_here_soon(self, loop: asyncio.AbstractEventLoop, rounds: int = ROUNDS) -> None:
+        """After so many rounds of the loop."""
+        if rounds:
+            loop.call_soon(self._run_here_soon, loop, rounds - 1)
+        else:
+            loop.call_soon(self._run_here)
 
     def _run_here(self) -> None:
         """All that wait by now, in one transaction; the loop comes back for more after what else is to be done."""
@@ -120,7 +128,7 @@ class Writer:
             return
         _tell([each for each in batch if each not in rest] if rest else batch, asyncio.get_running_loop())
         self._put_back(rest)
-        asyncio.get_running_loop().call_soon(self._run_here)
+        self._run_here_soon(asyncio.get_running_loop())
         self._done_here += len(batch) - len(rest)
         if self._done_here >= TO_CHECKPOINT:
             self._done_here = 0
