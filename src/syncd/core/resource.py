@@ -101,9 +101,12 @@ def _complex_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
         part: dict[str, JSON] = {}
         for name, value in element.items():
             found = known.get(name) or known.get(name.lower())
-            if found is not None and not _absent(value):
-                key, one, many = found
-                part[key] = [one(each) for each in value] if many else one(value)
+            if found is None:
+                continue
+            key, one, many = found
+            made = [one(each) for each in value] or None if many and value is not None else one(value)
+            if made is not None:
+                part[key] = made
         return part
 
     return searched
@@ -116,23 +119,37 @@ def search_part(name: str, value: JSON, resource_type: ResourceType) -> JSON:
 
 
 def _part(attribute: Attribute, value: JSON) -> JSON:
-    if _absent(value):
-        return None
+    return (attribute.made.get("part") or _parted(attribute))(value)
+
+
+def _parted(attribute: Attribute) -> Callable[[JSON], JSON]:
+    """The search form of a whole attribute, as `_searched` is of one value."""
     one = _searched(attribute)
-    if attribute.multi_valued:
-        return [part for element in value if not _absent(part := one(element))] or None
-    return one(value) or None if attribute.type is Type.COMPLEX else one(value)
+
+    def many(value: JSON) -> JSON:
+        return None if _absent(value) else [part for each in value if not _absent(part := one(each))] or None
+
+    def complex(value: JSON) -> JSON:
+        return None if _absent(value) else one(value) or None
+
+    made = many if attribute.multi_valued else complex if attribute.type is Type.COMPLEX else one
+    attribute.made["part"] = made
+    return made
 
 
 def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> dict[str, JSON]:
     """What filters compare. `extra` are whole attributes that values do not hold: `id`, `meta`, `groups`, `source`."""
     view: dict[str, JSON] = {"schemas": []}
     used: set[str] = set()
-    for path, given in values.items():
+    for path, value in values.items():
         resolved = resource_type.resolve(path)
-        value = as_declared(resolved, given) if resolved is not None and resolved.own else given
-        part = None if resolved is None else _part(resolved.attribute, value)
-        if resolved is None or part is None:
+        if resolved is None:
+            continue
+        attribute = resolved.attribute
+        part = (attribute.made.get("part") or _parted(attribute))(
+            as_declared(resolved, value) if resolved.own else value
+        )
+        if part is None:
             continue
         if resolved.extension is not None:
             used.add(resolved.extension)

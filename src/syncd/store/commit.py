@@ -38,6 +38,7 @@ from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
 from syncd.store.opening import Opened
 from syncd.store.permitted import beyond
+from syncd.store.postponed import postpone
 from syncd.store.rows import Rows, count, ignoring, upsert
 
 Ids = Callable[[], str]
@@ -368,13 +369,19 @@ def apply(
                         pools[seat.pool][0 if seat.held else 1] += sign
             totals["shown"] += before is not None and _shown(before) != _shown(after)
         _unresolved(conn, workspace.name, verdict)
-        _record_changes(rows, actor, verdict, now, ids)
         lost |= {(each.loss, each.subject_id): None for each in verdict.changes if each.loss and not each.exempt}
     if totals["graph"]:
         conn.info[raw.MOVED] = True
     if later is not None:
         bumped = later.take(rows, bumped)
-    events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
+
+    def tell(rows: Rows) -> None:
+        for verdict in verdicts:
+            _record_changes(rows, actor, verdict, now, ids)
+        events.write(rows, actor, verdicts, bumped, now, ids, workspace.webhooks)
+
+    if not postpone(conn, workspace.name, tell):
+        tell(rows)
     _pass_names_on(conn, workspace.name, verdicts)
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:

@@ -25,6 +25,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
+from syncd.store.postponed import POSTPONED, Postponed
+
 T = TypeVar("T")
 MOST: Final = 64  # requests in one transaction
 LONG_S: Final = 0.05  # a transaction takes in no more after this time, since other processes wait for the lock too
@@ -83,7 +85,8 @@ class Writer:
     async def do(self, work: Callable[[Connection], T], wait_s: float, quick: bool = False, lasts: bool = True) -> T:
         """`work` in a transaction, committed when this returns. Raises what `work` raised; then nothing of it lasts.
         `work` may be called again after what it did was undone.
-        `quick`: it takes a millisecond or two, so that the event loop may do it. `lasts`: it is no rehearsal."""
+        `quick`: it takes a millisecond or two, so that the event loop may do it, and reads nothing of what others postponed
+        (store/postponed.py). `lasts`: it is no rehearsal."""
         loop = asyncio.get_running_loop()
         asked = _Asked(
             *(work, copy_context(), loop.create_future(), time.monotonic() + wait_s, time.perf_counter()),
@@ -175,13 +178,17 @@ class Writer:
             with self._writing_here() if here else self._writing(batch[0].by - time.monotonic()) as conn:
                 if conn is None:
                     return None
-                started = time.monotonic()
-                for each in batch:
-                    if done and time.monotonic() - started > long_s:
-                        break
-                    done.append(each)
-                    if not each.future.cancelled():
-                        self._turn(conn, each, apart)
+                started, postponed, info = time.monotonic(), Postponed(), conn.info
+                try:
+                    for each in batch:
+                        if done and time.monotonic() - started > long_s:
+                            break
+                        done.append(each)
+                        if not each.future.cancelled():
+                            self._turn(conn, each, apart, postponed)
+                    postponed.write(conn)
+                finally:
+                    info.pop(POSTPONED, None)
         except _Again:
             raise
         except _Broken:
@@ -195,14 +202,18 @@ class Writer:
                 each.error = each.error or exc
         return [each for each in batch if each not in done] if len(done) < len(batch) else []
 
-    def _turn(self, conn: Connection, each: _Asked, apart: bool) -> None:
+    def _turn(self, conn: Connection, each: _Asked, apart: bool, postponed: Postponed) -> None:
         if not each.waited:
             each.waited = True
             self._on_wait(time.perf_counter() - each.since)
         driver: Any = conn.connection.dbapi_connection
+        if each.quick and not apart:
+            conn.info[POSTPONED] = postponed
+        elif conn.info.pop(POSTPONED, None) is not None:
+            postponed.write(conn)
         if apart:
             driver.execute("SAVEPOINT turn")
-        before = driver.total_changes
+        before = driver.total_changes + len(postponed)
         try:
             with self._translated():
                 each.result = each.context.run(each.work, conn)
@@ -210,7 +221,7 @@ class Writer:
             each.error = exc
             if conn.invalidated or not driver.in_transaction:
                 raise _Broken from exc
-            if driver.total_changes != before:
+            if driver.total_changes + len(postponed) != before:
                 if not apart:
                     raise _Again from exc
                 driver.execute("ROLLBACK TO turn")

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, MetaData, Table, Text, text
 
 from door_stage import Directory, Stage, staff
 from syncd.errors import DatabaseUnavailable
 from syncd.store import leases, writer
 from syncd.store.engine import Database, rehearsal
+from syncd.store.postponed import postpone
+from syncd.store.rows import Rows
 from syncd.store.writer import Writer
+
+NAMES = Table("names", MetaData(), Column("name", Text, primary_key=True), Column("workspace", Text))
 
 
 class Bench:
@@ -26,7 +30,7 @@ class Bench:
         self.database = Database(f"sqlite:///{folder / 'names.db'}", create=True)
         self.commits = 0
         with self.database.writing() as conn:
-            conn.execute(text("CREATE TABLE names (name TEXT PRIMARY KEY)"))
+            conn.execute(text("CREATE TABLE names (name TEXT PRIMARY KEY, workspace TEXT)"))
 
     def names(self) -> set[str]:
         with self.database.reading() as conn:
@@ -73,7 +77,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def adding(name: str) -> Callable[[Connection], str]:
     def add(conn: Connection) -> str:
-        conn.execute(text("INSERT INTO names VALUES (:name)"), {"name": name})
+        conn.execute(text("INSERT INTO names (name) VALUES (:name)"), {"name": name})
         return name
 
     return add
@@ -283,6 +287,60 @@ def test_a_rehearsal_in_the_event_loop_is_undone_alone(bench: Bench) -> None:
 
     assert run(asking()) == ["a", "b", "c"]
     assert bench.names() == {"a", "c"}
+
+
+def postponing(name: str) -> Callable[[Connection], set[str]]:
+    """Adds the name, leaves the same with an exclamation mark for the end, and returns what it sees."""
+
+    def adding_later(rows: Rows) -> None:
+        rows.insert(NAMES, name=f"{name}!")
+
+    def work(conn: Connection) -> set[str]:
+        adding(name)(conn)
+        if not postpone(conn, "default", adding_later):
+            adding(f"{name}!")(conn)
+        return set(conn.scalars(text("SELECT name FROM names")))
+
+    return work
+
+
+def test_what_is_postponed_is_written_at_the_end_of_the_transaction(bench: Bench) -> None:
+    assert quickly(bench, postponing("a"), postponing("b")) == [{"a"}, {"a", "b"}]
+    assert bench.names() == {"a", "a!", "b", "b!"}
+    assert quickly(bench, postponing("c")) == [{"a", "a!", "b", "b!", "c"}]
+    assert bench.names() == {"a", "a!", "b", "b!", "c", "c!"}
+
+
+def test_what_is_not_quick_sees_what_was_postponed_before_it_and_postpones_nothing(bench: Bench) -> None:
+    async def asking() -> list[Any]:
+        works = ((postponing("a"), True), (postponing("b"), False), (postponing("c"), True))
+        return await asyncio.gather(*(bench.database.write(work, quick=quick) for work, quick in works))
+
+    assert run(asking()) == [{"a"}, {"a", "a!", "b", "b!"}, {"a", "a!", "b", "b!", "c"}]
+    assert bench.names() == {"a", "a!", "b", "b!", "c", "c!"}
+
+
+def test_what_one_raises_undoes_what_it_postponed_too(bench: Bench) -> None:
+    def leaving(conn: Connection) -> None:
+        assert postpone(conn, "default", lambda rows: rows.insert(NAMES, name="b!")) or adding("b!")(conn)
+        raise ValueError("b")
+
+    found = quickly(bench, postponing("a"), leaving, postponing("c"))
+    assert isinstance(found[1], ValueError)
+    assert bench.names() == {"a", "a!", "c", "c!"}
+    assert isinstance(quickly(bench, leaving)[0], ValueError)
+    assert bench.names() == {"a", "a!", "c", "c!"}
+
+
+def test_what_cannot_be_written_at_the_end_is_told_to_all_and_nothing_lasts(bench: Bench) -> None:
+    def twice(conn: Connection) -> None:
+        for _ in range(2):
+            postpone(conn, "default", lambda rows: rows.insert(NAMES, name="same"))
+
+    found = quickly(bench, adding("a"), twice)
+    assert [type(each).__name__ for each in found] == ["IntegrityError", "IntegrityError"]
+    assert bench.names() == set()
+    assert quickly(bench, postponing("b")) == [{"b"}]
 
 
 def test_when_sqlite_rolls_back_in_the_event_loop_the_others_are_done_again(bench: Bench) -> None:
