@@ -1,4 +1,4 @@
-"""A listener to a company's directory whose bell has a delta read, over a connection that breaks at every message in turn."""
+"""A listener to a company's directory whose bell has a delta read, over connections that break at every message in turn."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ class Heard:
         with self._reading:
             pass
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No delta is under way meanwhile."""
+        with self._reading:
+            yield
+
     def until(self, true: Callable[[], object]) -> None:
         give_up = time.monotonic() + 60
         while not true():
@@ -58,23 +64,50 @@ class Heard:
             time.sleep(0.02)
 
 
+@dataclass
+class Breaks:
+    """Where the listener's connections break: the first, which is whole, tells how many messages there are; then each of
+    these is cut in its middle, and right after it, by a connection of its own."""
+
+    passed: dict[int, int] = field(default_factory=dict)  # connection -> messages
+    whole: int | None = None  # messages of the first one
+    cut: set[tuple[int, bool]] = field(default_factory=set)  # the message, and whether in its middle
+    between: Proxy | None = None
+
+    def spoil(self, message: Message) -> bytes:
+        number = self.passed[message.connection] = self.passed.get(message.connection, 0) + 1
+        if message.connection == 1 or number != message.connection // 2:
+            return message.raw
+        in_the_middle = message.connection % 2 == 0
+        self.cut.add((number, in_the_middle))
+        return Cut(message.raw[: len(message.raw) // 2] if in_the_middle else message.raw)
+
+    def begin(self) -> None:
+        """What came so far is the whole exchange; its connection is over."""
+        assert self.between is not None
+        self.whole = self.passed[1]
+        self.between.close()
+
+    @property
+    def done(self) -> bool:
+        """Every message of the exchange was cut, in both ways."""
+        return (
+            self.whole is not None and {(n, how) for n in range(1, self.whole + 1) for how in (True, False)} <= self.cut
+        )
+
+
 @contextmanager
-def through_breaks(corp: Corp, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Heard, Proxy]]:
-    """Each connection of the listener ends in the middle of another message: the first at the bind's answer, later ones at
-    what happens long after."""
-    monkeypatch.setattr(live, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(live, "LAST_PAUSE_S", 0.05)
-    passed: dict[int, int] = {}
-
-    def spoil(message: Message) -> bytes:
-        number = passed[message.connection] = passed.get(message.connection, 0) + 1
-        return Cut(message.raw[:-1]) if number == message.connection else message.raw
-
-    with proxy(port, spoil) as between:
+def through_breaks(corp: Corp, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Heard, Breaks]]:
+    monkeypatch.setattr(live, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(live, "LAST_PAUSE_S", 0.02)
+    monkeypatch.setattr(live, "GATHER_S", 0.02)
+    breaks = Breaks()
+    with proxy(port, breaks.spoil) as between:
+        breaks.between = between
         heard = Heard(corp)
         heard.start(between.url)
         try:
-            yield heard, between
+            yield heard, breaks
         finally:
             heard.end()
     assert {(each.kind, each.complete) for each in heard.reports} == {("delta", True)}

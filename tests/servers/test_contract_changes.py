@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,15 +32,18 @@ from servers.directories import (
     of_slapd,
 )
 from servers.dirsrv import Dirsrv
+from servers.faulty import Cut, Message, proxy
 from servers.hearing import through_breaks
 from servers.ldif_changes import delete, modify, move
 from servers.roaming import Roamer
 from servers.test_deltas_slapd import LOG, NO_LOG, access_log, is_whole, is_whole_but_for_the_missing
 from syncd.core.plan import Report
+from syncd.errors import SourceUnreachable
+from syncd.store import run_records
 
 BELL = "bell"  # the server tells at once that something changed
+FEW = "few"  # it names what changed; where everybody is named, a delta is a whole read in small, with its cuts
 ANNA, JANE = PERSON["anna.xu"], PERSON["jane.garcia"]
-TWO = (ANNA, JANE)
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +76,14 @@ def _samba(account: str) -> Callable[[pytest.FixtureRequest], Directory]:
 
 
 WAYS = {
-    "slapd-present": Kind(_slapd(NO_LOG), IN_SLAPD | {BELL}),
-    "slapd-session-log": Kind(_slapd(LOG), IN_SLAPD | {BELL}),
+    "slapd-present": Kind(_slapd(NO_LOG), IN_SLAPD | {BELL, FEW}),
+    "slapd-session-log": Kind(_slapd(LOG), IN_SLAPD | {BELL, FEW}),
     "slapd-accesslog": Kind(_slapd("accesslog"), IN_SLAPD | {BELL}),
     "slapd-timestamps": Kind(_slapd(""), IN_SLAPD),
-    "389ds-content": Kind(_389ds("nsUniqueId"), IN_389DS | {BELL}),
+    "389ds-content": Kind(_389ds("nsUniqueId"), IN_389DS | {BELL, FEW}),
     "389ds-timestamps": Kind(_389ds("entryUUID"), IN_389DS),
-    "samba-dirsync": Kind(_samba("syncd-dirsync"), IN_A_DOMAIN | {BELL}),
-    "samba-tombstones": Kind(_samba("syncd-tombstones"), IN_A_DOMAIN | {BELL}),
+    "samba-dirsync": Kind(_samba("syncd-dirsync"), IN_A_DOMAIN | {BELL, FEW}),
+    "samba-tombstones": Kind(_samba("syncd-tombstones"), IN_A_DOMAIN | {BELL, FEW}),
     "samba-keys": Kind(_samba("syncd"), IN_A_DOMAIN | {BELL}),
 }
 SERVERS = {name: WAYS[name] for name in ("slapd-session-log", "389ds-content", "samba-dirsync")}
@@ -190,26 +195,101 @@ def test_a_unit_that_moves_takes_its_people_along(server: Directory, corp: Corp)
         is_whole(corp)
 
 
-@each_of(WAYS, BELL)
-def test_what_happens_is_read_when_it_does_however_the_connection_breaks(
+@each_of(WAYS, FEW)
+def test_a_delta_that_is_cut_at_any_message_takes_nothing_and_is_told_again(server: Directory, corp: Corp) -> None:
+    """In the middle of every message of a whole exchange, and after it: nothing moves, neither rows nor checkpoint, so the
+    next one is as if there had been none."""
+    forms, finance, unit = server.forms, server.forms.unit("Finance"), server.forms.unit(JANE.department)
+    joiner = forms.dn("new.one", finance)
+    server.modify(
+        modify(forms.of(ANNA), ("replace", "title", "Head"))
+        + forms.person("new.one", finance)
+        + forms.member("billing", "add", joiner)
+        + forms.moved(JANE.uid, unit, forms.elsewhere)
+    )
+    try:
+        before, places = standing(corp), ((after, middle) for after in count(1) for middle in (True, False))
+        while not cut(server, corp, *next(places)):
+            assert standing(corp) == before
+        assert next(places)[0] > 5
+        assert {"new.one"} == corp.links().keys() - before["names"] and corp.links()[JANE.uid].missing_since
+        delta(corp)
+        is_whole_but_for_the_missing(corp, {JANE.uid})
+    finally:
+        title = modify(forms.of(ANNA), ("replace", "title", ANNA.title))
+        server.modify(delete(joiner) + forms.moved(JANE.uid, forms.elsewhere, unit) + title)
+
+
+def standing(corp: Corp) -> dict[str, Any]:
+    """All that one could lose, and from where the next delta goes on."""
+    with corp.database.reading() as conn:
+        went_on_from = run_records.checkpoint(conn, "default", "corp")
+    return {**corp.standing(), "checkpoint": went_on_from, "names": corp.links().keys()}
+
+
+def cut(server: Directory, corp: Corp, after: int, middle: bool) -> bool:
+    """A delta over a connection that breaks in the middle of this message, or after it. Whether it came to its end: it may
+    have had all that it asked for by then."""
+    seen = 0
+
+    def spoil(message: Message) -> bytes:
+        nonlocal seen
+        seen += 1
+        if seen != after:
+            return message.raw
+        return Cut(message.raw[: len(message.raw) // 2] if middle else message.raw)
+
+    with proxy(server.server.port, spoil) as broken:
+        corp.url = broken.url
+        try:
+            report = corp.run(delta=True)
+        except SourceUnreachable:
+            return False
+        finally:
+            corp.url = server.url
+    assert report.kind == "delta"
+    assert not (report.complete and middle and seen >= after), "half a message was taken for a whole one"
+    return report.complete
+
+
+@each_of(SERVERS)
+def test_what_happens_is_read_when_it_does_wherever_the_connection_breaks(
     server: Directory, corp: Corp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forms = server.forms
+    """The listener's connection is cut in the middle of every message of a whole exchange, and after it; when the change
+    that it missed was read, a whole read finds nothing left to do."""
+    forms, unit, number = server.forms, server.forms.unit(ANNA.department), 0
+
+    def change() -> None:
+        """She gets another title, moves out of what is read, and comes back."""
+        nonlocal number
+        number += 1
+        here, there, title = forms.of(ANNA), forms.dn(ANNA.uid, forms.elsewhere), f"Head {number}"
+        match number % 3:
+            case 1:
+                server.modify(modify(here, ("replace", "title", title)))
+                heard.until(lambda: corp.links()[ANNA.uid].values["title"] == title)
+            case 2:
+                server.modify(forms.moved(ANNA.uid, unit, forms.elsewhere))
+                heard.until(lambda: corp.links()[ANNA.uid].missing_since is not None)
+            case _:
+                server.modify(modify(there, ("replace", "title", title)) + forms.moved(ANNA.uid, forms.elsewhere, unit))
+                heard.until(lambda: corp.links()[ANNA.uid].missing_since is None)
+        with heard.quiet():
+            is_whole(corp)
+
     try:
-        with through_breaks(corp, server.server.port, monkeypatch) as (heard, between):
-            for number in range(6):
-                title = f"Head {number}"
-                server.modify("".join(modify(forms.of(each), ("replace", "title", title)) for each in TWO))
-                heard.until(lambda title=title: {corp.links()[each.uid].values["title"] for each in TWO} == {title})  # type: ignore[misc]
-            server.modify(forms.moved(JANE.uid, forms.unit(JANE.department), forms.elsewhere))
-            heard.until(lambda: corp.links()[JANE.uid].missing_since is not None)
-            server.modify(forms.moved(JANE.uid, forms.elsewhere, forms.unit(JANE.department)))
-            heard.until(lambda: corp.links()[JANE.uid].missing_since is None)
-            assert between.connections > 5
-        assert len(heard.reports) < 50, "to read is no change that rings"
-        is_whole_but_for_the_missing(corp, set())
+        with through_breaks(corp, server.server.port, monkeypatch) as (heard, breaks):
+            for _ in range(3):
+                change()
+            breaks.begin()
+            while not breaks.done:
+                change()
+        assert len(heard.reports) < 5 * number, "to read is no change that rings"
     finally:
-        server.modify("".join(modify(forms.of(each), ("replace", "title", each.title)) for each in TWO))
+        away = ANNA.uid in corp.links() and corp.links()[ANNA.uid].missing_since is not None
+        back = forms.moved(ANNA.uid, forms.elsewhere, unit) if away else ""
+        server.modify(back + modify(forms.of(ANNA), ("replace", "title", ANNA.title)))
 
 
 # ---- what it means

@@ -8,20 +8,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from servers import corp as companies
 from servers.corp import COMPANY, GROUPS_BASE, PEOPLE_BASE, Corp, changes
-from servers.faulty import DONE, Cut, Message, proxy
+from servers.faulty import DONE, Message, proxy
 from servers.ldif_changes import add, delete, modify, move, person, unit_of
 from servers.slapd import ACCESS_READ_ALL, BASE, READER, Slapd
 from syncd import app
 from syncd.cli.checking import check
 from syncd.core.plan import Report
-from syncd.errors import SourceUnreachable
 from syncd.ldap import ber, way_timestamps
 from syncd.ldap.source import LdapSource
 from syncd.store import run_records
@@ -373,44 +371,3 @@ def test_a_present_phase_without_its_end_takes_nobody(started: Started) -> None:
     corp.url = directory.url
     delta(corp)
     is_whole_but_for_the_missing(corp, {"anna.xu"})
-
-
-def test_a_connection_that_drops_at_any_message_loses_nothing(started: Started) -> None:
-    directory, corp = started()
-    nadia = PERSON["nadia.ivanov"]
-    report = None
-    for after in count(1):
-        directory.modify(
-            modify(PERSON["anna.xu"].dn, ("replace", "title", f"Head {after}"))
-            + person(f"new.{after}", FINANCE)
-            + modify(GROUP["billing"].dn, ("add", "member", f"uid=new.{after},{FINANCE}"))
-            + (
-                move(nadia.dn, "cn=moved", unit_of(nadia))
-                if after % 2
-                else move(f"cn=moved,{unit_of(nadia)}", nadia.rdn)
-            )
-        )
-        seen = 0
-
-        def spoil(message: Message, after: int = after) -> bytes | None:
-            nonlocal seen
-            seen += 1
-            return Cut(message.raw[:-1]) if seen == after else message.raw
-
-        before = corp.standing()
-        with proxy(directory.port, spoil) as broken:
-            corp.url = broken.url
-            try:
-                report = corp.run(delta=True)
-            except SourceUnreachable:
-                assert after == 1
-            else:
-                assert report.kind == "delta" and report.complete == (seen < after)
-        corp.url = directory.url
-        lost = corp.lost(before)
-        assert lost.pop("users", frozenset()) is not None and not any(lost.values())
-        delta(corp)
-        is_whole_but_for_the_missing(corp, set())
-        if report is not None and report.complete:
-            break
-    assert after > 10
