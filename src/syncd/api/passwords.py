@@ -18,7 +18,7 @@ from syncd.api.signins import Address
 from syncd.api.users import Status, found
 from syncd.core import password as policies
 from syncd.core.lifecycle import status
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.secret import Secret
 from syncd.core.signins import SignIn
 from syncd.core.state import User
@@ -177,7 +177,7 @@ async def prepare_verify(call: Call, context: Context) -> Tried:
 
     id, kept = await context.database.read(known)
     name = call.said(VerifyPasswordOf).userName if isinstance(said, VerifyPasswordOf) else ""
-    _admit(call, context, ("user", id) if id else ("name", fold(name)))
+    _admit(call, context, ("user", id) if id else ("name", name_key(name)))
     if said.address is not None:
         _admit(call, context, ("address", str(said.address)), 10)
     text = _secret(said.password)
@@ -249,7 +249,7 @@ def make_reset(call: Call, conn: Connection) -> ResetMade:
 
 async def prepare_ask(call: Call, context: Context) -> None:
     said = call.said(AskReset)
-    _admit_asking(call, context, ("name", fold(said.userName)), 5)
+    _admit_asking(call, context, ("name", name_key(said.userName)), 5)
     if said.address is not None:
         _admit_asking(call, context, ("address", str(said.address)), 60)
 

@@ -43,6 +43,19 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
+def name_key(text: str) -> str:
+    """The same of a userName, of which wide and narrow letters are the plain ones, too (RFC 8265 section 3.3.2, as RFC 7644
+    section 5 has it)."""
+    if text.isascii():
+        return text.lower()
+    return fold("".join(map(_plain, text)))
+
+
+def _plain(letter: str) -> str:
+    of_a_width = unicodedata.decomposition(letter).startswith(("<wide>", "<narrow>"))
+    return unicodedata.normalize("NFKC", letter) if of_a_width else letter
+
+
 def instant(text: str) -> str:
     """`2011-05-13T04:42:34.000000Z` of any xsd:dateTime, so that text order is time order; no zone means UTC.
 
@@ -64,7 +77,7 @@ def comparable(attribute: Attribute, value: JSON) -> JSON:
         return instant(value)
     if isinstance(value, str):
         if not attribute.case_exact:
-            return fold(value)
+            return name_key(value) if attribute.name == "userName" else fold(value)
         return value if value.isascii() else unicodedata.normalize("NFC", value)
     return value
 

@@ -17,7 +17,7 @@ from io import StringIO
 from typing import Any, Final
 
 from syncd.core.mail import is_address
-from syncd.core.resource import canonical_value, fold
+from syncd.core.resource import canonical_value, fold, name_key
 from syncd.core.schema import ENTERPRISE_USER, SYNCD_USER, Resolved, ResourceType, Type
 from syncd.errors import InvalidSyntax, InvalidValue
 
@@ -160,7 +160,7 @@ def read(text: str, type: ResourceType, delimiter: str | None = None) -> People:
         row = _row(line, cells, columns, len(head[1]), people.faults)
         if row is None:
             continue
-        before = seen.setdefault(fold(row.name), line)
+        before = seen.setdefault(name_key(row.name), line)
         if before != line:
             people.faults.append(Fault(row.at("userName"), f"{row.name} stands on line {before} already"))
         if row.address is not None and (stood := addresses.setdefault(fold(row.address), line)) != line:

@@ -19,7 +19,7 @@ from syncd.core.filter import compile as compile_filter
 from syncd.core.filter import parse_filter
 from syncd.core.groups import cycles
 from syncd.core.plan import Plan
-from syncd.core.resource import fold, search_view
+from syncd.core.resource import name_key, search_view
 from syncd.core.snapshot import Certificate, Entry, SetAside, Sighted, Source
 from syncd.core.state import uid_hashes
 from syncd.core.workspace import Workspace
@@ -68,7 +68,7 @@ class Mapped:
     new_ids: set[str] = field(default_factory=set)
 
     def add(self, entry: Entry, id: str, hashed: str, new: bool, user: MappedUser) -> None:
-        name = fold(str(user.values["userName"]))
+        name = name_key(str(user.values["userName"]))
         if new:
             self.new.append((entry, id, hashed, user))
             self.new_names.setdefault(name, id)

@@ -17,7 +17,7 @@ from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
 from syncd.core.etag import etag
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.state import Link, User
 from syncd.errors import NotFound, Refused, Uniqueness
 from syncd.scim import passwords, render
@@ -117,7 +117,7 @@ def creation(
 ) -> UserEdit:
     """What makes this user, or adopts the one of her name where the policy lets it. `id`: of a new one, if it is known."""
     policy = call.workspace.source(call.actor.source)
-    name = fold(str(said.values["userName"]))
+    name = name_key(str(said.values["userName"]))
     taken = read.user_named(conn, call.workspace.name, name) if opened is None else opened.names[name]
     if taken is not None and policy.adopt != "never":
         own = _own(read.links(conn, call.workspace.name, "user", taken), call.actor.source)
@@ -133,7 +133,7 @@ def creation(
 
 
 def _unopened(conn: Connection, call: Call, said: Statement) -> Opened:
-    name = fold(str(said.values["userName"]))
+    name = name_key(str(said.values["userName"]))
     return opening.nobody(conn, call.workspace.name, call.actor.source, name, said.external_id)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 from syncd.core.access import Role, privileged
 from syncd.core.actor import Actor
 from syncd.core.correlation import Asked, Candidate, CorrelationRule, Key
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.rules import view
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
@@ -220,7 +220,7 @@ def find(conn: Connection, workspace: str, which: str, source: str | None = None
     found = [
         each
         for each in list_(conn, workspace, source)
-        if which in (each.key, each.entry) or fold(which) == fold(each.user_name)
+        if which in (each.key, each.entry) or name_key(which) == name_key(each.user_name)
     ]
     if not found:
         raise NotFound(f"nobody asks about {which[:200]!r}: `syncd adopt list` shows who waits")

@@ -26,7 +26,7 @@ from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
@@ -452,8 +452,8 @@ def _pass_names_on(conn: Connection, workspace: str, verdicts: Sequence[Verdict]
     users = [pair for verdict in verdicts for pair in verdict.users]
     if len(users) == 1:
         return
-    held = {fold(before.name): before.id for before, _ in users if before is not None and before.present}
-    wanted = {fold(after.name): after.id for _, after in users if after.present}
+    held = {name_key(before.name): before.id for before, _ in users if before is not None and before.present}
+    wanted = {name_key(after.name): after.id for _, after in users if after.present}
     between = [id for key, id in held.items() if wanted.get(key, id) != id]
     if between:
         u = t.users.c

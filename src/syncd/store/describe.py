@@ -22,7 +22,7 @@ from syncd.core.filter import parse_filter
 from syncd.core.lifecycle import may_sign_in, status
 from syncd.core.offboarding import MANAGER
 from syncd.core.ownership import merge, owned
-from syncd.core.resource import fold
+from syncd.core.resource import fold, name_key
 from syncd.core.rules import evaluate, through_groups
 from syncd.core.schema import USER
 from syncd.core.signins import SignIns
@@ -57,7 +57,7 @@ def find_user(conn: Connection, workspace: str, who: str, deleted: bool = False)
     if (found := conn.scalar(mine.where(u.id == who))) is not None:
         return str(found)
     mine = mine.where(u.status == "deleted" if deleted else u.status != "deleted")
-    named = mine.where(u.user_name_key == fold(who)).order_by(u.deleted_at.desc(), u.modified_at.desc())
+    named = mine.where(u.user_name_key == name_key(who)).order_by(u.deleted_at.desc(), u.modified_at.desc())
     if (found := conn.scalars(named).first()) is not None:
         return str(found)
     if "@" in who:
@@ -72,7 +72,7 @@ def find_user(conn: Connection, workspace: str, who: str, deleted: bool = False)
 def user_named(conn: Connection, workspace: str, user_name: str) -> str | None:
     """The id of the undeleted user of exactly this userName, compared without case."""
     u = t.users.c
-    named = select(u.id).where(u.workspace == workspace, u.user_name_key == fold(user_name), u.status != "deleted")
+    named = select(u.id).where(u.workspace == workspace, u.user_name_key == name_key(user_name), u.status != "deleted")
     found: str | None = conn.scalar(named)
     return found
 
@@ -101,14 +101,14 @@ def _no_user(conn: Connection, workspace: str, who: str, deleted: bool) -> str:
     u = t.users.c
     known = select(u.user_name).where(u.workspace == workspace)
     known = known.where(u.status == "deleted" if deleted else u.status != "deleted")
-    near = known.where(u.user_name_key.startswith(fold(who)[:2], autoescape=True)).order_by(u.user_name_key)
+    near = known.where(u.user_name_key.startswith(name_key(who)[:2], autoescape=True)).order_by(u.user_name_key)
     close = get_close_matches(who, conn.scalars(near.limit(5000)).all(), n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ": give an id, a userName or an e-mail address"
     if (gone := purged_at(conn, workspace, who)) is not None:
         return f"user {who} of workspace {workspace} was deleted and, on {gone:%Y-%m-%d}, purged: that is final"
     if deleted and not close:
         hint = ": a deletion is final when its days are over, and then nothing is left to restore"
-    if not deleted and conn.scalar(select(u.id).where(u.workspace == workspace, u.user_name_key == fold(who))):
+    if not deleted and conn.scalar(select(u.id).where(u.workspace == workspace, u.user_name_key == name_key(who))):
         hint = "; one of that name was deleted (`syncd user restore`)"
     return f"workspace {workspace} has no {'deleted ' if deleted else ''}user {who!r}{hint}"
 

@@ -12,7 +12,7 @@ from syncd.core.change import (
     UserEdit,
 )
 from syncd.core.guards import Held
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.rules import Refusal
 from syncd.core.state import Group, User
 from syncd.errors import SyncdError
@@ -81,7 +81,7 @@ def gives_name_up(before: User, after: User) -> bool:
 
 
 def _renamed(before: User, after: User) -> bool:
-    return before.name != after.name and fold(before.name) != fold(after.name)
+    return before.name != after.name and name_key(before.name) != name_key(after.name)
 
 
 def keeps_access(draft: Draft) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
-from syncd.core.resource import flatten, fold, search_view, unflatten, unique_keys
+from syncd.core.resource import flatten, fold, name_key, search_view, unflatten, unique_keys
 from syncd.core.schema import GROUP, SYNCD_USER
 from syncd.core.state import Grant, Group, Link, Membership, Seat, User, name_hash
 from syncd.core.types import Types
@@ -372,7 +372,7 @@ def _user_columns(user: User) -> dict[str, Any]:
     """What of a user has a column of its own beside her document."""
     return {
         "user_name": user.name,
-        "user_name_key": fold(user.name),
+        "user_name_key": name_key(user.name),
         "status": user.status,
         "next_status_at": user.next_status_at,
         "suspended": user.suspended,

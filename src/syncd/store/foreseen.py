@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from syncd.core.access import Role
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.state import Seat, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
@@ -99,7 +99,7 @@ class Foreseen:
         types = self.workspace.types
         if any(facts.claims(new, types).keys() - facts.claims(old, types).keys() for old, new in pairs):
             return False
-        wanted = {fold(new.name): new.id for old, new in pairs if takes_name(old, new)}
+        wanted = {name_key(new.name): new.id for old, new in pairs if takes_name(old, new)}
         asked = {"workspace": self.workspace.name, "ids": queries.as_list(wanted)}
         there = raw.rows(conn, queries.named(conn.dialect.name), asked) if wanted else ()
         return all(wanted[key] == id for key, id in there)

@@ -19,7 +19,7 @@ from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.change import UserEdit
 from syncd.core.granting import checked
 from syncd.core.mail import address_of, is_address
-from syncd.core.resource import canonical_value, fold
+from syncd.core.resource import canonical_value, fold, name_key
 from syncd.core.state import Grant, Link, User
 from syncd.core.userfile import MANAGER, Fault, People, Row
 from syncd.core.workspace import Workspace
@@ -61,22 +61,22 @@ class Import:
     def lines(self) -> Iterator[Line]:
         """In the order of the file. Faults are added to those of the file as they are met."""
         self._known = _named(self.conn, self.workspace.name, (row.name for row in self.people.rows))
-        self._new = {key: self.ids() for row in self.people.rows if (key := fold(row.name)) not in self._known}
+        self._new = {key: self.ids() for row in self.people.rows if (key := name_key(row.name)) not in self._known}
         for batch in facts.batched(self.people.rows):
-            found = [self._known[key] for row in batch if (key := fold(row.name)) in self._known]
+            found = [self._known[key] for row in batch if (key := name_key(row.name)) in self._known]
             users = facts.load_users(self.conn, self.workspace.name, found, self.workspace.precedence)
             owners = _owners(self.conn, self.workspace.name, batch)
             for row in batch:
-                yield self._line(row, users.get(self._known.get(fold(row.name), "")), owners)
+                yield self._line(row, users.get(self._known.get(name_key(row.name), "")), owners)
 
     def _line(self, row: Row, user: User | None, owners: Mapping[str, str]) -> Line:
         values = {**row.values, **({MANAGER: manager} if (manager := self._manager(row)) else {})}
         grants, joins = self._grants(row), self._joins(row)
         owner = owners.get(facts.email_key(row.address or ""))
-        if owner is not None and (user is None or fold(owner) != fold(user.name)):
+        if owner is not None and (user is None or name_key(owner) != name_key(user.name)):
             self._fault(row, "emails", f"{row.address} is the address of {owner}: name her by her userName")
         if user is None:
-            id = self._new[fold(row.name)]
+            id = self._new[name_key(row.name)]
             return Line(row.line, id, row.name, True, self._made(row, id, values, grants, joins))
         return Line(row.line, user.id, user.name, False, self._changed(row, user, values, grants, joins))
 
@@ -132,10 +132,10 @@ class Import:
     def one(self, user: User, cleared: Sequence[userfile.Column], renamed: str | None = None) -> UserEdit | None:
         """This user as the only row says, without what is cleared; None if nothing changes. `renamed`: another userName."""
         row = self.people.rows[0]
-        self._known = {fold(user.name): user.id}
+        self._known = {name_key(user.name): user.id}
         values = {**row.values, **({MANAGER: manager} if (manager := self._manager(row)) else {})}
         owner = _owners(self.conn, self.workspace.name, [row]).get(facts.email_key(row.address or ""))
-        if owner is not None and fold(owner) != fold(user.name):
+        if owner is not None and name_key(owner) != name_key(user.name):
             self._fault(row, "emails", f"{row.address} is the address of {owner}")
         edit = self._changed(row, user, values, self._grants(row), self._joins(row))
         own = edit.link if edit is not None and edit.link is not None else user.link(ADMIN_SOURCE)
@@ -201,8 +201,8 @@ class Import:
         """The id of the manager, who may stand in the same file."""
         if row.manager is None:
             return None
-        key = fold(row.manager)
-        if key == fold(row.name):
+        key = name_key(row.manager)
+        if key == name_key(row.name):
             self._fault(row, MANAGER, f"{row.name} cannot be her own manager")
             return None
         id = self._new.get(key) or self._known.get(key)
@@ -219,7 +219,7 @@ def _named(conn: Connection, workspace: str, names: Iterable[str]) -> dict[str, 
     """userName, folded -> id of each of these who is there."""
     u = t.users.c
     found: dict[str, str] = {}
-    for keys in facts.batched(sorted({fold(name) for name in names})):
+    for keys in facts.batched(sorted({name_key(name) for name in names})):
         query = select(u.user_name_key, u.id).where(u.workspace == workspace, u.user_name_key.in_(keys))
         found |= {row.user_name_key: row.id for row in conn.execute(query.where(u.status != "deleted"))}
     return found
@@ -235,7 +235,7 @@ def _owners(conn: Connection, workspace: str, rows: Iterable[Row]) -> dict[str, 
         query = query.where(e.workspace == workspace, e.value.in_(keys), u.status != "deleted").order_by(u.id)
         for row in conn.execute(query):
             mine = wanted.get(row.value)
-            if row.value not in found or (mine is not None and fold(mine) == fold(row.user_name)):
+            if row.value not in found or (mine is not None and name_key(mine) == name_key(row.user_name)):
                 found[row.value] = row.user_name
     return found
 

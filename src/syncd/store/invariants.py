@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 
 from syncd.core.lifecycle import SEATED, status
 from syncd.core.ownership import merge
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
@@ -277,7 +277,7 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
         for user in facts.load_users(conn, workspace.name, batch, workspace.precedence).values():
             row = rows[user.id]
             values, _ = merge(user.links, workspace.precedence)
-            if fold(str(values.get("userName") or user.id)) != row.user_name_key:
+            if name_key(str(values.get("userName") or user.id)) != row.user_name_key:
                 out.append(f"user {user.id}: userName {row.user_name!r} is not that of her links")
             if found.get(user.id, set()) != facts.email_keys(user.values):
                 out.append(f"user {user.name}: her e-mail addresses are not those she is found by")

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Text, and_, delete, func, or_, select, type_c
 from syncd.core.canary import Before
 from syncd.core.filter import Filter
 from syncd.core.offboarding import MANAGER
-from syncd.core.resource import fold
+from syncd.core.resource import name_key
 from syncd.core.state import Link, name_hash
 from syncd.store import facts, filtering
 from syncd.store import read_queries as queries
@@ -286,7 +286,7 @@ def holders_of(conn: Connection, workspace: str, names: Iterable[str]) -> dict[s
     """userName key -> id, for those of these userNames that an undeleted user holds."""
     u = t.users.c
     found: dict[str, str] = {}
-    for batch in facts.batched(sorted({fold(name) for name in names})):
+    for batch in facts.batched(sorted({name_key(name) for name in names})):
         for row in conn.execute(
             select(u.user_name_key, u.id).where(
                 u.workspace == workspace, u.user_name_key.in_(batch), u.status != "deleted"

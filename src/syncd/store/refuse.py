@@ -12,7 +12,7 @@ from sqlalchemy import and_, distinct, func, select
 
 from syncd.core.access import OWNER, privileged
 from syncd.core.guards import Held
-from syncd.core.resource import fold, shown
+from syncd.core.resource import fold, name_key, shown
 from syncd.core.rules import view
 from syncd.core.state import Grant, Group, User
 from syncd.errors import Mutability, Refused, SyncdError, Uniqueness
@@ -59,7 +59,7 @@ class _Names:
     def __init__(self, decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
         self.decision, self.drafts = decision, drafts
         self.wanting = [
-            (verdict, draft, fold(draft.after.name))
+            (verdict, draft, name_key(draft.after.name))
             for verdict, people in drafts
             for draft in people
             if claims_name(draft)
@@ -76,7 +76,7 @@ class _Names:
         """Refuses the first who cannot have her name; False when nobody is refused."""
         decision = self.decision
         freed = {
-            fold(draft.before.name): draft.id
+            name_key(draft.before.name): draft.id
             for verdict, people in self.drafts
             for draft in people
             if verdict.error is None and draft.before is not None and gives_name_up(draft.before, draft.after)

@@ -236,3 +236,24 @@ def test_beyond_the_limit_losses_are_held_with_429(service: Service) -> None:
     assert "limit 5" in answers[5].json()["detail"]
     assert service.ask("GET", f"Users/{made[7]['id']}").json()["active"] is True
     assert service.patch(f"Users/{made[7]['id']}", replace("title", "x")).status_code == 200
+
+
+def test_names_are_one_by_their_plain_letters(service: Service) -> None:
+    """RFC 7644 section 5: userNames are prepared by PRECIS before they are compared, and shown as they were sent."""
+    ann = service.user("\uff41nn\uff20example.org")
+    assert ann["userName"] == "\uff41nn\uff20example.org"
+    again = service.ask("POST", "Users", {"schemas": [USER_URN], "userName": "ANN@example.org"})
+    assert (again.status_code, again.json()["scimType"]) == (409, "uniqueness")
+    for condition in (
+        'userName eq "ann@example.org"',
+        'userName eq "\uff21nn@EXAMPLE.org"',
+        'userName co "\uff20"',
+        'userName sw "ann@" and active eq true',
+        '(userName eq "ann@example.org")',
+    ):
+        assert service.names(condition) == [ann["userName"]], condition
+    kana = service.user("\uff94\uff8f\uff80\uff9e")  # half-width, its mark apart
+    assert service.names('userName eq "\u30e4\u30de\u30c0"') == [kana["userName"]]
+    renamed = {"op": "replace", "path": "userName", "value": "\u30e4\u30de\u30bf\u3099"}
+    assert service.patch(f"Users/{ann['id']}", renamed).status_code == 409
+    assert service.patch(f"Users/{kana['id']}", renamed).json()["userName"] == renamed["value"]

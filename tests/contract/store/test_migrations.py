@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select
 
+from syncd.core.resource import fold
+from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.migrate import MIGRATIONS, revision, revisions, upgrade
-from syncd.store.tables import metadata
 
 
 def test_migrations_and_tables_agree(new_database_url: str) -> None:
@@ -19,7 +25,28 @@ def test_migrations_and_tables_agree(new_database_url: str) -> None:
     with database.reading() as conn:
         # The queue's tables are its library's affair.
         ours = {"compare_type": False, "include_name": lambda name, *_: not (name or "").startswith("syncd_pgqueuer")}
-        assert compare_metadata(MigrationContext.configure(conn, opts=ours), metadata) == []
+        assert compare_metadata(MigrationContext.configure(conn, opts=ours), t.metadata) == []
+    database.close()
+
+
+def test_names_are_compared_by_their_plain_letters_since_0003(new_database_url: str) -> None:
+    database = Database(new_database_url, create=True)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    names = {"a": "ａｄａ", "b": "ada", "c": "ﾔﾏﾀﾞ", "d": "Ｃｙｄ", "e": "ｅｖｅ", "f": "Eve", "g": "Ünal"}
+    with database.writing() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0002")
+        at = datetime(2026, 11, 1, tzinfo=UTC)
+        other = {"document": b"{}", "search": {}, "invited": False, "created_at": at, "modified_at": at, "version": 1}
+        for id, name in names.items():
+            status = "deleted" if id in "df" else "active"
+            row = {"workspace": "w", "id": id, "user_name": name, "user_name_key": fold(name), "status": status}
+            conn.execute(insert(t.users), other | row)
+    assert upgrade(database).up_to_date
+    with database.reading() as conn:
+        keys = {id: key for id, key in conn.execute(select(t.users.c.id, t.users.c.user_name_key))}
+    assert keys == {"a": "ａｄａ", "b": "ada", "c": "ヤマダ", "d": "cyd", "e": "eve", "f": "eve", "g": "ünal"}
     database.close()
 
 

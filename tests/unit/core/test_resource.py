@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.core.resource import canonical, canonical_value, flatten, fold, instant, search_view, unflatten
+from syncd.core.resource import canonical, canonical_value, flatten, fold, instant, name_key, search_view, unflatten
 from syncd.core.schema import CORE_USER, ENTERPRISE_USER, GROUP, USER
 from syncd.errors import InvalidSyntax, InvalidValue, SyncdError
 
@@ -212,4 +212,15 @@ def test_no_other_text_is_an_instant(text: str) -> None:
 
 @pytest.mark.parametrize("pair", [("É", "e\u0301"), ("STRASSE", "straße"), ("Σ", "ς"), ("A", "a")])
 def test_fold_joins_what_people_read_as_one(pair: tuple[str, str]) -> None:
-    assert fold(pair[0]) == fold(pair[1])
+    assert fold(pair[0]) == fold(pair[1]) == name_key(pair[0])
+
+
+def test_the_key_of_a_name_has_plain_letters_and_keeps_what_differs() -> None:
+    wide = {"\uff21nn\uff20x.org": "ann@x.org", "\uff8f\uff9e": "\u30de\u3099", "a\u3000b": "a b", "\uffe6": "\u20a9"}
+    for written, meant in wide.items():
+        assert name_key(written) == name_key(meant) == fold(meant)
+        assert fold(written) != fold(meant)
+    for other in ("\u2460", "\u00b2", "\ufb01x", "\u33c2"):  # compatible in other ways, which PRECIS keeps apart
+        assert name_key(other) == fold(other)
+    named = search_view({"userName": "\uff21", "displayName": "\uff21"}, USER)
+    assert (named["username"], named["displayname"]) == ("a", "\uff41")

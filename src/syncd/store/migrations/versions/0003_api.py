@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from syncd.core.resource import name_key
 from syncd.core.state import name_hash
 from syncd.store import tables as types
 
@@ -292,6 +293,7 @@ def upgrade() -> None:
     op.create_index("sign_in_reports_user", "sign_in_reports", ["workspace", "user_id", "id"])
     op.create_index("sign_in_reports_at", "sign_in_reports", ["at"])
     _deltas()
+    _key_names()
 
 
 def _deltas() -> None:
@@ -349,6 +351,25 @@ def _adoptions() -> None:
         sa.Column("decided_at", types.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "source", "key"),
     )
+
+
+def _key_names() -> None:
+    """How userNames are compared. Of two who are one by it the second keeps what it had."""
+    conn = op.get_bind()
+    users = sa.table(
+        "users", *(sa.column(each) for each in ("workspace", "id", "user_name", "user_name_key", "status"))
+    )
+    u = users.c
+    beyond_ascii = "user_name_key GLOB '*[^ -~]*'" if conn.dialect.name == "sqlite" else "user_name_key ~ '[^ -~]'"
+    query = sa.select(u.workspace, u.id, u.user_name, u.user_name_key, u.status).where(sa.text(beyond_ascii))
+    for row in conn.execute(query.order_by(u.id)).all():
+        key = name_key(row.user_name)
+        if key == row.user_name_key:
+            continue
+        namesake = sa.select(u.id).where(u.workspace == row.workspace, u.user_name_key == key, u.status != "deleted")
+        if row.status == "deleted" or conn.scalar(namesake) is None:
+            mine = users.update().where(u.workspace == row.workspace, u.id == row.id)
+            conn.execute(mine.values(user_name_key=key))
 
 
 def _hash_names() -> None:
