@@ -34,7 +34,7 @@ def stopped(env: Mapping[str, str]) -> datetime | None:
 
 
 _IDS_AT_ONCE = 64  # for which randomness is asked of the system together
-_74_BITS, _48_BITS = (1 << 74) - 1, (1 << 48) - 1
+_74_BITS, _62_BITS = (1 << 74) - 1, (1 << 62) - 1
 
 
 class TimeOrderedIds:
@@ -57,8 +57,7 @@ class TimeOrderedIds:
                 # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
                 value = self._last + 1 + (chance >> 80)
             self._last = value
-        at = value >> 74
-        return (
-            f"{at >> 16:08x}-{at & 0xFFFF:04x}-{0x7000 | value >> 62 & 0xFFF:04x}"
-            f"-{0x8000 | value >> 48 & 0x3FFF:04x}-{value & _48_BITS:012x}"
-        )
+        # Version 7 before the first 12 of the random bits, variant 2 before the others.
+        whole = value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0x2 << 62 | value & _62_BITS
+        text = f"{whole:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

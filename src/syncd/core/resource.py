@@ -96,8 +96,13 @@ def _searched(attribute: Attribute) -> Callable[[JSON], JSON]:
     return known
 
 
+def _folds(attribute: Attribute) -> bool:
+    """Whether a text of it is compared as `fold` makes it."""
+    return attribute.type not in (Type.COMPLEX, Type.DATETIME) and not attribute.case_exact
+
+
 def _simple_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
-    folds = not attribute.case_exact and attribute.type is not Type.DATETIME
+    folds = _folds(attribute)
 
     def searched(value: JSON) -> JSON:
         if folds and value.__class__ is str and value.isascii():
@@ -108,7 +113,10 @@ def _simple_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
 
 
 def _complex_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
-    known = {spelt: (sub.name.lower(), _searched(sub), sub.multi_valued) for spelt, sub in attribute.spelt.items()}
+    known = {
+        spelt: (sub.name.lower(), _searched(sub), sub.multi_valued, _folds(sub) and not sub.multi_valued)
+        for spelt, sub in attribute.spelt.items()
+    }
 
     def searched(element: JSON) -> JSON:
         part: dict[str, JSON] = {}
@@ -116,10 +124,12 @@ def _complex_searched(attribute: Attribute) -> Callable[[JSON], JSON]:
             found = known.get(name) or known.get(name.lower())
             if found is None:
                 continue
-            key, one, many = found
-            made = [one(each) for each in value] or None if many and value is not None else one(value)
-            if made is not None:
-                part[key] = made
+            key, one, many, folds = found
+            if folds and value.__class__ is str and value.isascii():  # what most values are, without a call
+                if value:
+                    part[key] = value.lower()
+            elif not _absent(value):
+                part[key] = [one(each) for each in value] if many else one(value)
         return part
 
     return searched
@@ -154,14 +164,17 @@ def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> d
     """What filters compare. `extra` are whole attributes that values do not hold: `id`, `meta`, `groups`, `source`."""
     view: dict[str, JSON] = {"schemas": []}
     used: set[str] = set()
+    plain = resource_type.plain
     for path, value in values.items():
+        keys = plain.get(path)
+        if keys is not None and value.__class__ is str and value.isascii():  # what most values are, without a call
+            if value:
+                (view if len(keys) == 1 else view.setdefault(keys[0], {}))[keys[-1]] = value.lower()
+            continue
         resolved = resource_type.resolve(path)
         if resolved is None:
             continue
-        attribute = resolved.attribute
-        part = (attribute.made.get("part") or _parted(attribute))(
-            as_declared(resolved, value) if resolved.own else value
-        )
+        part = _part(resolved.attribute, as_declared(resolved, value) if resolved.own else value)
         if part is None:
             continue
         if resolved.extension is not None:

@@ -194,6 +194,8 @@ class ResourceType:
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
     hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
     unique: tuple[Resolved, ...] = field(init=False, repr=False)  # of a workspace's own, with uniqueness `server`
+    # Paths of core texts of which there is one and whose case does not count -> Resolved.search_keys.
+    plain: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
     paths: tuple[str, ...] = field(
         init=False, repr=False
     )  # every canonical one, for messages that say what is accepted
@@ -212,6 +214,8 @@ class ResourceType:
                     self._paths[at] = self._paths[at.lower()] = resolved
         by_path = {resolved.path: resolved for resolved in self._paths.values()}
         object.__setattr__(self, "paths", tuple(by_path))
+        plain = {path: each.search_keys for path, each in by_path.items() if each.extension is None and _is_plain(each)}
+        object.__setattr__(self, "plain", plain)
         every = by_path.values()
         set_once = {
             each.path
@@ -261,6 +265,12 @@ class ResourceType:
         if self.extensions:
             shown["schemaExtensions"] = [{"schema": s.id, "required": required} for s, required in self.extensions]
         return shown
+
+
+def _is_plain(resolved: Resolved) -> bool:
+    attribute, parent = resolved.attribute, resolved.parent
+    text = attribute.type is Type.STRING and not attribute.case_exact and not attribute.multi_valued
+    return text and (parent is None or not parent.multi_valued)
 
 
 def _spellings(attribute: Attribute, prefix: str, extension: str | None) -> list[tuple[str, Resolved]]:

@@ -103,7 +103,8 @@ def difference(
     """Between two documents. `active` counts as stated whenever an operation names it, even if nothing changes by it:
     another source may say the same today and something else tomorrow."""
     same = {key for key, value in before.items() if after.get(key) == value and key != "active"}
-    old, new = (flatten({k: v for k, v in each.items() if k not in same}, resource_type) for each in (before, after))
+    old = flatten({key: value for key, value in before.items() if key not in same}, resource_type)
+    new = flatten({key: value for key, value in after.items() if key not in same}, resource_type)
     was, now = _values(old, resource_type), _values(new, resource_type)
     external_id = None
     if old.get("externalId") != new.get("externalId"):
@@ -118,13 +119,16 @@ def difference(
 
 
 def _names_active(operations: Iterable[Operation], resource_type: ResourceType) -> bool:
-    names = (
-        name
-        for operation in operations
-        for name in ([operation.path] if operation.path else operation.value)
-        if isinstance(operation.value, Mapping) or operation.path
-    )
-    return any((found := resource_type.resolve(name.strip())) is not None and found.path == "active" for name in names)
+    for operation in operations:
+        if operation.path:
+            names: Iterable[str] = (operation.path,)
+        else:
+            names = operation.value if isinstance(operation.value, Mapping) else ()
+        for name in names:
+            found = resource_type.resolve(name.strip())
+            if found is not None and found.path == "active":
+                return True
+    return False
 
 
 def _values(values: Mapping[str, Any], resource_type: ResourceType) -> dict[str, Any]:

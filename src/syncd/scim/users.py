@@ -74,7 +74,7 @@ async def replace_(call: Call) -> Response:
     said, shown = _stated(call, body), selected(call.query())
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, opened = _found(conn, call, id, shown.derived)
+        stored, opened = _found(conn, call, id)
         return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
     return await _answered(call, work, shown, 200, quick=len(body) < SHORT)
@@ -84,12 +84,12 @@ async def patch(call: Call) -> Response:
     id = call.id
     body = await call.body()
     operations, sent = await passwords.of_operations(call, call.operations(body), id)
-    shown = selected(call.query())
+    shown, type = selected(call.query()), call.types.user
+    members = looked_at(operations, type)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, opened = _found(conn, call, id, shown.derived)
-        type = call.types.user
-        document = render.opened(stored, call.context.base_url, type, looked_at(operations, type))
+        stored, opened = _found(conn, call, id, whole=members is None, derived=shown.derived)
+        document = render.opened(stored, call.context.base_url, type, members)
         formed = call.in_rfc_form(operations, document, type)
         after = apply_patch(document, formed, type)
         said = difference(document, after, formed, type)
@@ -154,13 +154,14 @@ def _kept(
     return done
 
 
-def _found(conn: Connection, call: Call, id: str, derived: bool = False) -> tuple[Stored, Opened]:
-    """The user as this connection sees her, her row locked, and what the door needs to know of her."""
+def _found(conn: Connection, call: Call, id: str, whole: bool = False, derived: bool = False) -> tuple[Stored, Opened]:
+    """The user as this connection sees her, her row locked, and what the door needs to know of her. `whole`: with her
+    groups."""
     opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence)
     if opened is not None and call.types.user.stale:
         active = orjson.loads(opened.document).get("active", True)
         opened.document = facts.user_document(_user(opened, id), active, call.types)[0]
-    stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened, derived)
+    stored = None if opened is None else _shown(conn, call, _user(opened, id), opened.document, opened, derived, whole)
     if opened is None or stored is None:
         raise _no_such(id)
     call.must_match(stored)
@@ -173,8 +174,10 @@ def _user(opened: Opened, id: str) -> User:
     return found
 
 
-def _shown(conn: Connection, call: Call, user: User, document: bytes, opened: Opened, derived: bool) -> Stored | None:
-    return read.as_shown(conn, call.reader, user, document, opened.modified, opened.graph, derived)
+def _shown(
+    conn: Connection, call: Call, user: User, document: bytes, opened: Opened, derived: bool, groups: bool = True
+) -> Stored | None:
+    return read.as_shown(conn, call.reader, user, document, opened.modified, opened.graph, derived, groups)
 
 
 def _state(
@@ -183,7 +186,7 @@ def _state(
     own = _own(_user(opened, stored.id).links, call.actor.source)
     link = said.link(call.actor.source, stored.id, own)
     if link == (own or Link(call.actor.source, stored.id)):
-        return Outcome(), stored
+        return Outcome(), _shown(conn, call, _user(opened, stored.id), opened.document, opened, derived)
     states_values = link.values != (own.values if own else {}) or link.key != (own.key if own else stored.id)
     known = own is not None and bool(own.values)  # a link without values was made by `active` alone
     edit = _edit(call, stored.id, link, own, adopt=states_values and not known)

@@ -105,7 +105,7 @@ class Decision:
         self.awaited: set[str] = set()  # groups whose leaving a group waits for approval
         self.still_wanted: set[str] = set()  # groups that a guard keeps in a group
         self.prints: dict[str, bytes] | None = None  # of everybody as first read, for whoever asks (facts.printed)
-        self.certain = False  # the last batch rested on nothing but what store/foreseen.py compares
+        self.certain = False  # of a plan: the last batch rested on nothing but what store/foreseen.py compares
 
     # -- the pipeline ------------------------------------------------------------------------------------------------
 
@@ -124,14 +124,14 @@ class Decision:
         settle_seats(self, drafts)
         for verdict, people in drafts:
             self._finish(verdict, people)
-        self.certain = _certain(verdicts, drafts)
+        self.certain = not self.lock and _certain(verdicts, drafts)
         return verdicts
 
     def _one_at_a_time(self, edits: Sequence[Edit]) -> None:
         """Whoever joins a group sees its nesting as it is: who changes groups waits for who joins, and the other way."""
-        if any(isinstance(edit, GroupEdit) for edit in edits):
+        if any([isinstance(edit, GroupEdit) for edit in edits]):
             facts.lock(self.conn, self.workspace.name, "groups")
-        elif self.whole_graph or any(edit.join for edit in edits):
+        elif self.whole_graph or any([edit.join for edit in edits]):
             facts.lock(self.conn, self.workspace.name, "groups", shared=True)
         else:
             return

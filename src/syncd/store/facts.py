@@ -445,7 +445,10 @@ def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], aft
 
 
 def _write_link(rows: Rows, resource: str, before: Link, after: Link) -> None:
-    changed = {name: getattr(after, name) for name in _LINK_COLUMNS if getattr(before, name) != getattr(after, name)}
+    was, now_is = _OF_A_LINK(before), _OF_A_LINK(after)
+    changed = {
+        name: new for name, old, new in zip(_LINK_COLUMNS, was, now_is, strict=True) if old is not new and old != new
+    }
     if not changed:
         return
     if "values" in changed:
@@ -456,6 +459,7 @@ def _write_link(rows: Rows, resource: str, before: Link, after: Link) -> None:
 
 
 _LINK_COLUMNS = tuple(name for name in Link.__slots__ if name not in ("source", "key"))
+_OF_A_LINK = attrgetter(*_LINK_COLUMNS)
 
 
 def _write_memberships(

@@ -175,7 +175,14 @@ def links(conn: Connection, workspace: str, resource: str, id: str) -> tuple[Lin
 
 
 def as_shown(
-    conn: Connection, reader: Reader, user: User, document: bytes, modified: int, graph: Graph, derived: bool = False
+    conn: Connection,
+    reader: Reader,
+    user: User,
+    document: bytes,
+    modified: int,
+    graph: Graph,
+    derived: bool = False,
+    groups: bool = True,
 ) -> Stored | None:
     """What `get_user` would find of a user whose state is known, in the transaction that read or wrote it.
 
@@ -187,9 +194,9 @@ def as_shown(
     assert user.created_at is not None
     key = min((link.key for link in own), default=user.id)
     direct = {each.group for each in user.memberships}
-    groups = [
+    shown = [
         GroupOf(id, name.display, id in direct)
-        for id in sorted(user.groups)
+        for id in (sorted(user.groups) if groups else ())
         if (name := graph.names.get(id)) is not None and (not reader.own or name.source == reader.source)
     ]
     manager = _manager(document)
@@ -198,7 +205,7 @@ def as_shown(
     return Stored(
         *(user.id, document, user.version, t.micros(user.created_at), modified, None if key == user.id else key),
         manager=manager,
-        groups=tuple(groups),
+        groups=tuple(shown),
         derived=_derived_of(user) if derived else None,
     )
 
