@@ -150,6 +150,8 @@ def _placed(seats: tuple[Seat, ...], priorities: Mapping[str, int]) -> tuple[Sea
 def _memberships(current: tuple[Membership, ...], edit: Edit, now: datetime) -> tuple[Membership, ...]:
     if not (edit.join or edit.leave or edit.leave_all):
         return current
+    if not current:
+        return tuple([Membership(group, edit.source, now) for group in sorted(set(edit.join))])
     gone = {(group, edit.source) for group in edit.leave}
     kept = {
         (each.group, each.origin): each
@@ -349,6 +351,10 @@ def _yielding(before: User, after: User, source: str) -> Iterable[tuple[str, Any
 def _memberships_between(
     before: User, after: User, name_of: Callable[[str], str], why: str, young: Any, source: str, add: Any
 ) -> None:
+    if not before.memberships:
+        for name, _ in sorted([(name_of(each.group), each.origin) for each in after.memberships]):
+            add("join", None, name, why)
+        return
     old = {(each.group, each.origin): each for each in before.memberships}
     new = {(each.group, each.origin): each for each in after.memberships}
     still = {each.group for each in after.memberships}

@@ -21,6 +21,9 @@ class GroupName:
     dn: str | None = None
     grants: tuple[tuple[str, str], ...] = ()  # (kind, value) of what each of its effective members has by it
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # what rules make of it is looked up for each member
+
 
 @dataclass(slots=True)
 class Graph:

@@ -61,7 +61,10 @@ class Digest:
 
 def fingerprint(change: Change) -> bytes:
     """32 bytes that name a change across plans."""
-    form = [change.kind, change.subject, _without_ids(change.before), _without_ids(change.after)]
+    before, after = change.before, change.after
+    if isinstance(before, dict) or isinstance(after, dict):
+        before, after = _without_ids(before), _without_ids(after)
+    form = (change.kind, change.subject, before, after)
     return hashlib.sha256(orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).digest()
 
 

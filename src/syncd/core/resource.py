@@ -212,7 +212,7 @@ def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
     for path, given in values.items():
         resolved = resource_type.resolve(path)
         value = as_declared(resolved, given) if resolved is not None and resolved.own else given
-        if resolved is None or _absent(value):
+        if resolved is None or (not value and _absent(value)):
             continue
         home, name = document, resolved.top
         if resolved.extension is not None:
@@ -334,7 +334,10 @@ def canonical_value(resolved: Resolved, value: JSON, unknown: Unknown = "ignore"
 
     A complex value is a mapping of canonical sub-attribute names. Raises InvalidValue; InvalidSyntax for unknown names.
     """
-    return _canonical(resolved.attribute, value, resolved.path, unknown)
+    attribute = resolved.attribute
+    if value.__class__ is str and value and attribute.type is Type.STRING and not attribute.multi_valued:
+        return _simple(attribute, value, resolved.path)
+    return _canonical(attribute, value, resolved.path, unknown)
 
 
 def _canonical(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> JSON:

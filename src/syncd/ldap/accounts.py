@@ -10,11 +10,11 @@ another one says disabled: that stands, whatever the rest is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from syncd.core.filter import Filter, Match, compile, names, parse_texts
@@ -321,12 +321,15 @@ def _lockout(attributes: Attributes, server: Server, rules: Rules) -> timedelta 
     return rules.lockout or (None if attributes.get(_GRAINED.lower()) else server.lockout)
 
 
-def _heeded(flavour: str | None, ignored: frozenset[str]) -> Iterable[Row]:
+@lru_cache(64)  # one for each source
+def _heeded(flavour: str | None, ignored: frozenset[str]) -> tuple[Row, ...]:
     """A file may be a dump of anything, and a proxy may show another directory's accounts as its own: only of Active
     Directory is it known that what it does not heed itself says nothing."""
-    for row in TABLE:
-        if row.attribute.lower() not in ignored and (flavour in (None, "any") or flavour in row.flavours):
-            yield row
+    return tuple(
+        row
+        for row in TABLE
+        if row.attribute.lower() not in ignored and (flavour in (None, "any") or flavour in row.flavours)
+    )
 
 
 def _conditions(attributes: Attributes, rules: Rules) -> Iterator[Fact]:

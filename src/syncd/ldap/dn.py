@@ -61,7 +61,8 @@ _CANONICAL_ESCAPES = {ord(c): f"\\{ord(c):02x}" for c in '"+,;<>\\\0#='}
 def normalize(dn: str) -> str:
     """The canonical form of `dn`; "" stays "" (the root). Idempotent. Raises InvalidValue if it is not RFC 4514."""
     lowered = dn.lower() if dn.isascii() else dn
-    if _PLAIN.fullmatch(lowered):
+    first, comma, rest = lowered.partition(",")
+    if _PLAIN_RDN.fullmatch(first) and (not comma or _plain(rest)):
         return lowered
     split = _LEAF.match(dn) if dn.count(",") < _DEEP else None
     if split is not None:
@@ -77,6 +78,11 @@ def normalize(dn: str) -> str:
 
 
 @lru_cache(4096)  # the units above people are few
+def _plain(lowered: str) -> bool:
+    return _PLAIN.fullmatch(lowered) is not None
+
+
+@lru_cache(4096)
 def _above(dn: str) -> str:
     return normalize(dn)
 

@@ -166,6 +166,7 @@ def user_edit(
         starts_at=account.starts_at,
         ends_at=account.ends_at,
         locked_until=account.locked_until,
+        created_at=now if linked is None else None,
     )
     why = f"read from {source}" if linked is None else f"changed in {source}"
     if account.why and account.bars(now):

@@ -184,10 +184,13 @@ def _reader(template: Any, wanted: set[str]) -> Reader:
 
 
 def _texts(name: str, attributes: Attributes) -> tuple[str, ...]:
+    values = attributes.get(name)
+    if not values:
+        return ()
     try:
         if name in WRITTEN:
-            return tuple(WRITTEN[name](name, value) for value in attributes.get(name, ()))
-        return tuple(text for value in attributes.get(name, ()) if (text := value.decode().strip()))
+            return tuple(WRITTEN[name](name, value) for value in values)
+        return tuple([text for value in values if (text := value.decode().strip())])
     except UnicodeDecodeError as exc:
         raise InvalidValue(f"{name}: not UTF-8 text ({exc.reason} at byte {exc.start})") from exc
 

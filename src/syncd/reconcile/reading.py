@@ -402,7 +402,8 @@ class Reader:
                 elif why := self.mapping.disabled(entry, server):
                     self.closed[entry.key] = why
                 continue
-            mapped.add(entry, id, hashed, new, user)
+            named = Entry(entry.kind, entry.key, entry.dn, {"uid": entry.attributes.get("uid", ())})
+            mapped.add(named, id, hashed, new, user)  # of the rest nothing is asked any more
         self.seen.settle(refused)
         return mapped
 

@@ -530,28 +530,18 @@ def record(
     """One activity row with a salted hash of its payload; the payload itself stands apart, so that it can be purged."""
     id, salt = ids(), secrets.token_bytes(16)
     was, became = (orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (before, after))  # as they are stored
-    rows.insert(
-        t.activity,
-        id=id,
-        at=now,
-        door=actor.door,
-        actor=actor.name,
-        action=action,
-        subject=subject,
-        subject_id=subject_id,
-        source=actor.source,
-        run_id=actor.run_id,
-        why=why,
-        address=actor.address,
-        payload_hash=chain.payload_hash(salt, was, became, subject, why),
-    )
-    rows.insert(
-        t.activity_payloads,
-        activity_id=id,
-        salt=salt,
-        before=None if before is None else t.Encoded(was),
-        after=None if after is None else t.Encoded(became),
-    )
+    made = chain.payload_hash(salt, was, became, subject, why)
+    said = (action, subject, subject_id, actor.source, actor.run_id, why, actor.address, made)
+    rows.add(t.activity, _ACTIVITY, (id, now, actor.door, actor.name, *said, rows.workspace))
+    payload = (None if before is None else t.Encoded(was), None if after is None else t.Encoded(became))
+    rows.add(t.activity_payloads, _PAYLOADS, (id, salt, *payload, rows.workspace))
+
+
+_ACTIVITY = (
+    *("id", "at", "door", "actor", "action", "subject", "subject_id", "source", "run_id"),
+    *("why", "address", "payload_hash", "workspace"),
+)
+_PAYLOADS = ("activity_id", "salt", "before", "after", "workspace")
 
 
 def record_one(

@@ -84,8 +84,11 @@ def write(
 
 def tell(rows: Rows, uri: str, subject_id: str, events: Events, now: datetime, jti: str, txn: str | None = None) -> str:
     """One event token about the resource at `uri`; returns its `txn`, which is its own id if none was given."""
-    rows.insert(t.outbox, **row(uri, subject_id, events, now, jti, txn))
+    rows.add(t.outbox, _OUTBOX, (*row(uri, subject_id, events, now, jti, txn).values(), rows.workspace))
     return txn or jti
+
+
+_OUTBOX: Final = ("id", "at", "topic", "subject_id", "payload", "state", "workspace")  # as `row` has them
 
 
 def owe(
@@ -135,7 +138,9 @@ def _of_user(before: User | None, after: User, changes: Sequence[Change], verb: 
     if before is not None and not was:
         back: Events = {f"{PROV}activate": {}} if usable else {}
         return {FEED_ADD: {}, **back}  # its id was known, and it comes back
-    names = {name for change in changes for name in _names(change)}
+    kinds = {change.kind for change in changes}
+    names = {name for kind in kinds & _NAMES.keys() for name in _NAMES[kind]}
+    names |= {name for change in changes if change.kind not in _NAMES for name in _names(change)}
     if before is None:
         return {f"{PROV}create:notice": _notice({"id", *names}, after.version)}
     events: Events = {f"{PROV}{verb}:notice": _notice(names, after.version)} if names else {}
@@ -174,7 +179,7 @@ def _names(change: Change) -> Iterable[str]:
         case "grant" | "revoke":
             granted = _GRANTED.get(str(change.after or change.before).partition(" ")[0])
             return () if granted is None else (granted,)  # a seat itself says when it comes or goes
-    return _NAMES.get(change.kind, ())
+    return ()
 
 
 def _notice(names: Iterable[str], version: int) -> dict[str, Any]:

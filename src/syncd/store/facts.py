@@ -27,6 +27,7 @@ from syncd.store.rows import Rows
 
 BATCH = 500  # ids in one IN (...)
 _EFFECTIVE = ("group_id", "user_id", "workspace")
+_EMAILS = ("value", "user_id", "workspace")
 _MEMBERSHIPS = ("group_id", "member", "member_id", "origin", "created_at", "workspace")
 
 
@@ -335,10 +336,11 @@ def write_user(
 ) -> bytes:
     """Row changes that turn `before` into `after`. `observable`: something a reader can see changed. Returns the document."""
     document, search = user_document(after, active, types)
-    row = {"id": after.id, "document": document, "search": search, "version": after.version}
     if before is None:
-        rows.insert(t.users, **row, **_user_columns(after), created_at=now, modified_at=now)
+        own = _user_columns(after).values()
+        rows.add(t.users, _USERS, (after.id, document, search, after.version, *own, now, now, rows.workspace))
     else:
+        row = {"id": after.id, "document": document, "search": search, "version": after.version}
         changed: dict[str, Any] = {}
         if before.name != after.name or _OWN_COLUMNS(before) != _OWN_COLUMNS(after):
             changed = _changed(_user_columns(before), _user_columns(after))
@@ -355,8 +357,8 @@ def write_user(
     if was.groups is not after.groups:
         for group in sorted(was.groups - after.groups):
             rows.delete(t.effective_memberships, user_id=after.id, group_id=group)
-        for group in sorted(after.groups - was.groups):
-            rows.add(t.effective_memberships, _EFFECTIVE, (group, after.id, rows.workspace))
+        joined = sorted(after.groups - was.groups)
+        rows.extend(t.effective_memberships, _EFFECTIVE, [(group, after.id, rows.workspace) for group in joined])
     if was.grants is not after.grants or was.denied is not after.denied:
         _write_grants(rows, before, after, now)
     if was.seats is not after.seats:
@@ -381,6 +383,12 @@ def _user_columns(user: User) -> dict[str, Any]:
         "deleted_at": user.deleted_at,
         "reclaimed": list(user.reclaimed) or None,
     }
+
+
+_USERS = (
+    *("id", "document", "search", "version", *_user_columns(_NOBODY)),
+    *("created_at", "modified_at", "workspace"),
+)
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -409,7 +417,7 @@ def _write_emails(rows: Rows, id: str, before: Mapping[str, Any], after: Mapping
     for value in sorted(old - new):
         rows.delete(t.emails, value=value, user_id=id)
     for value in sorted(new - old):
-        rows.insert(t.emails, value=value, user_id=id)
+        rows.add(t.emails, _EMAILS, (value, id, rows.workspace))
 
 
 def claims(of: User | Group | None, types: Types) -> dict[tuple[str, str], Any]:
@@ -439,7 +447,7 @@ def _write_links(rows: Rows, resource: str, id: str, before: Sequence[Link], aft
         rows.delete(t.links, source=key[0], resource=resource, key=key[1])
     for key, link in new.items():
         if key not in old:
-            rows.insert(t.links, **link_row(resource, id, link))
+            rows.add(t.links, _LINKS, (*link_row(resource, id, link).values(), rows.workspace))
         elif old[key] is not link:
             _write_link(rows, resource, old[key], link)
 
@@ -458,6 +466,7 @@ def _write_link(rows: Rows, resource: str, before: Link, after: Link) -> None:
     rows.update(t.links, source=after.source, resource=resource, key=after.key, **changed)
 
 
+_LINKS = (*link_row("user", "", Link("", "")), "workspace")
 _LINK_COLUMNS = tuple(name for name in Link.__slots__ if name not in ("source", "key"))
 _OF_A_LINK = attrgetter(*_LINK_COLUMNS)
 
@@ -465,6 +474,14 @@ _OF_A_LINK = attrgetter(*_LINK_COLUMNS)
 def _write_memberships(
     rows: Rows, member: str, id: str, before: Sequence[Membership], after: Sequence[Membership]
 ) -> None:
+    if not before:
+        workspace = rows.workspace
+        rows.extend(
+            t.memberships,
+            _MEMBERSHIPS,
+            [(each.group, member, id, each.origin, each.created_at, workspace) for each in after],
+        )
+        return
     old = {(each.group, each.origin) for each in before}
     new = {(each.group, each.origin): each for each in after}
     for group, origin in sorted(old - new.keys()):
@@ -479,22 +496,17 @@ def _write_grants(rows: Rows, before: User | None, after: User, now: datetime) -
     for key in sorted(old.keys() - new.keys()):
         rows.delete(t.grants, user_id=after.id, kind=key[0], value=key[1], origin=key[2], name=key[3])
     for key, (grant, denied) in new.items():
-        row = {
-            **{
-                "user_id": after.id,
-                "kind": key[0],
-                "value": key[1],
-                "origin": key[2],
-                "name": key[3],
-                "why": grant.why,
-            },
-            **{"run_id": grant.run_id, "created_at": grant.created_at or now, "expires_at": grant.expires_at},
-            "denied": denied,
-        }
+        row = (after.id, *key, grant.why, grant.run_id, grant.created_at or now, grant.expires_at, denied)
         if key not in old:
-            rows.insert(t.grants, **row)
+            rows.add(t.grants, _GRANTS, (*row, rows.workspace))
         elif old[key] != (grant, denied):
-            rows.update(t.grants, **row)
+            rows.update(t.grants, **dict(zip(_GRANTS, row, strict=False)))
+
+
+_GRANTS = (
+    *("user_id", "kind", "value", "origin", "name", "why", "run_id"),
+    *("created_at", "expires_at", "denied", "workspace"),
+)
 
 
 def _by_id(user: User | None) -> dict[tuple[str, str, str, str], tuple[Grant, bool]]:
@@ -509,11 +521,14 @@ def _write_seats(rows: Rows, id: str, before: Sequence[Seat], after: Sequence[Se
     for pool in sorted(old.keys() - new.keys()):
         rows.delete(t.seats, pool=pool, user_id=id)
     for pool, seat in new.items():
-        row = {"pool": pool, "user_id": id, "held": seat.held, "since": seat.since, "priority": seat.priority}
+        row = (pool, id, seat.held, seat.since, seat.priority)
         if pool not in old:
-            rows.insert(t.seats, **row)
+            rows.add(t.seats, _SEATS, (*row, rows.workspace))
         elif old[pool] != seat:
-            rows.update(t.seats, **row)
+            rows.update(t.seats, **dict(zip(_SEATS, row, strict=False)))
+
+
+_SEATS = ("pool", "user_id", "held", "since", "priority", "workspace")
 
 
 def write_group(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -36,6 +36,10 @@ class Rows:
     def add(self, table: Table, columns: Columns, values: tuple[Any, ...]) -> None:
         """The same of what comes by the thousand: values of these columns, of which the last is the workspace."""
         self._inserts[table, columns].append(values)
+
+    def extend(self, table: Table, columns: Columns, several: Sequence[tuple[Any, ...]]) -> None:
+        if several:
+            self._inserts[table, columns] += several
 
     def take_over(self, other: Rows, tables: Collection[Table]) -> None:
         """New rows of these tables, which the other does not write then."""

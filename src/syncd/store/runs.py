@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from syncd.core.actor import Actor
 from syncd.core.change import ChangeGroup
@@ -89,12 +89,13 @@ def store(
 
 
 def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Stored]) -> None:
-    common = {"workspace": workspace, "run_id": run_id, "state": "planned", "changes": b"[]", "why": None}
-    rows = [
-        {**common, "ordinal": ordinal, "batch": batch, "edits": edits, "expected": expected}
-        for ordinal, (batch, edits, expected) in enumerate(items, first)
-    ]
-    conn.execute(insert(t.run_items), rows)
+    rows = Rows(workspace)
+    for ordinal, (batch, edits, expected) in enumerate(items, first):
+        rows.add(t.run_items, _ITEMS, (run_id, ordinal, batch, "planned", edits, b"[]", expected, None, workspace))
+    rows.write(conn)
+
+
+_ITEMS: Final = ("run_id", "ordinal", "batch", "state", "edits", "changes", "expected", "why", "workspace")
 
 
 def apply_items(
