@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 DENIAL = "!"
@@ -31,13 +32,17 @@ class Role:
 
     @property
     def privileged(self) -> bool:
-        return privileged(self.permissions)
+        return _privileged(self.permissions)
 
 
 def privileged(permissions: Iterable[str]) -> bool:
     """Whether they let one manage users or permissions."""
-    held = tuple(permissions)
-    return any(allows(held, wanted) for wanted in ("users.manage", "permissions.manage"))
+    return _privileged(frozenset(permissions))
+
+
+@lru_cache(1024)  # of each role it is asked for each user whom a rule gives it
+def _privileged(permissions: frozenset[str]) -> bool:
+    return any(allows(permissions, wanted) for wanted in ("users.manage", "permissions.manage"))
 
 
 def allows(permissions: Iterable[str], wanted: str) -> bool:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 SEQUENCE, SET, OCTETS, INTEGER = 0x30, 0x31, 0x04, 0x02
 ENTRY = 0x64  # SearchResultEntry, [APPLICATION 4]
+INTERMEDIATE = 0x79  # IntermediateResponse, [APPLICATION 25]
+_NAME, _VALUE = 0x80, 0x81  # of an intermediate response
 _CONTROLS = 0xA0
 _CONSTRUCTED = 0x20
 _DEEPEST = 20
@@ -79,6 +81,15 @@ def envelope(message: bytes) -> Envelope:
     return found
 
 
+def intermediate(message: bytes, found: Envelope) -> tuple[str, bytes]:
+    """Name and value of an intermediate response (RFC 4511 section 4.13); a part left out is empty. Raises Malformed."""
+    parts = elements(message[found.start : found.stop])
+    if [tag for tag, _ in parts] not in ([_NAME, _VALUE], [_NAME], [_VALUE], []):
+        raise Malformed("an intermediate response has other parts than a name and a value")
+    said = dict(parts)
+    return said.get(_NAME, b"").decode("ascii", "replace"), said.get(_VALUE, b"")
+
+
 def controls(message: bytes, found: Envelope) -> dict[str, bytes]:
     """The values of a message's controls by their OIDs (RFC 4511 section 4.1.11); b"" for one without. Raises Malformed."""
     start, stop = found.controls
@@ -99,10 +110,14 @@ def integer(content: bytes) -> int:
 
 def elements(content: bytes) -> list[tuple[int, bytes]]:
     """(tag, content) of each element that these bytes are made of. Raises Malformed."""
-    found, at = [], 0
-    while at < len(content):
+    found, at, stop = [], 0, len(content)
+    while at < stop:
         tag = content[at]
-        start, at = inside(content, at, len(content), tag)
+        start = at + 2
+        if start <= stop and (length := content[at + 1]) < 0x80 and start + length <= stop:
+            at = start + length
+        else:
+            start, at = inside(content, at, stop, tag)
         found.append((tag, content[start:at]))
     return found
 

@@ -129,6 +129,9 @@ class Receive(SyncStrategy):  # type: ignore[misc]
             raise Ended(self._unasked(message, found.id))
         if found.tag == ber.ENTRY:
             return found, self._decoder.entry(message, found.start, found.stop)
+        if found.tag == ber.INTERMEDIATE:  # a poll may be answered by thousands, each of which ldap3 takes 50 us for
+            name, value = ber.intermediate(message, found)
+            return found, {"type": "intermediateResponse", "responseName": name, "responseValue": value}
         return found, self.decode_response_fast(decode_message_fast(message))
 
     def _message(self) -> bytes:

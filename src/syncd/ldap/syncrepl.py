@@ -97,19 +97,23 @@ def request(mode: int, cookie: bytes | None) -> bytes:
 
 def told(answer: dict[str, Any]) -> Told:
     """What one answer to a sync search says. Raises Malformed, also for an entry without its state."""
-    controls: dict[str, bytes] = {oid: each["value"] for oid, each in (answer.get("controls") or {}).items()}
     match answer["type"]:
-        case "searchResEntry":
-            return _named(answer, controls)
-        case "searchResRef":
-            return Elsewhere(tuple(answer["uri"]))
         case "intermediateResponse":
             return _info(answer)
+        case "searchResEntry":
+            return _named(answer, _values(answer))
+        case "searchResRef":
+            return Elsewhere(tuple(answer["uri"]))
         case "searchResDone":
-            present, cookie = _done(controls)
+            present, cookie = _done(_values(answer))
             message = str(answer["message"] or "").strip("\0 \n")
             return Over(int(answer["result"]), str(answer["description"]), message, present, cookie)
     raise ber.Malformed(f"{answer['type']} is no answer to a search")
+
+
+def _values(answer: dict[str, Any]) -> dict[str, bytes]:
+    """Of its controls."""
+    return {oid: each["value"] for oid, each in (answer.get("controls") or {}).items()}
 
 
 def bells(telling: Iterable[Told]) -> Iterator[None]:

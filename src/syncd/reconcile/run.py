@@ -335,9 +335,14 @@ class _Run:
 
     def _store_and_apply(self, plan: Plan, decided: plans.Decided, size: int) -> None:
         checkpoint = self._checkpoint(plan)
-        runs.store(
-            self.database, self.workspace.name, self._as_run(), decided, plan, size, self.now, self.ids, checkpoint
-        )
+        mine = (self.workspace.name, self._as_run(), decided, plan)
+        begin = None
+        if runs.in_one(decided):
+
+            def begin(conn: Any) -> None:
+                runs.store_plan(conn, *mine, self.now, self.ids, checkpoint)
+        else:
+            runs.store(self.database, *mine, size, self.now, self.ids, checkpoint)
         dropped, late = self._apply_items(
             plans.Numbered(decided.items),
             len(decided.items),
@@ -346,6 +351,7 @@ class _Run:
             self._closing(checkpoint),
             decided.basis,
             plans.LOADED_AT_ONCE if size >= plans.LOADED else 1,
+            begin,
         )
         decided.set_aside += late
         if dropped:
@@ -378,6 +384,7 @@ class _Run:
         last: runs.Last,
         basis: Basis | None = None,
         at_once: int = 1,
+        begin: Callable[[Any], None] | None = None,
     ) -> tuple[int, list[SetAside]]:
         return runs.apply_items(
             self.database,
@@ -394,6 +401,7 @@ class _Run:
             last,
             basis,
             at_once,
+            begin,
         )
 
     def _as_run(self) -> Actor:

@@ -29,6 +29,7 @@ from sqlalchemy.util import greenlet_spawn
 from syncd.errors import DatabaseUnavailable
 from syncd.store.raw import LASTS, MOVED, READING
 from syncd.store.unavailable import unavailable
+from syncd.store.unmoved import WRITTEN
 from syncd.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Database:
                 creator=lambda: _open_sqlite(self.path, create),
                 hide_parameters=True,  # an error that is logged shows no attribute's value
                 json_serializer=_json,
+                pool_use_lifo=True,  # what was read is written on the same connection, if nobody else has it
             )
             _prepare_sqlite(self.engine)
         elif self.dialect == "postgresql":
@@ -465,7 +467,11 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def on_begin(conn: Connection) -> None:
         conn.info.pop(MOVED, None)
-        if conn.info.pop("begun", False) or conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        begun = conn.info.pop("begun", False)
+        alone = conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        if begun or alone or "write_by" in conn.info:
+            conn.info[WRITTEN] = conn.info.get(WRITTEN, 0) + 1
+        if begun or alone:
             return
         if "write_by" not in conn.info:
             conn.exec_driver_sql("BEGIN")

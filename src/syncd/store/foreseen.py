@@ -25,6 +25,7 @@ from syncd.store import tables as t
 from syncd.store.allocate import queue
 from syncd.store.drafts import Verdict, takes_name
 from syncd.store.made_roles import known
+from syncd.store.unmoved import Sight, unmoved
 
 if TYPE_CHECKING:
     from syncd.store.plans import Item
@@ -42,6 +43,7 @@ class Basis:
     roles: Mapping[str, Role] | None = None  # None: nobody asked
     used: dict[int, Used] = field(default_factory=dict)  # batch -> before it; {}: no seat moved so far
     people: dict[str, bytes] = field(default_factory=dict)  # everything that was known of each, as facts.printed
+    sight: Sight | None = None  # of the database; only for the transaction in which the first batch is applied
 
 
 @dataclass(slots=True)
@@ -69,8 +71,13 @@ class Foreseen:
     def kept(self, conn: Connection, number: int, items: Sequence[Item]) -> list[Verdict] | None:
         """As the plan decided; None if that may not hold any more. Takes the locks that deciding takes."""
         verdicts = [item.verdict for item in items if item.verdict is not None]
-        if self.basis is None or number not in self.basis.used or len(verdicts) < len(items):
+        if self.basis is None:
             return None
+        sight, self.basis.sight = self.basis.sight, None
+        if number not in self.basis.used or len(verdicts) < len(items):
+            return None
+        if unmoved(conn, sight):
+            return verdicts
         facts.lock(conn, self.workspace.name, "groups", shared=True)
         pairs = [pair for verdict in verdicts for pair in verdict.users]
         same = (

@@ -32,6 +32,7 @@ from syncd.store.decide import Decision, announce
 from syncd.store.drafts import FIRST_RUN, Verdict
 from syncd.store.foreseen import Basis
 from syncd.store.spool import Spool
+from syncd.store.unmoved import sight
 
 LOADED: Final = 1000  # change groups in a batch into an empty store, where nobody waits
 LOADED_AT_ONCE: Final = 5  # such batches in a transaction, so that pages of indexes are written once and not by each
@@ -74,6 +75,7 @@ class Decided:
     again: set[str] = field(default_factory=set)  # users and groups of what was refused: a delta looks at them again
     managers: set[str] = field(default_factory=set)  # ids that changed values name, so that people can read the plan
     basis: Basis = field(default_factory=Basis)
+    batches: int = 0
     seatless: Counter[str] = field(default_factory=Counter)  # pool -> who gets no seat there, since it is full
     seats_before: dict[str, PoolUse] = field(default_factory=dict)
     seats_after: dict[str, PoolUse] = field(default_factory=dict)
@@ -188,6 +190,7 @@ def _pass(
     decided = Decided(set_aside=list(plan.set_aside), whole=whole)
     held_users, held_groups = _held_subjects(conn, workspace.name, plan.source)
     defer = set(held_users)  # each is looked at again, or what is held of her would stay when its reason is gone
+    decided.basis.sight = sight(conn) if keep else None
     decided.basis.groups = raw.one(conn, queries.graph_count(), {"workspace": workspace.name}) or 0
     graph = _graph(conn, workspace.name, plan)
     decision = Decision(
@@ -213,7 +216,7 @@ def _pass(
     refused: list[Verdict] = []
     batches = _batches(plan.groups, defer, decision.overlay, plan.source, size)
     for number, batch in enumerate(chain(batches, _closing(conn, workspace, plan.source, refused, size))):
-        before = decision.used
+        before, decided.batches = decision.used, number + 1
         verdicts = decision.batch(batch)
         if decision.certain:
             decided.basis.used[number] = decision.used_at_first if before is None else before

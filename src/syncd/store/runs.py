@@ -55,7 +55,6 @@ def store(
     """Everything a resumed run needs, before anything is applied. `checkpoint`: see `close`."""
     run_id = actor.run_id
     assert run_id is not None
-    certificate = plan.certificate
     first, last = 0, list[Stored]()
     for batch in facts.batched(decided.stored, max(size, _STORED)):
         if last:
@@ -66,26 +65,48 @@ def store(
     with database.writing() as conn:
         if last:
             _store_items(conn, workspace, run_id, first, last)
-        r = t.runs.c
-        conn.execute(
-            update(t.runs)
-            .where(r.workspace == workspace, r.id == run_id)
-            .values(
-                status="applying",
-                digest=decided.digest.text,
-                complete=certificate is None or certificate.complete,
-                incomplete_because=list(certificate.because) if certificate else [],
-                counts=decided.counts.by_kind,
-                held=[{"kind": each.kind, "guard": each.guard} for each in decided.held],
-                kind=plan.kind,
-                kind_why=plan.kind_why,
-                checkpoint=checkpoint,
-            )
+        store_plan(conn, workspace, actor, decided, plan, now, ids, checkpoint)
+
+
+def in_one(decided: Decided) -> bool:
+    """Whether a plan is stored and applied in one transaction, so that there is nothing to resume: it is one batch, and holds
+    nothing, since others lock what is held after the people."""
+    return decided.batches == 1 and bool(decided.items) and not decided.whole and not decided.held_items
+
+
+def store_plan(
+    conn: Connection,
+    workspace: str,
+    actor: Actor,
+    decided: Decided,
+    plan: Plan,
+    now: datetime,
+    ids: Ids,
+    checkpoint: str | None,
+) -> None:
+    """What a plan comes to, but for its items."""
+    run_id, certificate = actor.run_id, plan.certificate
+    assert run_id is not None
+    r = t.runs.c
+    conn.execute(
+        update(t.runs)
+        .where(r.workspace == workspace, r.id == run_id)
+        .values(
+            status="applying",
+            digest=decided.digest.text,
+            complete=certificate is None or certificate.complete,
+            incomplete_because=list(certificate.because) if certificate else [],
+            counts=decided.counts.by_kind,
+            held=[{"kind": each.kind, "guard": each.guard} for each in decided.held],
+            kind=plan.kind,
+            kind_why=plan.kind_why,
+            checkpoint=checkpoint,
         )
-        refused = quarantine.named(conn, workspace, actor.source, decided.again, REFUSED)
-        quarantine.put(conn, workspace, actor.source, [*refused, *decided.set_aside], run_id, now)
-        hold_all(conn, workspace, actor, decided, now, ids)
-        write_set_aside(conn, workspace, run_id, decided.set_aside)
+    )
+    refused = quarantine.named(conn, workspace, actor.source, decided.again, REFUSED)
+    quarantine.put(conn, workspace, actor.source, [*refused, *decided.set_aside], run_id, now)
+    hold_all(conn, workspace, actor, decided, now, ids)
+    write_set_aside(conn, workspace, run_id, decided.set_aside)
 
 
 def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Stored]) -> None:
@@ -113,9 +134,10 @@ def apply_items(
     last: Last,
     basis: Basis | None = None,
     at_once: int = 1,
+    begin: Callable[[Connection], None] | None = None,
 ) -> tuple[int, list[SetAside]]:
     """Apply stored items in batches, `at_once` of them in a transaction. Returns how many were dropped as stale, and late
-    refusals.
+    refusals. `begin`: stores a plan that is `in_one` in the transaction that applies it.
 
     `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
     were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
@@ -153,10 +175,13 @@ def apply_items(
         with database.writing() as conn:
             began = time.monotonic()
             leases.renew(conn, workspace.name, actor.source, fence)
+            if begin is not None:
+                begin(conn)
             ordinals = applying.batches(conn, together)
-            i = t.run_items.c
-            mine = (i.workspace == workspace.name, i.run_id == actor.run_id)
-            conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(ordinals[0], ordinals[-1])))
+            if begin is None:
+                i = t.run_items.c
+                mine = (i.workspace == workspace.name, i.run_id == actor.run_id)
+                conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(ordinals[0], ordinals[-1])))
             done += len(ordinals)
             if done == total:
                 last(conn, applying.late, applying.again)

@@ -11,8 +11,9 @@ from changing import Changing, Person, Team, person_dn
 from door_stage import AT_ONCE, NOON, Directory, Stage, policy, rule, user
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
-from syncd.store import quarantine, retention, run_records
+from syncd.store import quarantine, retention, run_records, runs
 from syncd.store import tables as t
+from syncd.store.foreseen import Foreseen
 
 KINDS = ("deactivate", "suspend", "delete", "role", "seat", "membership", "blank")
 
@@ -260,3 +261,54 @@ def test_whoever_is_disabled_and_cannot_be_mapped_is_closed(stage: Stage) -> Non
     report = stage.run(directory, delta=True)
     assert (report.kind, {each.kind for each in report.changes}) == ("delta", {"deactivate"})
     assert len(report.set_aside) == 1 and stage.named("p1").values["title"] == "Clerk"
+
+
+def test_a_delta_of_one_batch_is_stored_and_applied_at_once_or_not_at_all(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = company(stage)
+    directory.people["k1"].title = "Lead"
+    written: list[int] = []
+
+    def broken(*given: Any, **more: Any) -> None:
+        written.append(len(stage.rows(t.run_items)))
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr("syncd.store.runs.apply", broken)
+        stage.run(directory, delta=True)
+    assert written == [0] and checkpoint(stage) == "0" and stage.named("p1").values["title"] == "Clerk"
+    assert max(stage.rows(t.runs), key=lambda row: row.id).status == "failed"
+    report = stage.run(directory, delta=True)
+    assert ([each.subject for each in report.changes], report.notes, checkpoint(stage)) == (["p1"], (), "2")
+
+
+@pytest.mark.parametrize("meanwhile", ["nobody writes", "the same process writes", "another one writes"])
+def test_people_are_read_again_only_if_somebody_may_have_written(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    directory = company(stage)
+    other = Stage(stage.url, stage.workspace, stage.now, first_id=5000)
+    directory.people["k1"].title = directory.people["k2"].title = "Lead"
+    compared: list[str] = []
+    apply_items, people_are, hers = runs.apply_items, Foreseen._people_are, stage.named("p2").id
+
+    def later(*given: Any, **more: Any) -> Any:
+        if meanwhile != "nobody writes":
+            (stage if meanwhile == "the same process writes" else other).restate(hers, values={"nickName": "Bob"})
+        return apply_items(*given, **more)
+
+    def counted(self: Foreseen, *given: Any) -> bool:
+        compared.append(meanwhile)
+        return people_are(self, *given)
+
+    monkeypatch.setattr(runs, "apply_items", later)
+    monkeypatch.setattr(Foreseen, "_people_are", counted)
+    report = stage.run(directory, delta=True)
+    other.close()
+    trusted = meanwhile == "nobody writes" and stage.database.dialect == "sqlite"
+    assert compared == ([] if trusted else [meanwhile])
+    assert stage.named("p1").values["title"] == "Lead"
+    dropped = meanwhile != "nobody writes"
+    assert stage.named("p2").values["title"] == ("Clerk" if dropped else "Lead")
+    assert any("1 changes were dropped" in note for note in report.notes) == dropped

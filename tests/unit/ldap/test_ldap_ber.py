@@ -68,6 +68,27 @@ def test_nothing_nests_without_end() -> None:
         ber.envelope(tlv(ber.SEQUENCE, tlv(ber.INTEGER, b"\x01"), tlv(0x65, deep)))
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((tlv(0x80, b"1.2"), tlv(0x81, b"x")), ("1.2", b"x")),
+        ((tlv(0x80, b"1.2", long=True),), ("1.2", b"")),
+        ((tlv(0x81, b"x"),), ("", b"x")),
+        ((), ("", b"")),
+    ],
+)
+def test_an_intermediate_response_has_a_name_and_a_value(parts: tuple[bytes, ...], said: tuple[str, bytes]) -> None:
+    message = tlv(ber.SEQUENCE, tlv(ber.INTEGER, b"\x02"), tlv(ber.INTERMEDIATE, *parts))
+    assert ber.intermediate(message, ber.envelope(message)) == said
+
+
+@pytest.mark.parametrize("parts", [(tlv(0x81), tlv(0x80)), (tlv(0x80), tlv(0x80)), (tlv(0x82),), (tlv(4, b"x"),)])
+def test_what_is_no_intermediate_response(parts: tuple[bytes, ...]) -> None:
+    message = tlv(ber.SEQUENCE, tlv(ber.INTEGER, b"\x02"), tlv(ber.INTERMEDIATE, *parts))
+    with pytest.raises(ber.Malformed, match="other parts"):
+        ber.intermediate(message, ber.envelope(message))
+
+
 def test_elements_and_integers() -> None:
     assert ber.elements(tlv(4, b"ab") + tlv(2, b"\xff")) == [(4, b"ab"), (2, b"\xff")]
     assert (ber.integer(b"\xff"), ber.integer(b"\x01\x00")) == (-1, 256)
