@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from door_stage import NOON, Directory, Stage, group, owner, policy, rule, user
+from door_stage import NOON, Directory, Stage, group, owner, policy, rule, staff, user
 from syncd.core.actor import Actor
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.ownership import Precedence
@@ -59,6 +59,26 @@ def test_a_user_is_read_back_as_she_was_written(stage: Stage) -> None:
     assert (read.status, read.version, read.groups) == ("locked", 1, frozenset({"g1"}))
     assert read.next_status_at == NOON + timedelta(hours=1)
     assert [(seat.pool, seat.held, seat.since) for seat in read.seats] == [("crm", True, NOON)]
+
+
+def test_many_users_are_written_at_once_as_one_is(stage: Stage) -> None:
+    """From some rows on PostgreSQL gets them by COPY, where a tab, a backslash or `\\N` has a meaning of its own."""
+    titles = ["a\tb", "c\nd\re", r"e\N", r"\N", r"\t\\", '"x"', "Größe 漢字 🙂", "%s {0} :x"]
+    directory = Directory()
+    for number, key in enumerate(staff("p", 64)):
+        directory.hire(key, title=titles[number % len(titles)])
+    directory.teams = {"crew": set(directory.people)}
+    stage.configure(sources={"corp": policy()}, rules=(rule("crew", 'groups[display eq "crew"]', roles=("viewer",)),))
+    stage.run(directory)
+    for number, key in enumerate(staff("p", 64)):
+        user = stage.named(key)
+        assert user.values["title"] == titles[number % len(titles)]
+        assert len(user.memberships) == len(user.groups) == len(user.grants) == 1
+        (link,) = user.links
+        assert (link.dn, link.created_at, link.enabled, link.ends_at) == (directory.dn(key), stage.now, True, None)
+    made = [row for row in stage.rows(t.activity_payloads) if row.after and "values" in row.after]
+    assert sorted(row.after["values"]["title"] for row in made) == sorted(titles * 8)
+    assert stage.run(directory).status == "clean"
 
 
 def test_a_group_is_read_back_as_it_was_written(stage: Stage) -> None:
