@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from syncd.core import filter as filters
 from syncd.core.resource import Unknown, canonical_value, search_element, shown
 from syncd.core.schema import Attribute, Resolved, ResourceType, Schema, Type
@@ -282,7 +284,8 @@ class Patch:
         fresh = [i for i in chosen if isinstance(after[i], Mapping) and after[i].get("primary") is True]
         if after != before and len(fresh) > 1:
             raise InvalidValue(f"{path.text} selects {len(fresh)} values, but only one may be primary")
-        return _telling(path, before, _one_primary(after, fresh))
+        after = _one_primary(after, fresh)
+        return _telling(path, before, _each_once(after) if len(chosen) > 1 and after != before else after)
 
     def _element(self, kind: str, path: Path, before: Any, value: Any) -> Any:
         """A selected element replaced: what the filter says of it stays true unless the value says otherwise."""
@@ -351,6 +354,11 @@ def _one_primary(elements: list[Any], fresh: Sequence[int]) -> list[Any]:
         {**element, "primary": False} if index != keep and element.get("primary") is True else element
         for index, element in enumerate(elements)
     ]
+
+
+def _each_once(elements: list[Any]) -> list[Any]:
+    """No value twice (RFC 7643 section 2.4): several may have become the same."""
+    return list({orjson.dumps(each, option=orjson.OPT_SORT_KEYS): each for each in elements}.values())
 
 
 def _telling(path: Path, before: list[Any], after: list[Any]) -> list[Any] | None:

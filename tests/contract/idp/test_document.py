@@ -45,6 +45,7 @@ def test_the_limits_that_it_names_are_those_that_there_are() -> None:
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     named = {
         "the address and the headers of a request, each and together": (wire.HEAD_BYTES,),
+        "the time in which all of a request is sent": (wire.REQUEST_S,),
         "a body": (discovery.MAX_PAYLOAD_BYTES, discovery.MAX_BULK_BYTES),
         "operations": (messages.MAX_OPERATIONS, references.MAX_OPERATIONS),
         "operations of one PATCH on long lists": (patch.MAX_VALUES_SEEN,),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import orjson
 import pytest
 
 from loopback import serving
+from syncd import wire
 from syncd.wire import HEAD_BYTES
 from web_service import Service
 
@@ -16,11 +18,16 @@ ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, int]]:
     service = Service(f"sqlite:///{tmp_path_factory.mktemp('wire')}/syncd.db")
     with serving(lambda _: service.application()) as url:
-        yield int(url.rpartition(":")[2])
+        yield service, int(url.rpartition(":")[2])
     service.close()
+
+
+@pytest.fixture
+def port(served: tuple[Service, int]) -> int:
+    return served[1]
 
 
 def answered(port: int, *parts: bytes) -> tuple[int, bytes, bytes]:
@@ -86,3 +93,38 @@ def test_a_long_body_and_an_offer_of_another_protocol_are_no_trouble(port: int) 
     offered = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     status, _, body = answered(port, b"GET /scim/v2/Users HTTP/1.0\r\nHost: x\r\n" + offered + b"\r\n")
     assert (status, orjson.loads(body)["status"]) == (401, "401")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"GET /scim/v2/Users HTTP/1.1\r\nHost"],
+        [b"POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\nContent-Length: 9\r\n\r\n", b"{"],
+        [b"POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\nAuthorization: %b\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"],
+        [b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /"],
+    ],
+)
+def test_whoever_stops_in_the_middle_does_not_keep_the_connection(
+    served: tuple[Service, int], parts: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, port = served
+    monkeypatch.setattr(wire, "REQUEST_S", 0.7)
+    bearer = b"Bearer " + service.token.encode()
+    status, head, _ = answered(port, *(part.replace(b"%b", bearer) for part in parts))
+    assert status == (200 if parts[:1] == [b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] else 408)
+    assert status == 200 or b"connection: close" in head
+
+
+def test_whoever_came_to_an_end_keeps_the_connection(
+    served: tuple[Service, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = served
+    monkeypatch.setattr(wire, "REQUEST_S", 1.5)
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as conn:
+        for wait_s in (1.7, 0):
+            conn.sendall(request[:9])
+            conn.sendall(request[9:])
+            assert conn.recv(65_536).startswith(b"HTTP/1.1 200")
+            time.sleep(wait_s)

@@ -255,6 +255,15 @@ def test_a_sub_attribute_of_an_empty_list_makes_its_first_value():
     assert patched(op("add", "photos.value", "https://example.com/p"))["photos"] == [{"value": "https://example.com/p"}]
 
 
+def test_values_that_become_the_same_are_one():
+    """RFC 7643 section 2.4: the same value and type SHOULD NOT be returned twice."""
+    same = op("replace", 'emails[type eq "work" or type eq "home"]', {"value": "b@x.org"})
+    assert patched(same)["emails"] == [{"value": "b@x.org"}]
+    three = babs(emails=[{"value": "a", "type": "x"}, {"value": "b"}, {"type": "y", "value": "a"}])
+    typed = op("replace", 'emails[value eq "a"].type', "z")
+    assert patched(typed, document=three)["emails"] == [{"value": "a", "type": "z"}, {"value": "b"}]
+
+
 def test_an_extension_that_gets_its_first_value_is_named_in_schemas():
     bare = {"schemas": [CORE_USER], "id": "1", "userName": "a"}
     after = patched(op("add", f"{ENTERPRISE_USER}:department", "Sales"), document=bare)
