@@ -145,6 +145,27 @@ def test_one_who_joins_is_all_that_is_written_anew(service_of_one: Service, monk
     assert [each["value"] for each in service.ask("GET", f"Groups/{group}").json()["members"]] == users[1:]
 
 
+def test_groups_that_are_made_and_named_elsewhere_do_not_have_it_written_anew(
+    service_of_one: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = service_of_one
+    inner = service.group("inner")["id"]
+    ann = service.user("ann")["id"]
+    group = service.group("crm", ann, inner)["id"]
+    path = f"Groups/{group}"
+    service.ask("GET", path)
+    monkeypatch.setattr(remembered.read, "members_of", lambda *_: pytest.fail("written anew"))
+    service.group("other")
+    assert [each["display"] for each in service.ask("GET", path).json()["members"]] == ["ann", "inner"]
+    service.patch(f"Groups/{inner}", {"op": "replace", "path": "displayName", "value": "within"})
+    assert [each["display"] for each in service.ask("GET", path).json()["members"]] == ["ann", "within"]
+    service.patch(path, {"op": "remove", "path": f'members[value eq "{inner}"]'})
+    assert [each["value"] for each in service.ask("GET", path).json()["members"]] == [ann]
+    both = [{"value": service.group("late")["id"]}, {"value": inner}]
+    service.patch(path, {"op": "add", "path": "members", "value": both})
+    assert {each["display"] for each in service.ask("GET", path).json()["members"]} == {"ann", "within", "late"}
+
+
 @pytest.fixture
 def service_of_one(database_url: str) -> Iterator[Service]:
     made = Service(database_url)

@@ -19,6 +19,7 @@ from syncd.core.secret import Secret
 from syncd.errors import Forbidden, InvalidSyntax, InvalidValue
 from syncd.scim.endpoint import Call
 from syncd.scim.messages import ABSENT, Operation, parse_object
+from syncd.scim.patch import at
 from syncd.store import describe, passwords
 from syncd.store.read import Connection
 
@@ -86,6 +87,8 @@ async def of_operations(call: Call, operations: Sequence[Operation], id: str) ->
     value: Any = ABSENT
     for each in operations:
         if each.path is not None and each.path.strip().lower() in _NAMES:
+            if each.kind != "remove" and each.value is ABSENT:
+                raise InvalidValue(f"{at(each)}: {each.kind} needs a value")
             value = None if each.kind == "remove" else each.value
             continue
         if each.path is None and isinstance(each.value, dict):
@@ -107,7 +110,7 @@ async def _sent(call: Call, value: Any, id: str | None) -> Sent:
     if value is None or value in ("", []):
         return Sent(True)
     if not isinstance(value, str):
-        raise InvalidSyntax("password must be text")
+        raise InvalidValue("password must be text")
     if len(value) > _LONGEST:
         raise InvalidValue(f"password has {len(value)} characters, more than {_LONGEST}")
     context, secret, workspace = call.context, Secret(value), call.workspace.name

@@ -51,13 +51,17 @@ def shown_group(
     """A group that was read without its members. `latest`: as it was shown last, and its stamp then."""
     base, type, reader = call.context.base_url, call.types.group, call.remembering
     around = render.around(stored, base, type)
-    before = latest[1] if latest is not None and latest[0][1:] == stamp[1:] else None  # else somebody's name is another
-    if latest is not None and before is not None and before.ids is not None and around is not None:
-        change, ids = _who_joined_and_left(call, conn, stored, latest[0][0], before.ids)
+    _, graph, names = stamp
+    known = latest is not None and latest[0][2] == names  # else some user's name is another
+    if latest is not None and known and latest[1].ids is not None and around is not None:
+        (since, graph_then, _), before = latest
+        change, ids = _who_joined_and_left(call, conn, stored, since, latest[1].ids)
         if change is not None:
             joined = read.as_members(conn, reader, [*change.joined]) if change.joined else {}
             written = {id: render.as_shown(each, type) for id, each in joined.items()}
-            found = spliced(before, change, ids, written, *around)
+            groups = None if graph_then == graph else read.groups_inside(conn, reader, stored.id)
+            groups = render.as_shown(groups, type) if groups else groups
+            found = spliced(before, change, ids, written, *around, groups)
             if found is not None:
                 return found
     users, groups, ids = read.members_of(conn, reader, stored.id)

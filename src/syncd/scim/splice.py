@@ -1,8 +1,8 @@
 """A group as it was sent, of which only those members are written anew who joined since. Pure.
 
-The members of a large group are megabytes of JSON that take the database tenths of a second. Where nobody's name changed
+The members of a large group are megabytes of JSON that take the database tenths of a second. Where no user's name changed
 meanwhile, it is enough to know who joined and who left; the rest is copied, once. Users stand in order of their ids, and
-groups after them; which groups are inside, and how anybody is called, is the same as long as the caller's counts are.
+groups after them; how anybody is called is the same as long as the caller's counts are.
 """
 
 from __future__ import annotations
@@ -82,10 +82,17 @@ def _from_behind(text: bytes, here: int, there: int) -> bytes:
 
 
 def spliced(
-    sent: Sent, change: Delta, ids: bytes, written: Mapping[str, bytes], head: bytes, tail: bytes
+    sent: Sent,
+    change: Delta,
+    ids: bytes,
+    written: Mapping[str, bytes],
+    head: bytes,
+    tail: bytes,
+    groups: bytes | None = None,
 ) -> Sent | None:
     """The group of now. `written`: who joined and is shown, as JSON; `head` and `tail`: what stands before and behind its
-    `members`. None: there are none any more, so it is to be written anew."""
+    `members`; `groups`: those inside it, as JSON, None: as they were. None: there are no members any more, so it is to be
+    written anew."""
     body, start, end = sent.body, sent.start, sent.groups
     places = (_at(body, _START, id, start, end) for id in change.left)
     edits = [(at, _end(body, _START, at, end), b"") for at in places if at >= 0]  # who is nowhere was not shown
@@ -96,14 +103,14 @@ def spliced(
         edits.append((at, at, written[id] + b","))
     users = [each for each in _edited(body, start, end, edits) if each]
     users[-1:] = [each[:-1] for each in users[-1:]]
-    nested = body[end : sent.end].removeprefix(b",")
+    nested = body[end : sent.end].removeprefix(b",") if groups is None else groups
     between = b"," if users and nested else b""
     if not users and not nested:
         return None
     front = head + b',"members":['
-    groups = len(front) + sum(map(len, users))
+    behind = len(front) + sum(map(len, users))
     whole = b"".join((front, *users, between, nested, b"]", tail))
-    return Sent(whole, len(front), groups, groups + len(between) + len(nested), ids)
+    return Sent(whole, len(front), behind, behind + len(between) + len(nested), ids)
 
 
 def _edited(text: bytes, start: int, end: int, edits: list[tuple[int, int, bytes]]) -> list[bytes | memoryview]:

@@ -267,6 +267,12 @@ def ids_of_members(conn: Connection, reader: Reader, id: str) -> bytes:
     return _each_behind_a_comma(found)
 
 
+def groups_inside(conn: Connection, reader: Reader, id: str) -> bytes:
+    """The groups in a group, as `members_of` has them."""
+    found = raw.one(conn, queries.groups_inside(conn.dialect.name), _as_members(reader) | {"id": id})
+    return (found or "").encode()
+
+
 def _each_behind_a_comma(ids: str | None) -> bytes:
     return b"," + ids.encode() if ids else b""
 

@@ -348,26 +348,38 @@ def members_of_groups(own: bool, dialect: str, ids: bool = False) -> Select[Any]
     The database writes the JSON: a group of 50,000 takes a tenth of a second instead of more than one. `users_url` and
     `groups_url` are as they stand in JSON.
     """
-    u, nested, of = t.users.c, t.groups.alias("nested"), t.groups.c
+    u, of = t.users.c, t.groups.c
     member = _members("user", of.id)
     users = (
         _as_json(member.member_id, "User", u.user_name, dialect)
         .select_from(member.member_id.table.join(t.users, and_(u.workspace == _WORKSPACE, u.id == member.member_id)))
         .where(*visible(own))
     )
-    inner = _members("group", of.id)
+    columns = [_together(users, dialect), _groups_inside(of.id, dialect)]
+    if ids:
+        every = _members("user", of.id).member_id
+        columns.append(_together(select(every, every.label("sent")), dialect))
+    found = select(of.id, *columns)
+    return found.where(of.workspace == _WORKSPACE, of.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
+
+
+def _groups_inside(id: ColumnElement[str], dialect: str) -> ColumnElement[Any]:
+    nested, inner = t.groups.alias("nested"), _members("group", id)
     there = and_(nested.c.workspace == _WORKSPACE, nested.c.id == inner.member_id)
     groups = (
         _as_json(inner.member_id, "Group", nested.c.display_name, dialect)
         .select_from(inner.member_id.table.join(nested, there))
         .where(visible_group(nested.c))
     )
-    columns = [_together(users, dialect), _together(groups, dialect)]
-    if ids:
-        every = _members("user", of.id).member_id
-        columns.append(_together(select(every, every.label("sent")), dialect))
-    found = select(of.id, *columns)
-    return found.where(of.workspace == _WORKSPACE, of.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
+    return _together(groups, dialect)
+
+
+@cache
+def groups_inside(dialect: str) -> Select[Any]:
+    """The groups in the group `id`, as `members_of_groups` has them."""
+    of = t.groups.c
+    columns = [_groups_inside(of.id, dialect)]
+    return select(*columns).where(of.workspace == _WORKSPACE, of.id == bindparam("id", type_=Text()))
 
 
 @cache

@@ -122,9 +122,11 @@ def test_what_is_refused_changes_nothing(keeping: Service) -> None:
         (keeping.patch(f"Users/{other}", replacing[1]), 403),
         (keeping.patch(f"Users/{id}", {"op": "replace", "path": "password", "value": {"a": 1}}), 400),
         (keeping.patch(f"Users/{id}", {"op": "replace", "path": "password", "value": "x" * 1025}), 400),
+        (keeping.patch(f"Users/{id}", {"op": "replace", "path": "password"}), 400),
         (keeping.patch("Users/nobody", replacing[1]), 404),
     ):
         assert answer.status_code == status, answer.text
+        assert status != 400 or answer.json()["scimType"] == "invalidValue"
     assert (kept(keeping, id), kept(keeping, other)) == (None, None)
     assert keeping.ask("GET", f"Users/{id}").json()["meta"]["version"] == 'W/"1"'
 
