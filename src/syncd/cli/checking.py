@@ -52,7 +52,8 @@ def check(app: App) -> Iterator[Finding]:
     """Findings as they come: reading a directory may take a while."""
     settings = app.settings
     sources = sum(len(part.sources) for part in app.workspaces.values())
-    yield Finding("config", f"{settings.path}: {len(app.workspaces)} workspaces, {sources} sources")
+    counted = f"{_counts(len(app.workspaces), 'workspace')}, {_counts(sources, 'source')}"
+    yield Finding("config", f"{settings.path}: {counted}")
     if not (settings.http.bind.loopback or settings.http.tls):
         proxies = ", ".join(settings.http.trusted_proxies)
         yield Finding("http", f"{settings.http.bind} has no TLS of its own: {proxies} must end it", "warning")
@@ -69,6 +70,12 @@ def check(app: App) -> Iterator[Finding]:
                 yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
             known = Known(before.get((name, source), Before()), workspace.source(source).fewer)
             yield from _directory(about, directory, app.clock(), known)
+
+
+def _counts(n: int, what: str) -> str:
+    """`1 entry`, `12,000 entries`."""
+    many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{n:,} {what if n == 1 else many}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +238,8 @@ def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
     server = f"{found.vendor} {found.version or ''}".strip()
     yield Finding(about, f"{found.url}: {server}, bound as {found.bound_as}, {found.tls_version or 'no TLS'}")
     for base in found.bases:
-        count = f"{base.entries:,}{' or more' if base.more else ''}"
-        yield Finding(about, f"{base.part}: {count} entries below {base.base}, key {found.key_attribute or 'none'}")
+        count = f"{base.entries:,} or more entries" if base.more else _counts(base.entries, "entry")
+        yield Finding(about, f"{base.part}: {count} below {base.base}, key {found.key_attribute or 'none'}")
     why_not = "; ".join(found.no_deltas)
     if found.deltas:
         text = f"{found.url}: what changed is read by {found.deltas}"
@@ -280,7 +287,7 @@ def _counted(about: str, now: Seen, known: Known) -> Iterator[Finding]:
         text = f"a read would be incomplete: {each}; if that is right, read with --accept-fewer"
         yield Finding(about, text, "problem", IncompleteRead.exit_code)
     if not found and before.users is not None:
-        said = f"{now.users:,} users and {now.groups:,} groups"
+        said = f"{_counts(now.users, 'user')} and {_counts(now.groups, 'group')}"
         yield Finding(
             about, f"canary: {said}, and the last complete read saw {before.users:,} and {before.groups or 0:,}"
         )
@@ -313,12 +320,13 @@ def _ldif(about: str, source: LdifSource, now: datetime, known: Known) -> Iterat
     for _ in reading:
         pass
     proof = reading.certificate()
-    read = f"{proof.users_read:,} users, {proof.groups_read:,} groups, key {proof.key_attribute or 'none'}"
+    read = f"{_counts(proof.users_read, 'user')}, {_counts(proof.groups_read, 'group')}"
+    read += f", key {proof.key_attribute or 'none'}"
     yield Finding(about, f"{source.config.path}: {read}")
     if proof.asserted_by:
         yield Finding(about, f"nothing in the file shows that it is whole; {proof.asserted_by} says so", "warning")
     if proof.set_aside:
-        yield Finding(about, f"{proof.set_aside:,} entries would be set aside", "warning")
+        yield Finding(about, f"{_counts(proof.set_aside, 'entry')} would be set aside", "warning")
     yield from _counted(about, Seen(proof.users_read, proof.groups_read), known)
     for because in proof.because:
         yield Finding(about, f"a read would be incomplete: {because}", "problem", IncompleteRead.exit_code)

@@ -38,6 +38,7 @@ class Plan:
     kind_why: str | None = None  # why everything was read, though a delta was wanted
     accepted: str | None = None  # what somebody says is right though a read looks blind
     asked: tuple[Asked, ...] = ()  # new entries that may be people who are known
+    answered_gone: frozenset[str] = frozenset()  # keys of those of whom an admin said who they are, and who left since
     drift: int | None = None  # differences that deltas should have told before this whole read; None: not measured
     goes: frozenset[str] | None = None  # ids of the groups that it deletes; None: any may be among them
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them

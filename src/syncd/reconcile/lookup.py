@@ -64,11 +64,11 @@ class LookupReader:
 
     def plan(self) -> Plan:
         with self.database.reading() as conn:
-            state = linked.source_state(conn, *self._mine)
+            state, owns = linked.source_state(conn, *self._mine), linked.owns(conn, *self._mine)
             question, chosen = self._question(conn, state)
         answer = self._ask(question)
         self.progress.step("read", len(answer.users), len(answer.users))
-        holds = what_changed(self.workspace, self.source.name, state, answer.certificate)
+        holds = what_changed(self.workspace, self.source.name, state, answer.certificate, owns)
         with self.database.reading() as conn:
             edits = list(self._edits(conn, question, answer, chosen, holds is not None))
         set_aside = (*self.set_aside, *answer.set_aside)

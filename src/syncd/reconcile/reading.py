@@ -30,7 +30,7 @@ from syncd.reconcile import diff
 from syncd.reconcile.adopting import Newcomers, correlate
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
-from syncd.store import linked, quarantine, run_records
+from syncd.store import adoptions, linked, quarantine, run_records
 from syncd.store.engine import Database
 from syncd.store.spool import Spool
 
@@ -115,6 +115,7 @@ class Reader:
     fewer_said: str | None = None  # of what that was said
     asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
     accepted: dict[str, str] = field(default_factory=dict)  # id of a new entry -> who said whose it is
+    answered: frozenset[str] = frozenset()  # keys of entries of whom an admin said who they are, or are not
     differences: Differences | None = None  # from the store, if it is to be known which of them deltas had not told
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
@@ -126,21 +127,32 @@ class Reader:
         with self.database.reading() as conn:
             state = linked.source_state(conn, workspace, name)
             before = linked.before(conn, workspace, name)
+            self.answered = frozenset(adoptions.answers(conn, workspace, name))
             self.users = {row.key: linked_of(row) for row in linked.links(conn, workspace, name, "user")}
             self.groups = {row.key: linked_of(row) for row in linked.links(conn, workspace, name, "group")}
         for kind, known in (("user", self.users), ("group", self.groups)):
             self.seen.by_dn |= {row.dn_key: (kind, row.id) for row in known.values() if row.dn_key}
         certificate = self._read()
-        holds = None if self.impact else what_changed(self.workspace, name, state, certificate)
+        owns = bool(self.users or self.groups)
+        holds = None if self.impact else what_changed(self.workspace, name, state, certificate, owns)
         mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
         if not self.impact:
             certificate = self._usable(self._believed(certificate, before, holds is not None))
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
         edits = self._edits(certificate, mapped)
-        asked = tuple(self.asked.values())
-        aside, said = tuple(self.set_aside), self.fewer_said
-        return Plan(name, edits, certificate, aside, holds, self.impact, accepted=said, asked=asked, goes=self.goes)
+        return Plan(
+            name,
+            edits,
+            certificate,
+            tuple(self.set_aside),
+            holds,
+            self.impact,
+            accepted=self.fewer_said,
+            asked=tuple(self.asked.values()),
+            answered_gone=self.answered - self.present,
+            goes=self.goes,
+        )
 
     def _usable(self, certificate: Certificate) -> Certificate:
         """Incomplete, if too much of it could not be read or mapped: then it is the mapping, or the source."""
@@ -573,10 +585,10 @@ def linked_of(row: Any) -> diff.Linked:
     return diff.Linked(row.resource_id, row.entry_hash, row.mapping_digest, row.dn_key, row.uid_key, row.stage, absent)
 
 
-def what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate) -> str | None:
-    """Rule 4: why every loss of this run waits for approval."""
-    if state is None or state.last_complete_at is None:
-        return None
+def what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate, owns: bool) -> str | None:
+    """Rule 4: why every loss of this run waits for approval. `owns`: people or groups are linked to the source."""
+    if state is None or state.digest is None:
+        return f"by which base, filter and mapping source {source} was read before is not known" if owns else None
     if state.digest != workspace.source(source).digest:
         return f"the base, filter or mapping of source {source} changed"
     known, now_is = state.server_identity, certificate.server_identity

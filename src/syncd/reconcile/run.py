@@ -487,7 +487,8 @@ class _Run:
             )
             if not self.dry_run:
                 whole = plan.kind == "full" and certificate.complete and self.only is None
-                adoptions.settle(conn, self.workspace.name, self.source, plan.asked, whole, self.id, self.now)
+                gone = plan.answered_gone if whole else ()
+                adoptions.settle(conn, self.workspace.name, self.source, plan.asked, gone, whole, self.id, self.now)
                 if not self.closed:
                     self._closing(self._checkpoint(plan))(conn, (), set())
                 self._remember(conn, plan, certificate)
@@ -505,8 +506,13 @@ class _Run:
         return known
 
     def _remember(self, conn: Any, plan: Plan, certificate: Certificate) -> None:
-        """What the next run compares with. Only a complete read of everything moves it."""
-        if not certificate.complete or self.only is not None or plan.kind == IMPORT:
+        """What the next run compares with. Only a complete read of everything moves it; of one that broke off it is known by
+        which configuration people came, where that was not known."""
+        if self.only is not None or plan.kind == IMPORT:
+            return
+        if not certificate.complete:
+            if plan.kind == "full":
+                self._remember_digest(conn)
             return
         if plan.kind == LET_GO:
             linked.forget(conn, self.workspace.name, self.source)
@@ -534,6 +540,12 @@ class _Run:
                 **({"own_entry": certificate.own_entry} if certificate.own_entry is not None else {}),
             },
         )
+
+    def _remember_digest(self, conn: Any) -> None:
+        state = linked.source_state(conn, self.workspace.name, self.source)
+        if state is None or state.digest is None:
+            where = {"workspace": self.workspace.name, "source": self.source}
+            upsert(conn, source_states, where, {"digest": self.workspace.source(self.source).digest})
 
     def _failed(self, exc: BaseException) -> None:
         message = str(exc) if isinstance(exc, SyncdError) else type(exc).__name__

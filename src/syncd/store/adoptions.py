@@ -161,9 +161,19 @@ def _privileged(user: User, roles: Mapping[str, Role]) -> bool:
 
 
 def settle(
-    conn: Connection, workspace: str, source: str, asked: Iterable[Asked], whole: bool, run_id: str, now: datetime
+    conn: Connection,
+    workspace: str,
+    source: str,
+    asked: Iterable[Asked],
+    gone: Iterable[str],
+    whole: bool,
+    run_id: str,
+    now: datetime,
 ) -> None:
-    """What this run asks; entries that were linked meanwhile, or that a whole read asks about no more, are settled."""
+    """What this run asks; entries that were linked meanwhile, or that a whole read asks about no more, are settled.
+
+    `gone`: keys of entries about which somebody said something, and which are not there any more.
+    """
     names = list(asked)
     for each in names:
         written = [[one.id, one.score, list(one.by), one.barred] for one in each.candidates]
@@ -180,10 +190,13 @@ def settle(
     linked_now = exists().where(
         k.workspace == _a.workspace, k.source == _a.source, k.resource == "user", k.key == _a.key
     )
-    gone: list[Any] = [linked_now]
+    settled: list[Any] = [linked_now]
     if whole:
-        gone.append(and_(_a.run_id != run_id, _a.decision.is_(None)))
-    conn.execute(delete(t.adoptions).where(_a.workspace == workspace, _a.source == source, or_(*gone)))
+        settled.append(and_(_a.run_id != run_id, _a.decision.is_(None)))
+    mine = (_a.workspace == workspace, _a.source == source)
+    conn.execute(delete(t.adoptions).where(*mine, or_(*settled)))
+    for batch in facts.batched(gone):
+        conn.execute(delete(t.adoptions).where(*mine, _a.key.in_(batch)))
 
 
 # -- for people --------------------------------------------------------------------------------------------------------------

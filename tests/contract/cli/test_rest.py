@@ -166,9 +166,13 @@ def test_the_record_is_verified(cli: Cli, at: Callable[[str], None]) -> None:
 def test_check_reads_every_source_and_the_worst_code_wins(synced: Cli) -> None:
     out = synced("check", code=75)  # acme's file is not there
     assert "acme: source corp" in out.out and "60 users, 20 groups" in out.out
+    (config,) = [each["text"] for each in synced("check", "--json", code=75).json if each["about"] == "config"]
+    assert config.endswith(": 2 workspaces, 3 sources")
     (synced.folder / "acme.ldif").write_text("dn: uid=a,dc=x\nobjectClass: person\nuid: a\n", encoding="utf-8")
     levels = {each["about"]: each for each in synced("check", "--json", code=5).json if each["level"] == "problem"}
     assert set(levels) == {"acme: source corp"}
+    read = [each["text"] for each in synced("check", "--json", code=5).json if each["about"] == "acme: source corp"]
+    assert "1 entry would be set aside" in read
 
 
 def test_check_warns_of_power_by_a_groups_name_alone(cli: Cli) -> None:

@@ -192,6 +192,37 @@ def test_a_question_that_is_no_more_is_forgotten(stage: Stage, directory: Direct
         answer(stage, "ann", None)
 
 
+@pytest.mark.parametrize("whose", [None, "boss"], ids=["refused", "accepted"])
+def test_an_answer_goes_with_the_entry_it_was_about(stage: Stage, directory: Directory, whose: str | None) -> None:
+    known(stage, "boss", "ann@x.example")
+    directory.hire("ann", mail="ann@x.example")
+    directory.hire("zoe", mail="zoe@x.example")
+    stage.run(directory)
+    answer(stage, "ann", whose)
+    gone = directory.people.pop("ann")
+    directory.because = ("cut off",)
+    stage.run(directory)
+    assert len(waiting(stage)) == 1, "an incomplete read does not know who is gone"
+    directory.because = ()
+    stage.run(directory)
+    assert waiting(stage) == []
+    directory.people["ann"] = gone
+    stage.run(directory)
+    assert [each.decision for each in waiting(stage)] == [None], "whoever comes back is asked about anew"
+
+
+def test_an_answer_stays_while_its_entry_cannot_be_taken_up(stage: Stage, directory: Directory) -> None:
+    """The name is taken: she is none of them, and cannot come in either, until somebody renames the other."""
+    known(stage, "ann", "ann@x.example")
+    directory.hire("ann", mail="ann@x.example")
+    stage.configure(sources={"corp": policy(adopt="ask", correlation=Correlation(RULES, 100, 50))})
+    stage.run(directory)
+    answer(stage, "ann", None)
+    for _ in range(2):
+        stage.run(directory)
+        assert [each.decision for each in waiting(stage)] == ["refused"]
+
+
 def test_one_who_is_looked_up_waits_too_and_is_told(stage: Stage, directory: Directory) -> None:
     known(stage, "boss", "ann@x.example")
     directory.hire("ann", mail="ann@x.example")

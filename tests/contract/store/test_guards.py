@@ -315,6 +315,53 @@ def test_the_first_run_after_a_change_holds_every_loss_and_lets_the_rest_pass(st
     assert stage.run(directory).status == "clean"
 
 
+@pytest.mark.parametrize("forgotten", ["the row", "the digest"])
+def test_a_source_of_which_nothing_is_known_any_more_holds_every_loss_of_its_people(
+    stage: Stage, forgotten: str
+) -> None:
+    """By hand in SQL, or after a restore of some tables alone: nobody can tell whether its base or filter is the same."""
+    directory = company(stage, floor=100)
+    stage.run(directory)
+    with stage.database.writing() as conn:
+        if forgotten == "the row":
+            conn.execute(t.source_states.delete())
+        else:
+            conn.execute(t.source_states.update().values(digest=None))
+    directory.disabled.add("p000")
+    directory.hire("new")
+    report = stage.run(directory)
+    assert {guard for guard, _ in kinds(report)} == {"first_run_after_change"}
+    assert "by which base, filter and mapping source corp was read before is not known" in report.held[0].why
+    assert stage.statuses()["p000"] == "active" and "new" in stage.statuses()
+    for held in report.held:
+        stage.approve(held.digest)
+    assert stage.statuses()["p000"] == "inactive"
+    directory.disabled.add("p001")
+    assert stage.run(directory).held == ()
+
+
+def test_another_configuration_after_a_first_read_that_broke_off_holds_every_loss(stage: Stage) -> None:
+    directory = company(stage, floor=100)
+    directory.because = ("cut off",)
+    stage.run(directory)
+    directory.because = ()
+    directory.disabled.add("p000")
+    stage.configure(sources={"corp": replace(stage.workspace.source("corp"), digest="another")})
+    report = stage.run(directory)
+    assert {guard for guard, _ in kinds(report)} == {"first_run_after_change"}
+    assert stage.statuses()["p000"] == "active"
+
+
+def test_a_first_read_that_broke_off_holds_nothing_of_the_next(stage: Stage) -> None:
+    directory = company(stage, floor=100)
+    directory.because = ("cut off",)
+    stage.run(directory)
+    directory.because = ()
+    directory.disabled.add("p000")
+    assert stage.run(directory).status == "applied"
+    assert stage.statuses()["p000"] == "inactive"
+
+
 def test_an_unknown_server_or_key_is_no_change(stage: Stage) -> None:
     """A server that does not say who it is, read after one that did, is no other server."""
     directory = company(stage)
