@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 import prepared
 from syncd.core.actor import Actor
 from syncd.core.change import Edit, GroupEdit, UserEdit
-from syncd.core.filter import compile, parse_filter
+from syncd.core.filter import compile, names, parse_filter
 from syncd.core.lifecycle import Ladder
 from syncd.core.plan import Report
 from syncd.core.rules import Rule
@@ -33,7 +33,9 @@ AT_ONCE = Ladder(timedelta(0), timedelta(0), timedelta(0))
 
 
 def rule(name: str, when: str, **grants: Any) -> Rule:
-    return Rule(name, when, compile(parse_filter(when, RULE_USER)), reads_groups="groups" in when, **grants)
+    found = parse_filter(when, RULE_USER)
+    reads = names(found)
+    return Rule(name, when, compile(found), reads_groups="groups" in reads, reads=reads, **grants)
 
 
 def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:

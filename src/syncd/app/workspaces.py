@@ -142,14 +142,14 @@ def _digest(source: written.Source, mapping: DirectoryMapping) -> str:
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
-def _condition(text: str, types: Types) -> tuple[Condition, bool]:
-    """The test a filter stands for, and whether it reads groups."""
+def _condition(text: str, types: Types) -> tuple[Condition, frozenset[str]]:
+    """The test a filter stands for, and what it reads."""
     found = scim_filter.parse_filter(text, types.rule_user)
-    return scim_filter.compile(found), "groups" in scim_filter.names(found)
+    return scim_filter.compile(found), scim_filter.names(found)
 
 
 def _rule(rule: entitlements.Rule, types: Types) -> Rule:
-    matches, reads_groups = _condition(rule.when, types)
+    matches, reads = _condition(rule.when, types)
     return Rule(
         name=rule.name,
         when=rule.when,
@@ -158,7 +158,8 @@ def _rule(rule: entitlements.Rule, types: Types) -> Rule:
         permissions=rule.permissions,
         seats=rule.seats,
         scopes=tuple(f"{kind}={value}" for kind, values in rule.scopes.items() for value in values),
-        reads_groups=reads_groups,
+        reads_groups="groups" in reads,
+        reads=reads,
         where=rule.where or None,
         mode=rule.mode,
         choice=rule.choice or "",

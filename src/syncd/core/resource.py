@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from syncd.core.schema import STANDARD_EXTENSIONS, Attribute, Mutability, Resolved, ResourceType, Type
@@ -188,8 +189,13 @@ def search_view(values: Values, resource_type: ResourceType, **extra: JSON) -> d
         part = search_part(name, value, resource_type)
         if part is not None:
             view[name.lower()] = part
-    view["schemas"] = [fold(urn) for urn in _schemas(used, resource_type)]
+    view["schemas"] = [*_folded_schemas(frozenset(used), resource_type)]
     return view
+
+
+@lru_cache(256)
+def _folded_schemas(used: frozenset[str], resource_type: ResourceType) -> tuple[str, ...]:
+    return tuple(map(fold, _schemas(used, resource_type)))
 
 
 # --- values and documents ------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Rule:
     seats: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()  # "kind=value"
     reads_groups: bool = False
+    reads: frozenset[str] | None = None  # canonical paths of the top-level attributes it asks for; None: of any
     where: str | None = None
     mode: str = "cumulative"  # "cumulative" | "first" | "highest" | "deny"
     choice: str = ""  # rules of one choice, of mode first or highest, of which one counts
@@ -82,11 +83,33 @@ class Refusal:
 
 
 def view(
-    user: User, paths: Mapping[str, tuple[str, ...]], graph: Graph, type: ResourceType = RULE_USER
+    user: User,
+    paths: Mapping[str, tuple[str, ...]],
+    graph: Graph,
+    type: ResourceType = RULE_USER,
+    reads: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """What conditions read: attributes, effective groups (direct and indirect), the sources that state the user."""
-    seen = search_view(user.values, type, source=sorted({link.source for link in user.links}))
-    return _with_groups(seen, user, sorted(paths), graph)
+    """What conditions read: attributes, effective groups (direct and indirect), the sources that state the user.
+
+    `reads`: it is made of these top-level attributes only; None: of all.
+    """
+    values = user.values
+    if reads is not None and "schemas" not in reads:
+        values = {path: value for path, value in values.items() if _is_read(path, type, reads)}
+    seen = search_view(values, type, source=sorted({link.source for link in user.links}))
+    return seen if reads is not None and "groups" not in reads else _with_groups(seen, user, sorted(paths), graph)
+
+
+@lru_cache(4096)
+def _is_read(path: str, type: ResourceType, reads: frozenset[str]) -> bool:
+    found = type.resolve(path)
+    return found is not None and (found.top in reads or found.extension in reads)
+
+
+@lru_cache(256)
+def _all_read(each: tuple[frozenset[str] | None, ...]) -> frozenset[str] | None:
+    known = [reads for reads in each if reads is not None]
+    return frozenset().union(*known) if len(known) == len(each) else None
 
 
 def _with_groups(seen: dict[str, Any], user: User, groups: Iterable[str], graph: Graph) -> dict[str, Any]:
@@ -129,7 +152,8 @@ def evaluate(
         return grants, refusals
     if paths is None:
         paths = graph.closure(membership.group for membership in user.memberships)
-    whole = view(user, paths, graph, type)
+    reads = _all_read(tuple([rule.reads for rule in rules]))
+    whole = view(user, paths, graph, type, reads)
     narrowed: dict[frozenset[str], dict[str, Any] | None] = {}
     sources = {link.source for link in user.links} | {each.origin for each in user.memberships} | graph.stating(paths)
     for rule in chosen([rule for rule in rules if rule.matches(whole)], may.roles):
@@ -139,7 +163,7 @@ def evaluate(
             barred = frozenset(source for source in sources if not denies and not may.allowed(kind, value, source))
             if barred:
                 if barred not in narrowed:
-                    narrowed[barred] = _without(user, owners, graph, barred, type)
+                    narrowed[barred] = _without(user, owners, graph, barred, type, reads)
                 seen = narrowed[barred]
                 if seen is None or not rule.matches(seen):
                     refusals.append(Refusal(rule.name, kind, value, tuple(sorted(barred))))
@@ -200,7 +224,12 @@ def through_groups(
 
 
 def _without(
-    user: User, owners: Mapping[str, str], graph: Graph, barred: frozenset[str], type: ResourceType
+    user: User,
+    owners: Mapping[str, str],
+    graph: Graph,
+    barred: frozenset[str],
+    type: ResourceType,
+    reads: frozenset[str] | None,
 ) -> dict[str, Any] | None:
     """The user as only the other sources state her: their attributes, and memberships of their origin in their groups.
 
@@ -213,7 +242,7 @@ def _without(
     shown = {path: value for path, value in user.values.items() if owners.get(path) not in barred}
     outranked = {path: value for link in links for path, value in link.values.items()}  # by what is not counted here
     kept = User(user.id, links=links, memberships=memberships, values={**outranked, **shown})
-    return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph, type)
+    return view(kept, graph.closure((each.group for each in kept.memberships), barred), graph, type, reads)
 
 
 def _why(rule: Rule, user: User, whole: dict[str, Any], paths: Mapping[str, tuple[str, ...]], graph: Graph) -> str:

@@ -241,12 +241,13 @@ def _principal_expiration(name: str, value: bytes) -> datetime | None:
 @dataclass(frozen=True, slots=True)
 class Row:
     attribute: str
+    name: str  # the same in lower case
     flavours: frozenset[str]  # directories that heed it
     read: Read
 
 
 def _row(attribute: str, flavours: str, read: Read) -> Row:
-    return Row(attribute, frozenset(flavours.split()), read)
+    return Row(attribute, attribute.lower(), frozenset(flavours.split()), read)
 
 
 TABLE = (
@@ -293,7 +294,8 @@ def account_state(attributes: Attributes, server: Server | None = None, rules: R
 def _facts(attributes: Attributes, server: Server, rules: Rules) -> Iterator[Fact]:
     lockout = _lockout(attributes, server, rules)
     for row in _heeded(rules.flavour or server.flavour, rules.ignore):
-        yield from _said(row, attributes, lockout)
+        if row.name in attributes:  # few have any of them
+            yield from _said(row, attributes, lockout)
     yield from _conditions(attributes, rules)
     yield from _dates(attributes, rules)
 
@@ -326,9 +328,7 @@ def _heeded(flavour: str | None, ignored: frozenset[str]) -> tuple[Row, ...]:
     """A file may be a dump of anything, and a proxy may show another directory's accounts as its own: only of Active
     Directory is it known that what it does not heed itself says nothing."""
     return tuple(
-        row
-        for row in TABLE
-        if row.attribute.lower() not in ignored and (flavour in (None, "any") or flavour in row.flavours)
+        row for row in TABLE if row.name not in ignored and (flavour in (None, "any") or flavour in row.flavours)
     )
 
 
@@ -357,6 +357,8 @@ def _dates(attributes: Attributes, rules: Rules) -> Iterator[Fact]:
 
 
 def _together(facts: list[Fact]) -> AccountState:
+    if not facts:
+        return _NOTHING_SAID
     off = next((fact for fact in facts if fact.kind == "disabled"), None)
     start = max((fact for fact in facts if fact.kind == "starts"), key=_when, default=None)
     end = min((fact for fact in facts if fact.kind == "ends"), key=_when, default=None)
@@ -369,6 +371,9 @@ def _together(facts: list[Fact]) -> AccountState:
         locked_until=lock.at if lock else None,
         why="; ".join(said) or None,
     )
+
+
+_NOTHING_SAID = AccountState()
 
 
 def _when(fact: Fact) -> datetime:

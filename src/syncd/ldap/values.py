@@ -183,6 +183,8 @@ def only_one(name: str, attributes: Attributes) -> bytes | None:
 def primary_group_of(attributes: Attributes) -> bytes | None:
     """The objectSid of the group that a user of Active Directory has as her primary one: she is no `member` there, and her
     own SID says which domain's it is. Raises InvalidValue."""
+    if "primarygroupid" not in attributes and "objectsid" not in attributes:
+        return None
     said, own = (only_one(name, attributes) for name in ("primaryGroupID", "objectSid"))
     if said is None or own is None:
         return None

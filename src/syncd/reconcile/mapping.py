@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from syncd.core.quick import quick
 from syncd.core.resource import canonical_value
 from syncd.core.schema import SYNCD_USER, Resolved, ResourceType, Type
 from syncd.core.snapshot import Entry
@@ -46,6 +47,7 @@ class Target:
     ] = ()  # directory attributes, one of which is the value as it stands; () if it is put together
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class MappedUser:
     values: Mapping[str, Any]
@@ -217,27 +219,29 @@ def _values(targets: Sequence[Target], attributes: Attributes) -> dict[str, Any]
         if not found:
             continue
         resolved[target.path] = target.resolved
-        if target.resolved.attribute.multi_valued:
+        attribute = target.resolved.attribute
+        if attribute.multi_valued:
             elements = lists.setdefault(target.path, [])
             for text in found:
                 element: Any = text
-                if target.resolved.attribute.type is Type.COMPLEX:
+                if attribute.type is Type.COMPLEX:
                     element = {"value": text, **({"type": target.element_type} if target.element_type else {})}
-                    if not elements and target.resolved.attribute.sub("primary") is not None:
+                    if not elements and attribute.sub("primary") is not None:
                         element["primary"] = True
                 elements.append(element)
-        else:
-            values.setdefault(target.path, _typed(target.resolved, found[0]))
-    for path, value in (*values.items(), *lists.items()):
-        values[path] = canonical_value(resolved[path], value)
-    return {path: value for path, value in sorted(values.items()) if value is not None}
+        elif target.path not in values:
+            text = found[0]
+            values[target.path] = canonical_value(
+                target.resolved, text if attribute.type is not Type.BOOLEAN else _boolean(text)
+            )
+    for path, several in lists.items():
+        values[path] = canonical_value(resolved[path], several)
+    return {path: value for path in sorted(values) if (value := values[path]) is not None}
 
 
-def _typed(resolved: Resolved, text: str) -> Any:
-    """A boolean of a directory (RFC 4517 section 3.3.3), for an attribute that is one."""
-    if resolved.attribute.type is Type.BOOLEAN and text.upper() in ("TRUE", "FALSE"):
-        return text.upper() == "TRUE"
-    return text
+def _boolean(text: str) -> Any:
+    """Of a directory (RFC 4517 section 3.3.3); what is none stays as it is, and is refused."""
+    return text.upper() == "TRUE" if text.upper() in ("TRUE", "FALSE") else text
 
 
 def primary_group(entry: Entry) -> bytes | None:

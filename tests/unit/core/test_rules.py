@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncd.core.access import BUILT_IN, Role
-from syncd.core.filter import compile, parse_filter
+from syncd.core.filter import compile, names, parse_filter
 from syncd.core.groups import Graph, GroupName
 from syncd.core.ownership import Precedence, merge
 from syncd.core.rules import MayGrant, Refusal, Rule, evaluate
+from syncd.core.schema import ENTERPRISE_USER as ENTERPRISE
 from syncd.core.schema import RULE_USER
 from syncd.core.state import Link, Membership, User
 
 
 def rule(name: str, when: str, **grants: Any) -> Rule:
-    return Rule(name, when, compile(parse_filter(when, RULE_USER)), reads_groups="groups" in when, **grants)
+    found = parse_filter(when, RULE_USER)
+    reads = names(found)
+    return Rule(name, when, compile(found), reads_groups="groups" in reads, reads=reads, **grants)
 
 
 def may(**sources: frozenset[str] | None) -> MayGrant:
@@ -150,3 +156,37 @@ def test_a_negated_condition_grants_nothing_to_somebody_unknown() -> None:
     links = (Link("local", "l", values={"title": "Guest"}), Link("okta", "k", values={"title": "Lead"}))
     values, owners = merge(links, Precedence(("okta",)))
     assert evaluate([outranked], User("u1", links=links, values=values), owners, graph(), may())[0] == {}
+
+
+CONDITIONS = (
+    *('title eq "lead"', "title pr", "not (title pr)", 'name.givenName sw "r"', 'emails[type eq "work"]'),
+    *('emails.value co "@x"', 'source eq "corp"', 'groups[display eq "top"]', f'schemas eq "{ENTERPRISE}"'),
+    *(f'{ENTERPRISE}:department eq "lab"', f"{ENTERPRISE}:manager.value pr", f"{ENTERPRISE}:manager pr"),
+)
+
+
+@given(
+    st.lists(st.sampled_from(CONDITIONS), min_size=1, max_size=4),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **{
+                "title": st.sampled_from(("lead", "Lead", "clerk")),
+                "name.givenName": st.sampled_from(("Rosa", "Karl")),
+            },
+            "emails": st.just([{"value": "r@x.org", "type": "work"}]),
+            **{f"{ENTERPRISE}:department": st.just("Lab"), f"{ENTERPRISE}:manager.value": st.just("u2")},
+        },
+    ),
+    st.lists(st.sampled_from((("crew", "corp"), ("o1", "okta"))), unique=True),
+)
+def test_what_rules_do_not_read_makes_no_difference(
+    conditions: list[str], values: dict[str, Any], groups: list[tuple[str, str]]
+) -> None:
+    user = person(Link("corp", "1", values={"userName": "rosa", **values}), groups=tuple(groups))
+    rules = [
+        rule(f"r{number}", when, roles=("member", "hr"), seats=("desk",)) for number, when in enumerate(conditions)
+    ]
+    owners = merge(user.links, Precedence())[1]
+    narrow = evaluate(rules, user, owners, graph(), may())
+    assert narrow == evaluate([replace(each, reads=None) for each in rules], user, owners, graph(), may())
