@@ -255,7 +255,7 @@ def between(
         return made is not None and recent is not None and recent[0] < made <= recent[1]
 
     if before is None:
-        add("create", None, {**after.values, **({} if after.status == "active" else {"status": after.status})}, why)
+        add("create", None, after.values if after.status == "active" else {**after.values, "status": after.status}, why)
         before = User(after.id, status=after.status)
         own = True
     else:

@@ -64,11 +64,11 @@ def owned(links: Iterable[Link], precedence: Precedence) -> tuple[Owned, ...]:
     return tuple(found)
 
 
-def merge(links: Iterable[Link], precedence: Precedence) -> tuple[dict[str, Any], dict[str, str]]:
+def merge(links: Iterable[Link], precedence: Precedence) -> tuple[Mapping[str, Any], dict[str, str]]:
     """The values shown, and for each canonical path the source that owns it."""
     links = list(links)
     if len(links) == 1:
-        return dict(links[0].values), dict.fromkeys(links[0].values, links[0].source)
+        return links[0].values, dict.fromkeys(links[0].values, links[0].source)
     values: dict[str, Any] = {}
     owners: dict[str, str] = {}
     # One link per (source, key): two entries of one directory linked to one user are told apart by key, the smaller wins.
