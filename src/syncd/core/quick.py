@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 _COPIED: Final = "__copied__"
+MADE: Final = "__made__"  # of such a class: a function that takes every field, in their order
 
 
 def quick(cls: type[T]) -> type[T]:
@@ -41,10 +42,17 @@ def quick(cls: type[T]) -> type[T]:
         "    new = _new(_twin)",
         *(f"    new.{name} = old.{name}" for name in names),
         "    return new",
+        f"def _made({', '.join(names)}):",
+        "    new = _new(_twin)",
+        *(f"    new.{name} = {name}" for name in names),
+        "    new.__class__ = _cls",
+        "    return new",
     ]
     exec("\n".join(lines), space)  # noqa: S102 - as dataclasses does; the names are those of the fields
     cls.__init__ = space["__init__"]  # type: ignore[method-assign]
     setattr(cls, _COPIED, staticmethod(space["_copied"]))
+    space["_made"].__module__, space["_made"].__qualname__ = cls.__module__, f"{cls.__qualname__}.{MADE}"
+    setattr(cls, MADE, staticmethod(space["_made"]))
     return cls
 
 

@@ -397,7 +397,7 @@ def _single(attribute: Attribute, value: JSON, path: str, unknown: Unknown) -> J
 def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
     if value is None or value == "":
         return None
-    if attribute.type is Type.STRING and isinstance(value, str) and not _UNSTORABLE.search(value):
+    if attribute.type is Type.STRING and isinstance(value, str) and _storable(value):
         return value
     expected: str
     match attribute.type:
@@ -433,6 +433,10 @@ def _simple(attribute: Attribute, value: JSON, path: str) -> JSON:
             if attribute.type is Type.REFERENCE and isinstance(value, str):
                 raise InvalidValue(f"{path} must be the URL of a {' or '.join(attribute.reference_types)}.")
     raise InvalidValue(f"{path} must be {expected}, not {_kind(value)}.")
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text if text.isascii() else not _UNSTORABLE.search(text)
 
 
 def _refers(attribute: Attribute, value: str) -> bool:

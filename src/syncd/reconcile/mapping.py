@@ -134,15 +134,17 @@ def entry_hash(entry: Entry) -> str:
     modifyTimestamp does not: it moves with what is not read (a password), and for every entry when a directory is reloaded.
     Of Active Directory's computed bits only the lock counts: passwords expire without a change that a delta could tell.
     """
-    digest = hashlib.blake2b(entry.dn.encode(), digest_size=16)
-    for name in sorted(entry.attributes.keys() - {"modifytimestamp"}):
+    parts = [entry.dn.encode()]
+    for name in sorted(entry.attributes):
+        if name == "modifytimestamp":
+            continue
         values = entry.attributes[name]
         if name == COMPUTED:
             values = lock_bit(values)
-        digest.update(b"\0\0" + name.encode())
+        parts.append(b"\0\0" + name.encode())
         for value in sorted(values) if len(values) > 1 else values:
-            digest.update(b"\0%d:" % len(value) + value)
-    return digest.hexdigest()
+            parts += (b"\0%d:" % len(value), value)
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 def _whole(template: Any) -> tuple[str, ...]:

@@ -529,7 +529,8 @@ def record(
 ) -> None:
     """One activity row with a salted hash of its payload; the payload itself stands apart, so that it can be purged."""
     id, salt = ids(), secrets.token_bytes(16)
-    was, became = (orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (before, after))  # as they are stored
+    was = b"null" if before is None else orjson.dumps(before, option=orjson.OPT_SORT_KEYS)  # as they are stored
+    became = orjson.dumps(after, option=orjson.OPT_SORT_KEYS)
     made = chain.payload_hash(salt, was, became, subject, why)
     said = (action, subject, subject_id, actor.source, actor.run_id, why, actor.address, made)
     rows.add(t.activity, _ACTIVITY, (id, now, actor.door, actor.name, *said, rows.workspace))

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from typing import IO, Any, Final, Generic, TypeVar
 
+from syncd.core.quick import MADE
 from syncd.errors import Retryable
 
 T = TypeVar("T")
@@ -23,8 +24,9 @@ _Reducer = Callable[[Any], Any]
 
 
 class _Reducers(dict[type, _Reducer]):
-    """How an object of a class is written: of our frozen dataclasses as a call of the class with its fields. What pickle
-    does by itself asks `dataclasses.fields` for each object, which takes longer than all the rest."""
+    """How an object of a class is written: of our frozen dataclasses as a call of the class with its fields, or of what makes
+    the quick ones. What pickle does by itself asks `dataclasses.fields` for each object, which takes longer than all the
+    rest."""
 
     def __missing__(self, kind: type) -> _Reducer:
         made = self[kind] = _reducer(kind)
@@ -38,7 +40,7 @@ def _reducer(kind: type) -> _Reducer:
     named = fields(kind)
     if not all(each.init and not each.kw_only for each in named):
         return lambda item: item.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-    space: dict[str, Any] = {"_kind": kind}
+    space: dict[str, Any] = {"_kind": getattr(kind, MADE) if MADE in vars(kind) else kind}
     parts = "".join(f"item.{each.name}, " for each in named)
     exec(f"def reduce(item): return _kind, ({parts})", space)  # noqa: S102 - names of the class's fields
     reduce: _Reducer = space["reduce"]
