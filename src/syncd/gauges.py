@@ -190,6 +190,11 @@ def _sources(seen: Standing, timetables: Timetables) -> Iterator[Metric]:
     yield each_source(
         "drift", "Differences that the last whole read found and deltas had not told.", lambda source: source.drift
     )
+    yield each_source(
+        "groups_outside",
+        "Groups below no base that the last whole read came upon: moved away, or members of groups that are read.",
+        lambda source: len(source.groups_outside) if source.groups_outside is not None else None,
+    )
     yield each_source("last_run_duration_seconds", "How long the last run that ended took.", _took_s)
     yield _labelled(
         "syncd_source_last_run_status",

@@ -81,7 +81,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
     (folder / "acme.ldif").write_text("".join(sample.ldif(sample.company(5, 3, 9))), encoding="utf-8")
     token = _commands(folder)
     with closing(sqlite3.connect(folder / "syncd.db")) as conn, conn:
-        conn.execute("UPDATE source_states SET drift = 2")  # this source has no deltas that could leave any
+        # This source has no deltas that could leave any, and no groups elsewhere.
+        conn.execute("""UPDATE source_states SET drift = 2, groups_outside = '["cn=a,ou=old (in b)"]'""")
     (folder / "corp.ldif").write_text("".join(sample.ldif(sample.company(20, 20, 7))), encoding="utf-8")
     with _serving(folder):
         auth = {"Authorization": f"Bearer {token}"}

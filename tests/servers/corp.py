@@ -162,6 +162,11 @@ class Corp:
         workspace = self.composed().workspace("default")
         return run.approve(self.database, workspace, digest, actor, lambda: self.now, self.ids)
 
+    def discard(self, digest: str) -> int:
+        actor = Actor("cli", "ann", "default", source="local")
+        workspace = self.composed().workspace("default")
+        return run.discard(self.database, workspace, digest, actor, lambda: self.now, self.ids)
+
     def suspend(self, name: str, why: str) -> None:
         """An admin's hold."""
         id, actor = self.user(name)["id"], Actor("cli", "ann", "default", source="local")

@@ -37,9 +37,11 @@ from servers.hearing import through_breaks
 from servers.ldif_changes import delete, modify, move
 from servers.roaming import Roamer
 from servers.test_deltas_slapd import LOG, NO_LOG, access_log, is_whole, is_whole_but_for_the_missing
+from syncd.cli.checking import check
 from syncd.core.plan import Report
 from syncd.errors import SourceUnreachable
 from syncd.store import run_records
+from syncd.store import standing as standing_of
 
 BELL = "bell"  # the server tells at once that something changed
 FEW = "few"  # it names what changed; where everybody is named, a delta is a whole read in small, with its cuts
@@ -346,6 +348,80 @@ def test_a_group_in_a_group_is_shown_with_its_path(server: Directory, corp: Corp
     server.modify(server.forms.member("billing", "delete", inner))
     assert ("leave", "group dept-support") in changes(delta(corp))
     assert "billing-clerk" not in {each["value"] for each in corp.user(who)["roles"]}
+
+
+@each_of(SERVERS)
+def test_a_group_that_moves_below_no_base_takes_nothing_until_somebody_says_so(server: Directory, corp: Corp) -> None:
+    """Everybody is told which, where it is, and which base to add."""
+    forms, billing = server.forms, server.forms.group_dn("billing")
+    moved = f"cn=billing,{forms.elsewhere}"
+    had = {uid for uid in PERSON if "billing-clerk" in {each["value"] for each in corp.user(uid)["roles"]}}
+    server.modify(move(billing, "cn=billing", forms.elsewhere))
+    try:
+        delta(corp)
+        for _ in range(4):
+            report = corp.run()
+            (note,) = [each for each in report.notes if "below no base" in each]
+            assert (
+                note.lower()
+                == (
+                    f"1 group moved below no base: billing is {moved} now. whoever is in them keeps what they give. "
+                    f"add {forms.elsewhere} to `groups.base`, or say that they may go: syncd sync corp --accept-fewer"
+                ).lower()
+            )
+            corp.later(2)
+        assert had == {uid for uid in PERSON if "billing-clerk" in {each["value"] for each in corp.user(uid)["roles"]}}
+        assert note in warned(corp)
+        (outside,) = stands(corp).groups_outside or ()
+        assert outside.lower() == f"{moved} (was read as billing)".lower()
+        corp.source["groups"] = {**corp.source.get("groups", {}), "base": [forms.groups, forms.elsewhere]}
+        whole = corp.run()
+        assert not [each for each in whole.notes if "no base" in each] and whole.counts["group_delete"] == 0
+        assert not stands(corp).groups_outside
+        corp.source["groups"] = {**corp.source["groups"], "base": forms.groups}
+        corp.run()
+        for each in corp.held():
+            corp.discard(each.digest)
+        assert had and corp.run(accept_fewer="ann").counts["group_delete"] == 1
+        assert not any("billing-clerk" in {each["value"] for each in corp.user(uid)["roles"]} for uid in had)
+    finally:
+        server.modify(move(moved, "cn=billing", forms.groups))
+
+
+@each_of(SERVERS)
+def test_a_group_below_no_base_that_is_a_member_of_one_that_is_read_is_told(server: Directory, corp: Corp) -> None:
+    forms = server.forms
+    stray = f"cn=stray,{forms.elsewhere}"
+    server.modify(forms.group("stray", forms.of(ANNA)) + move(forms.group_dn("stray"), "cn=stray", forms.elsewhere))
+    server.modify(forms.member("billing", "add", stray))
+    try:
+        (note,) = [each for each in corp.run().notes if "below no base" in each]
+        assert (
+            note.lower()
+            == (
+                "1 group below no base is a member of groups that are read, so nobody in them counts: "
+                f"{stray} (in billing). add {forms.elsewhere} to `groups.base`"
+            ).lower()
+        )
+        assert note in warned(corp)
+        (outside,) = stands(corp).groups_outside or ()
+        assert outside.lower() == f"{stray} (in billing)".lower()
+        assert "billing-clerk" not in {each["value"] for each in corp.user(ANNA.uid)["roles"]}
+    finally:
+        server.modify(forms.member("billing", "delete", stray) + delete(stray))
+    corp.run()
+    assert stands(corp).groups_outside == ()
+
+
+def warned(corp: Corp) -> list[str]:
+    return [each.text for each in check(corp.composed()) if each.level == "warning"]
+
+
+def stands(corp: Corp) -> standing_of.SourceSeen:
+    with corp.database.reading() as conn:
+        (workspace,) = standing_of.read(conn, [corp.composed().workspace("default")], corp.now).workspaces
+    (source,) = workspace.sources
+    return source
 
 
 @each_of(SERVERS)

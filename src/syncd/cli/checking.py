@@ -6,8 +6,8 @@ Each finding is ok, a warning (for a person to judge) or a problem with its exit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,9 +22,11 @@ from syncd.errors import BindRefused, ConfigError, IncompleteRead, SyncdError
 from syncd.health import span
 from syncd.ldap.config import LdapConfig, is_loopback
 from syncd.ldap.ldif_source import LdifSource
+from syncd.reconcile.beyond import Outside
 from syncd.store import linked
 from syncd.store.engine import Database
 from syncd.store.migrate import revision
+from syncd.store.read import Connection
 
 if TYPE_CHECKING:  # they load ldap3, which a configuration without LDAP does not need
     from syncd.ldap.probe import Probe
@@ -68,8 +70,8 @@ def check(app: App) -> Iterator[Finding]:
             about = f"{prefix}source {source}"
             if not workspace.source(source).authoritative:
                 yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
-            known = Known(before.get((name, source), Before()), workspace.source(source).fewer)
-            yield from _directory(about, directory, app.clock(), known)
+            known = before.get((name, source), Known())
+            yield from _directory(about, directory, app.clock(), replace(known, fewer=workspace.source(source).fewer))
 
 
 def _counts(n: int, what: str) -> str:
@@ -84,6 +86,9 @@ class Known:
 
     before: Before = field(default_factory=Before)
     fewer: Fewer = field(default_factory=Fewer)
+    within: Mapping[str, list[str]] = field(default_factory=dict)  # members nobody answers to -> groups
+    missing: Mapping[str, str] = field(default_factory=dict)  # stable keys of groups that are missing -> names
+    key_attribute: str | None = None
 
     @property
     def most(self) -> int:
@@ -91,7 +96,7 @@ class Known:
         return max(1000, self.before.users or 0, self.before.groups or 0)
 
 
-def _before(app: App) -> dict[tuple[str, str], Before]:
+def _before(app: App) -> dict[tuple[str, str], Known]:
     """Of every directory; nothing of a database that cannot be asked, which is a finding of its own."""
     try:
         database = Database(app.settings.database)
@@ -100,7 +105,7 @@ def _before(app: App) -> dict[tuple[str, str], Before]:
                 return {}
             with database.reading() as conn:
                 return {
-                    (workspace, source): linked.before(conn, workspace, source)
+                    (workspace, source): _known(conn, workspace, source)
                     for workspace, directories in app.directories.items()
                     for source in directories
                 }
@@ -108,6 +113,13 @@ def _before(app: App) -> dict[tuple[str, str], Before]:
             database.close()
     except SyncdError:
         return {}
+
+
+def _known(conn: Connection, workspace: str, source: str) -> Known:
+    state = linked.source_state(conn, workspace, source)
+    within, missing = linked.outside(conn, workspace, source)
+    key = state.key_attribute if state is not None else None
+    return Known(linked.before(conn, workspace, source), within=within, missing=missing, key_attribute=key)
 
 
 def _mail(app: App) -> Iterator[Finding]:
@@ -232,6 +244,21 @@ def _ldap(about: str, source: LdapSource, schedule: Schedule, now: datetime, kno
         else:
             yield Finding(about, what, "problem", exc.exit_code)
     yield from _same_data(about, seen)
+    if readable and config.groups is not None:
+        yield from _groups_outside(about, source, known)
+
+
+def _groups_outside(about: str, source: LdapSource, known: Known) -> Iterator[Finding]:
+    """Groups below no base through which nobody counts, of those that reads came upon, as they are now."""
+    try:
+        found = source.groups_beyond(tuple(known.missing), tuple(known.within), known.key_attribute)
+    except SyncdError:
+        return  # what is wrong with the connection is said already
+    outside = Outside(dict(known.within))
+    outside.moved = {each.key: each for each in found if each.key is not None and each.key in known.missing}
+    outside.strays = [each for each in found if each.key not in known.missing]
+    for note in outside.notes(source.name, known.missing):
+        yield Finding(about, note, "warning")
 
 
 def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:

@@ -228,5 +228,6 @@ def _source_json(seen: WorkspaceSeen, each: SourceSeen, standing: Standing, time
         "last_run": {"run": run.id, "status": run.status, "at": run.started_at} if run else None,
         **{"age_s": kept.age_s, "lag_s": kept.lag_s, "missed": kept.missed, "next_at": kept.due},
         **{"held": seen.held_of(each.name), "set_aside": ended.set_aside if ended else None, "drift": each.drift},
+        "groups_outside": list(each.groups_outside) if each.groups_outside is not None else None,
         **{"adoptions_waiting": seen.asked.get(each.name, 0), "quarantined": seen.quarantined.get(each.name, 0)},
     }

@@ -40,6 +40,7 @@ class Plan:
     asked: tuple[Asked, ...] = ()  # new entries that may be people who are known
     answered_gone: frozenset[str] = frozenset()  # keys of those of whom an admin said who they are, and who left since
     drift: int | None = None  # differences that deltas should have told before this whole read; None: not measured
+    beyond: tuple[str, ...] | None = None  # groups below no base that should be known of; None: nobody looked
     goes: frozenset[str] | None = None  # ids of the groups that it deletes; None: any may be among them
     retried: frozenset[str] | None = None  # keys of set aside entries that were looked at again; None: of all of them
 

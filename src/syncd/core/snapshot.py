@@ -79,6 +79,25 @@ class Sighted(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A group of the directory that is below none of the source's bases: nobody counts through it."""
+
+    name: str  # its DN
+    key: str | None
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A source that can be asked for groups where it does not read."""
+
+    def groups_beyond(
+        self, keys: Collection[str], names: Collection[str], key_attribute: str | None
+    ) -> Sequence[Beyond]:
+        """Those groups below no base that have one of these stable keys or DNs. Raises as `Sighted.sees`."""
+        ...
+
+
 class Reading(Protocol):
     """One read under way. Iterate once; then `certificate()` is the proof. Users come before groups."""
 

@@ -8,15 +8,15 @@ Then, and only if a neighbour of hers is found by the same search, she is gone. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from syncd.core.lookup import Answer, Elsewhere, GroupsOf, Known, Question, TooWide
-from syncd.core.snapshot import Entry, SetAside
+from syncd.core.snapshot import Beyond, Entry, SetAside
 from syncd.errors import IncompleteRead, InvalidValue
 from syncd.ldap import dn, keys, narrow
 from syncd.ldap.client import NotNow
-from syncd.ldap.config import SearchConfig
+from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.dynamic import ByUsers
 from syncd.ldap.entries import GROUP_ATTRIBUTES, Part
 from syncd.ldap.seen import Seen
@@ -27,6 +27,7 @@ MOST = 200  # people looked up at once; more are cheaper to read with everybody 
 _MEMBERS = frozenset({"member", "uniquemember", "memberuid"})
 _DYNAMIC = "(memberURL=*)"
 _FEW = 50  # keys within one filter
+MOST_NAMES = 200  # members below no base that are looked at, one by one
 _SIZE_LIMIT = 4  # sizeLimitExceeded: there are more
 
 
@@ -92,6 +93,34 @@ class LdapLookup(LdapReading):
         self.entries.key_attribute = self.config.key_attribute or key_attribute
         known = keys if self.entries.key_attribute else ()
         return self.session.sees(name) or any(self._anywhere(key) is not None for key in known)
+
+    def groups_beyond(self, wanted: Collection[str], names: Collection[str], key_attribute: str | None) -> list[Beyond]:
+        """Instead of an answer: groups below no base, by key anywhere, or at these names (the first `MOST_NAMES`)."""
+        self._asked = []
+        self._meet_one()
+        attribute = self.entries.key_attribute = self.config.key_attribute or key_attribute
+        search, server = self.config.groups, self.server
+        assert server is not None
+        if search is None or search.by is not None:
+            return []
+        found: dict[str, Beyond] = {}
+        shown = (attribute,) if attribute else ("objectClass",)
+
+        def look(base: str, scope: str, condition: str) -> None:
+            page = self.session.search(base, scope, condition, shown)
+            for raw in page.entries if page.code == 0 else ():
+                name, attributes = raw.dn.decode("utf-8", "replace"), keys.fold_names(raw.attributes)
+                key = keys.key_of(attribute, attributes) if attribute and attribute.lower() in attributes else None
+                if not self._is_in_a_base(name, search):
+                    found[name] = Beyond(name, key)
+
+        for some in _batches(sorted(wanted)) if attribute else ():
+            by_key = narrow.any_of([self._key_test(key) for key in some])
+            for context in server.contexts:
+                look(context, "subtree", narrow.all_of([search.filter, by_key]))
+        for name in [each for each in names if _is_within_any(each, server.contexts)][:MOST_NAMES]:
+            look(name, "base", search.filter)
+        return sorted(found.values(), key=lambda each: each.name)
 
     def _meet_one(self) -> None:
         """A server that is busy is left for another one, as at the beginning of a whole read."""
@@ -266,12 +295,24 @@ class LdapLookup(LdapReading):
         assert self.entries.key_attribute is not None
         return keys.filter_of(self.entries.key_attribute, key)
 
-    def _is_in_a_base(self, name: str) -> bool:
-        users = self.config.users
-        try:
-            return any(dn.is_within(name, base, users.scope) for base in users.base)
-        except InvalidValue:
-            return False
+    def _is_in_a_base(self, name: str, search: SearchConfig | None = None) -> bool:
+        search = search or self.config.users
+        return _is_within_any(name, search.base, search.scope)
+
+
+def outside_of(config: LdapConfig, names: Collection[str]) -> list[str]:
+    """Those of these names that are DNs below none of the bases."""
+    both = [each for each in (config.users, config.groups) if each is not None]
+    return sorted(
+        name for name in names if "=" in name and not any(_is_within_any(name, each.base, each.scope) for each in both)
+    )
+
+
+def _is_within_any(name: str, bases: Iterable[str], scope: str = "subtree") -> bool:
+    try:
+        return any(dn.is_within(name, base, scope) for base in bases)
+    except InvalidValue:
+        return False
 
 
 def _is_unique_member(user: Entry, group: Entry) -> bool:

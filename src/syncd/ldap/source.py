@@ -11,13 +11,13 @@ Memory: two pages. That one key is not on two entries is noticed by a temporary 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TypeVar
 
 from syncd.core.lookup import Answer, Question
-from syncd.core.snapshot import Entry, SetAside
+from syncd.core.snapshot import Beyond, Entry, SetAside
 from syncd.errors import FullReadNeeded, IncompleteRead, SyncdError
 from syncd.ldap import deltas, dynamic, failover, outcome
 from syncd.ldap import probe as looking
@@ -131,6 +131,16 @@ class LdapSource:
 
         with closing(self._open(LdapLookup)) as looking_at:
             return looking_at.shows(name, keys, key_attribute)
+
+    def groups_beyond(self, keys: Collection[str], names: Collection[str], key_attribute: str | None) -> list[Beyond]:
+        """Those groups below no base that have one of these stable keys or DNs. Raises IncompleteRead, SourceUnreachable."""
+        from syncd.ldap.lookup import LdapLookup, outside_of  # noqa: PLC0415 - is made of this module
+
+        outside = outside_of(self.config, names)
+        if not keys and not outside:
+            return []
+        with closing(self._open(LdapLookup)) as looking_at:
+            return looking_at.groups_beyond(keys, outside, key_attribute)
 
     def probe(self, count_up_to: int = 1000) -> looking.Probe:
         """What `syncd check` says of the server that would be read. Raises SourceUnreachable and ConfigError."""

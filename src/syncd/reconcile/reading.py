@@ -20,7 +20,7 @@ from syncd.core.filter import parse_filter
 from syncd.core.groups import cycles
 from syncd.core.plan import Plan
 from syncd.core.resource import name_key, search_view
-from syncd.core.snapshot import Certificate, Entry, SetAside, Sighted, Source
+from syncd.core.snapshot import Certificate, Entry, SetAside, Sighted, Source, Surveyed
 from syncd.core.state import uid_hashes
 from syncd.core.workspace import Workspace
 from syncd.errors import InvalidValue, SyncdError
@@ -28,6 +28,7 @@ from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.adopting import Newcomers, correlate
+from syncd.reconcile.beyond import Outside
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
 from syncd.store import adoptions, linked, quarantine, run_records
@@ -116,6 +117,8 @@ class Reader:
     asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
     accepted: dict[str, str] = field(default_factory=dict)  # id of a new entry -> who said whose it is
     answered: frozenset[str] = frozenset()  # keys of entries of whom an admin said who they are, or are not
+    outside: Outside = field(default_factory=Outside)
+    unanswered: bool = False  # whether groups that are gone are elsewhere was asked, and not answered
     differences: Differences | None = None  # from the store, if it is to be known which of them deltas had not told
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
@@ -140,7 +143,11 @@ class Reader:
             certificate = self._usable(self._believed(certificate, before, holds is not None))
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
+        surveyed = certificate.complete and not self.impact and isinstance(self.source, Surveyed)
+        if surveyed:
+            self._look_for_moved(certificate)
         edits = self._edits(certificate, mapped)
+        beyond = self._look_beyond(certificate) if surveyed else None
         return Plan(
             name,
             edits,
@@ -151,6 +158,7 @@ class Reader:
             accepted=self.fewer_said,
             asked=tuple(self.asked.values()),
             answered_gone=self.answered - self.present,
+            beyond=beyond,
             goes=self.goes,
         )
 
@@ -203,6 +211,36 @@ class Reader:
                 continue
             if not shown:
                 yield f"{above} is not visible any more, and {len(keys):,} people were below it"
+
+    def _look_for_moved(self, certificate: Certificate) -> None:
+        """Groups that were not read, and are in the directory all the same."""
+        gone = self._gone_groups()
+        assert isinstance(self.source, Surveyed)
+        try:
+            found = self.source.groups_beyond(gone, (), certificate.key_attribute) if gone else ()
+        except SyncdError as exc:
+            self.unanswered = True
+            self.notes.append(f"whether groups that are gone moved below no base was not answered, so they stay: {exc}")
+            return
+        self.outside.moved = {each.key: each for each in found if each.key is not None and each.key in self.groups}
+
+    def _look_beyond(self, certificate: Certificate) -> tuple[str, ...] | None:
+        """Groups below no base that are told of; None if the directory did not answer. Notes are taken."""
+        assert isinstance(self.source, Surveyed)
+        within = self.outside.within
+        try:
+            found = self.source.groups_beyond((), within, certificate.key_attribute) if within else ()
+        except SyncdError:
+            return None
+        self.outside.strays = [each for each in found if each.key not in self.outside.moved]
+        with self.database.reading() as conn:
+            links = linked.whole_links(conn, self.workspace.name, self.source.name, "group", self.outside.moved)
+            names = {link.key: str(link.values.get("displayName") or link.dn or link.key) for _, link in links}
+        told = self.outside.told(names)
+        if told:
+            self.notes += self.outside.notes(self.source.name, names)
+            log.warning("groups_outside", run_id=self.run_id, source=self.source.name, groups=len(told))
+        return tuple(told)
 
     def _read(self) -> Certificate:
         reading = self.source.read(self.now)
@@ -430,6 +468,7 @@ class Reader:
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 continue
+            self.outside.members(str(values["displayName"]), unresolved)
             hashed = entry_hash(
                 Entry(
                     "group", entry.key, entry.dn, {k: v for k, v in entry.attributes.items() if k not in _MEMBER_NAMES}
@@ -495,6 +534,11 @@ class Reader:
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
             climbed, goes = diff.group_gone(link, ladder, self.now)
             since = climbed.missing_since or self.now
+            moved = self.outside.moved.get(link.key)
+            if moved is not None and self.fewer_by is not None:
+                doomed[id] = f"group is {moved.name} now, below no base of {self.source.name}"
+                continue
+            goes = goes and moved is None and not self.unanswered
             if goes or self.impact or id in asked or (self.asks and id in peopled):
                 doomed[id] = f"group not in {self.source.name} since {since:%Y-%m-%d}"
             else:

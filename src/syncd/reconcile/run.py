@@ -536,6 +536,7 @@ class _Run:
                 # What a read does not say stays as it was known: another answer later is a change all the same.
                 **({"server_identity": certificate.server_identity} if certificate.server_identity else {}),
                 **({"drift": plan.drift} if plan.drift is not None else {}),
+                **({"groups_outside": list(plan.beyond)} if plan.beyond is not None else {}),
                 **({"key_attribute": certificate.key_attribute} if certificate.key_attribute else {}),
                 **({"own_entry": certificate.own_entry} if certificate.own_entry is not None else {}),
             },

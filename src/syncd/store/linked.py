@@ -274,6 +274,18 @@ def unresolved(
     return {group: tuple(sorted(refs)) for group, refs in found.items()}
 
 
+def outside(conn: Connection, workspace: str, source: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Members nobody answers to -> the groups that have them; stable keys of groups that are missing -> their names."""
+    u, g = t.unresolved_members.c, t.groups.c
+    within: dict[str, list[str]] = defaultdict(list)
+    named = select(u.ref, g.display_name).join(t.groups, and_(g.workspace == u.workspace, g.id == u.group_id))
+    for row in conn.execute(named.where(u.workspace == workspace, u.origin == source).order_by(u.ref, g.display_name)):
+        within[row.ref].append(row.display_name)
+    missing = select(_k.key, g.display_name).join(t.groups, and_(g.workspace == _k.workspace, g.id == _k.resource_id))
+    where = (_k.workspace == workspace, _k.source == source, _k.resource == "group", _k.missing_since.is_not(None))
+    return dict(within), {row.key: row.display_name for row in conn.execute(missing.where(*where))}
+
+
 def _each(conn: Connection, query: Any, column: Any, ids: Iterable[str] | None) -> Iterator[Any]:
     if ids is None:
         yield from conn.execute(query)

@@ -59,6 +59,7 @@ class SourceSeen:
     counted_from: datetime | None
     last_whole_at: datetime | None = None
     drift: int | None = None  # what that found and deltas had not told; None: it was not measured yet
+    groups_outside: tuple[str, ...] | None = None  # groups below no base that it came upon; None: nobody looked yet
 
     @property
     def last_run(self) -> RunSeen | None:
@@ -151,9 +152,9 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
     states = {
         (row.workspace, row.source): row
         for row in conn.execute(
-            select(s.workspace, s.source, s.last_complete_at, s.last_delta_at, s.last_users, s.drift).where(
-                s.workspace.in_(names)
-            )
+            select(
+                *(s.workspace, s.source, s.last_complete_at, s.last_delta_at, s.last_users, s.drift, s.groups_outside)
+            ).where(s.workspace.in_(names))
         )
     }
     groups = _groups(conn, names)
@@ -181,6 +182,7 @@ def read(conn: Connection, workspaces: Iterable[Workspace], now: datetime) -> St
             None if first is None else max(first, now - DAY),
             state.last_complete_at if state else None,
             state.drift if state else None,
+            tuple(state.groups_outside) if state and state.groups_outside is not None else None,
         )
 
     return Standing(

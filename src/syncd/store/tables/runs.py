@@ -20,6 +20,7 @@ source_states = Table(
     Column("checkpoint", Text),  # from where the next delta goes on
     Column("last_delta_at", Instant),  # of a complete one
     Column("drift", Integer),  # what the last whole read that could tell found, and deltas had not told
+    Column("groups_outside", JsonText),  # those below no base that the last whole read came upon, each in a line
     Column("own_entry", Boolean),  # whether the account that reads saw its own entry
     PrimaryKeyConstraint("workspace", "source"),
 )

@@ -334,6 +334,7 @@ def _deltas() -> None:
 def _adoptions() -> None:
     """New entries that may be people who are known; whether who reads sees itself."""
     op.add_column("source_states", sa.Column("own_entry", sa.Boolean(), nullable=True))
+    op.add_column("source_states", sa.Column("groups_outside", types.JsonText(), nullable=True))
     op.create_table(
         "adoptions",
         sa.Column("workspace", sa.Text(), nullable=False),

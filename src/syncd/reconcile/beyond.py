@@ -1,0 +1,82 @@
+"""Groups that are below no base, so that nobody counts through them: named, with what to do. Pure.
+
+One that was read before and moved away takes nothing with it until an admin says so: whoever moves a group within the
+directory seldom means to take away what it gives. One that was never read and is a member of one that is only counts once
+its unit is among the bases.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from syncd.core.snapshot import Beyond
+from syncd.errors import InvalidValue
+from syncd.ldap import dn
+
+SHOWN = 5  # of each sort, by name
+_FIRST_COMMA = re.compile(r"(?<!\\),")
+
+
+@dataclass(slots=True)
+class Outside:
+    """What one read came upon. `within`: names that nobody answers to -> the groups that have them as members."""
+
+    within: dict[str, list[str]] = field(default_factory=dict)
+    moved: dict[str, Beyond] = field(default_factory=dict)  # key of a group that was read before -> where it is now
+    strays: list[Beyond] = field(default_factory=list)  # members of groups that are read
+
+    def members(self, group: str, names: Iterable[str]) -> None:
+        for name in names:
+            if "=" in name:
+                self.within.setdefault(name, []).append(group)
+
+    def told(self, names: Mapping[str, str]) -> list[str]:
+        """Each of them in a line. `names`: what groups that moved were called, by key."""
+        was = [f"{each.name} (was read as {names.get(key, key)})" for key, each in sorted(self.moved.items())]
+        return was + [f"{each.name} (in {', '.join(self._holders(each.name))})" for each in self.strays]
+
+    def notes(self, source: str, names: Mapping[str, str]) -> list[str]:
+        """For whoever reads the run's summary."""
+        found = []
+        if self.moved:
+            where = _some(f"{names.get(key, key)} is {each.name} now" for key, each in sorted(self.moved.items()))
+            found.append(
+                f"{_groups(len(self.moved))} moved below no base: {where}. Whoever is in them keeps what they give. "
+                f"{_add(self.moved.values())}, or say that they may go: syncd sync {source} --accept-fewer"
+            )
+        if self.strays:
+            where = _some(f"{each.name} (in {', '.join(self._holders(each.name))})" for each in self.strays)
+            are = "is a member" if len(self.strays) == 1 else "are members"
+            found.append(
+                f"{_groups(len(self.strays))} below no base {are} of groups that are read, so nobody in them counts: "
+                f"{where}. {_add(self.strays)}"
+            )
+        return found
+
+    def _holders(self, name: str) -> list[str]:
+        wanted = _key(name)
+        return sorted({group for each, groups in self.within.items() if _key(each) == wanted for group in groups})
+
+
+def _key(name: str) -> str:
+    try:
+        return dn.normalize(name)
+    except InvalidValue:
+        return name
+
+
+def _groups(n: int) -> str:
+    return "1 group" if n == 1 else f"{n:,} groups"
+
+
+def _some(said: Iterable[str]) -> str:
+    every = list(said)
+    more = f" and {len(every) - SHOWN:,} more" if len(every) > SHOWN else ""
+    return "; ".join(every[:SHOWN]) + more
+
+
+def _add(groups: Iterable[Beyond]) -> str:
+    units = sorted({_FIRST_COMMA.split(each.name, maxsplit=1)[-1] for each in groups})
+    return f"Add {_some(units)} to `groups.base`"
