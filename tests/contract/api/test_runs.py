@@ -106,7 +106,7 @@ def test_new_entries_that_may_be_known_are_answered(service: Service) -> None:
     people = (Candidate(boss, "boss", 60, ("emails.value",)), Candidate(other, "other", 60, ("emails.value",)))
     asked = [Asked("k1", "uid=ann,dc=x", "ann", people), Asked("k2", "uid=bob,dc=x", "bob", people[:1])]
     with service.database.writing() as conn:
-        adoptions.settle(conn, "default", "corp", asked, False, "run", service.now)
+        adoptions.settle(conn, "default", "corp", asked, (), False, "run", service.now)
     [first, _] = ask(service, "GET", "/adoptions")["items"]
     assert (first["entry"], [each["user_name"] for each in first["candidates"]]) == ("uid=ann,dc=x", ["boss", "other"])
     assert ask(service, "GET", "/adoptions", source="okta")["items"] == []
