@@ -13,6 +13,7 @@ from datetime import datetime
 
 from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
+from syncd.core.lifecycle import vouches
 from syncd.core.state import Link, User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict
@@ -61,7 +62,7 @@ def restoration(user: User, workspace: Workspace, now: datetime, why: str) -> tu
         if end is not None and end <= now:
             days = (end - user.deleted_at).days
             raise Conflict(f"{user.name} was deleted on {user.deleted_at:%Y-%m-%d}: after {days} days that is final")
-    vouching = [link for link in user.links if link.source != ADMIN_SOURCE]
+    vouching = [link for link in user.links if vouches(link, user.id)]
     gone = [link for link in vouching if link.stage == "deleted" and _read(link, workspace)]
     if gone and len(gone) == len(vouching):
         raise Conflict(f"{user.name} is deleted because its directory entry is gone: it is restored when that is")

@@ -1,7 +1,8 @@
 """The status of a user is derived by one pure function, and the ladder of a missing entry climbs one rung a complete read.
 
 deleted > inactive > suspended > locked > pending > active. `deactivate` is not `suspend` is not `lock` is not `delete`.
-Links of `local` state facts (disabled) but never vouch that a person is still there: only a directory or provider does.
+Links of `local` state facts (disabled) but never vouch that a person is still there: only a directory or provider does, and not
+one that stated nothing but `active` of whom others made.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ def found(link: Link) -> Link:
     return replace(link, missing_since=None, missing_reads=0, stage=None)
 
 
+def vouches(link: Link, user: str) -> bool:
+    """Whether its source says that this user is there. A connection that only set her `active` has neither values nor a
+    key of its own for her."""
+    return link.source != ADMIN_SOURCE and bool(link.values or link.key != user)
+
+
 def status(user: User, authoritative: Callable[[str], bool], now: datetime) -> tuple[str, datetime | None]:
     """The status at `now`, and the next instant at which a date already known will change it."""
     lowest: int | None = None  # rung of those who vouch for her
@@ -64,7 +71,7 @@ def status(user: User, authoritative: Callable[[str], bool], now: datetime) -> t
     for link in user.links:
         if not authoritative(link.source):
             continue
-        if link.source != ADMIN_SOURCE:
+        if vouches(link, user.id):
             rung = _RUNG[link.stage]
             lowest = rung if lowest is None or rung < lowest else lowest
         enabled = enabled and _enabled(link, now)

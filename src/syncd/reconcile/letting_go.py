@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
 from syncd.core.plan import LET_GO, Plan
 from syncd.core.snapshot import Certificate
@@ -60,7 +59,7 @@ def _people(conn: Any, workspace: str, source: str, keys: Iterable[str], now: da
 
 def _known_elsewhere(others: Iterable[Any]) -> bool:
     """By another source that still sees her, or by people who made her."""
-    return any(other.stage != "deleted" and (other.source != ADMIN_SOURCE or other.named) for other in others)
+    return any(other.stage != "deleted" and other.vouches for other in others)
 
 
 def _ended(link: Link, now: datetime) -> bool:

@@ -13,10 +13,10 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.change import UserEdit
 from syncd.core.deletion import marked_key
 from syncd.core.etag import etag
+from syncd.core.lifecycle import vouches
 from syncd.core.resource import name_key
 from syncd.core.state import Link, User
 from syncd.errors import NotFound, Refused, Uniqueness
@@ -204,7 +204,8 @@ def _deletion(call: Call, user: User) -> UserEdit:
     start = own or Link(source, user.id)
     link = replace(start, key=marked_key(start.key, user.id), stage="deleted", missing_since=now)
     adopt = own is None or not own.values  # whoever never stated this user does not end her
-    if not any(each.source not in (source, ADMIN_SOURCE) and each.stage != "deleted" for each in user.links):
+    others = (each for each in user.links if each.source != source and each.stage != "deleted")
+    if not any(vouches(each, user.id) for each in others):
         return _edit(call, user.id, link, own, adopt, facts={"deleted_at": now})
     leave = tuple(each.group for each in user.memberships if each.origin == source)
     return _edit(call, user.id, link, own, adopt, leave=leave)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, Text, and_, delete, func, or_, select, type_coerce, update
 
+from syncd.core.actor import ADMIN_SOURCE
 from syncd.core.canary import Before
 from syncd.core.filter import Filter
+from syncd.core.lifecycle import vouches
 from syncd.core.offboarding import MANAGER
 from syncd.core.resource import name_key
 from syncd.core.state import Link, name_hash
@@ -31,9 +33,10 @@ _COMPACT = (_k.resource, _k.key, _k.resource_id, _k.entry_hash, _k.mapping_diges
 
 
 class Beside(NamedTuple):
-    source: str
+    """`vouches`: its source says that she is there, or people made her and gave her a userName."""
+
     stage: str | None
-    named: bool
+    vouches: bool
 
 
 def owns(conn: Connection, workspace: str, source: str) -> bool:
@@ -189,12 +192,14 @@ def memberships_of(
 
 
 def links_beside(conn: Connection, workspace: str, source: str, users: Iterable[str]) -> dict[str, list[Any]]:
-    """user id -> (source, stage, whether it gives her a userName) of the links that other sources have to her."""
+    """user id -> the links that other sources have to her."""
     found: dict[str, list[Any]] = defaultdict(list)
     for batch in facts.batched(sorted(set(users))):
         where = (_k.workspace == workspace, _k.resource == "user", _k.resource_id.in_(batch), _k.source != source)
-        for row in conn.execute(select(_k.resource_id, _k.source, _k.stage, _k["values"]).where(*where)):
-            found[row.resource_id].append(Beside(row.source, row.stage, "userName" in row.values))
+        for row in conn.execute(select(_k.resource_id, _k.source, _k.key, _k.stage, _k["values"]).where(*where)):
+            made = row.source == ADMIN_SOURCE and "userName" in row.values
+            said = vouches(Link(row.source, row.key, values=row.values), row.resource_id)
+            found[row.resource_id].append(Beside(row.stage, made or said))
     return found
 
 

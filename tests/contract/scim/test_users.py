@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from syncd.core.change import UserEdit
-from syncd.core.state import Grant
+from syncd.core.state import Grant, Link
+from syncd.store import linked
 
 from .conftest import BASE, USER_URN, Service
 
@@ -195,6 +196,36 @@ def test_after_delete_whom_another_source_vouches_for_is_gone_for_this_connectio
     assert (seen["active"], seen.get("groups")) == (True, None)
     assert service.user("guest", token=entra, externalId="g")["id"] == id, "the provider may bring her back"
     assert service.names(token=entra) == ["guest"]
+
+
+@pytest.mark.parametrize("said", [[False], [False, True]])
+def test_who_only_blocked_somebody_keeps_her_from_no_deletion(service: Service, said: list[bool]) -> None:
+    """A connection that states nothing but `active` vouches for nobody: her name is free again (RFC 7644 section 3.6)."""
+    ann = service.user("ann", externalId="a")
+    entra = service.make_token("entra", allow=["users:read", "users:update:active"])
+    for active in said:
+        blocking = {"op": "replace", "path": "active", "value": active}
+        assert service.patch(f"Users/{ann['id']}", blocking, token=entra).json()["active"] is active
+    assert service.ask("DELETE", f"Users/{ann['id']}").status_code == 204
+    assert [service.ask("GET", f"Users/{ann['id']}", token=token).status_code for token in ("", entra)] == [404, 404]
+    again = service.user("ann", externalId="a")
+    assert (again["id"] == ann["id"], again["active"]) == (False, True)
+
+
+def test_who_only_unblocked_somebody_keeps_her_from_leaving_with_her_directory_no_more(service: Service) -> None:
+    id = service.made_by("corp", "guest", userType="Guest")
+    entra = service.make_token("entra", allow=["users:read", "users:update:active"])
+    for active in (False, True):
+        blocking = {"op": "replace", "path": "active", "value": active}
+        assert service.patch(f"Users/{id}", blocking, token=entra).json()["active"] is active
+    with service.database.reading() as conn:
+        assert linked.links_beside(conn, "default", "corp", [id]) == {id: [linked.Beside(None, False)]}
+        assert linked.links_beside(conn, "default", "entra", [id]) == {id: [linked.Beside(None, True)]}
+    for stage, status in (("deactivated", "inactive"), ("deleted", "deleted")):
+        gone = Link("corp", f"corp-{id}", values={"userName": "guest"}, stage=stage)
+        service.commit(UserEdit(id, "corp", link=gone), source="corp").check()
+        assert service.access(id)["status"] == status
+    assert service.ask("GET", f"Users/{id}").status_code == 404
 
 
 def test_delete_of_whom_only_people_state_besides_is_final(service: Service) -> None:

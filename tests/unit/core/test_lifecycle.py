@@ -55,8 +55,12 @@ def test_the_order_of_facts() -> None:
 def test_all_who_vouch_must_be_gone(stages: tuple[str | None, ...], expected: str) -> None:
     links = tuple(Link(f"s{n}", "k", stage=stage) for n, stage in enumerate(stages))
     assert derived(links=links) == expected
-    # People state facts, but never vouch that somebody is still there.
+    # People state facts, but never vouch that somebody is still there; nor does a connection that only said she may sign in.
     assert derived(links=(*links, Link("local", "k"))) == expected
+    assert derived(links=(*links, Link("bot", "u1"))) == expected
+    blocked = {"active": "inactive", "suspended": "inactive"}
+    assert derived(links=(*links, Link("bot", "u1", enabled=False))) == blocked.get(expected, expected)
+    assert derived(links=(*links, Link("okta", "u1", values={"userName": "a"}))) == "active"
 
 
 def test_any_authoritative_link_may_disable_and_no_other() -> None:
