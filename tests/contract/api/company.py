@@ -92,4 +92,4 @@ def _asked(service: Service, local: str) -> None:
     candidate = Candidate(local, "local@example.org", 60, ("emails.value",))
     asked = [Asked(key, f"uid={key},ou=people,dc=x", key, (candidate,)) for key in ("anna", "hanna")]
     with service.database.writing() as conn:
-        adoptions.settle(conn, "default", "corp", asked, False, "run", service.now)
+        adoptions.settle(conn, "default", "corp", asked, (), False, "run", service.now)
