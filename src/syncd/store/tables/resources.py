@@ -118,17 +118,16 @@ links = Table(
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "source", "resource", "key"),
     Index("links_resource", "workspace", "resource", "resource_id"),
-    Index("links_dn", "workspace", "source", "dn_hash"),
     *(
         Index(
-            f"links_{column}",
+            f"links_{column.removesuffix('_hash')}",
             "workspace",
             "source",
             column,
             sqlite_where=text(f"{column} IS NOT NULL"),
             postgresql_where=text(f"{column} IS NOT NULL"),
         )
-        for column in ("uid_key", "waits_for")
+        for column in ("dn_hash", "uid_key", "waits_for")  # none of which a connection's links have
     ),
     Index(
         "links_ends",

@@ -302,11 +302,10 @@ def _deltas() -> None:
     op.add_column("links", sa.Column("uid_key", types.Ordered, nullable=True))
     op.add_column("links", sa.Column("waits_for", sa.Text(), nullable=True))
     _hash_names()
-    op.create_index("links_dn", "links", ["workspace", "source", "dn_hash"])
-    for column in ("uid_key", "waits_for"):
+    for column in ("dn_hash", "uid_key", "waits_for"):
         where = sa.text(f"{column} IS NOT NULL")
-        keys = ["workspace", "source", column]
-        op.create_index(f"links_{column}", "links", keys, sqlite_where=where, postgresql_where=where)
+        keys, name = ["workspace", "source", column], f"links_{column.removesuffix('_hash')}"
+        op.create_index(name, "links", keys, sqlite_where=where, postgresql_where=where)
     op.add_column("unresolved_members", sa.Column("ref_hash", sa.Text(), nullable=True))
     op.create_index("unresolved_ref", "unresolved_members", ["workspace", "origin", "ref_hash"])
     op.add_column("source_states", sa.Column("last_delta_at", types.Instant(), nullable=True))
