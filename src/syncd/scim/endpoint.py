@@ -26,7 +26,7 @@ from syncd.core.etag import etag
 from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
 from syncd.core.permission import named, outside
-from syncd.core.quick import quick
+from syncd.core.quick import changed, quick
 from syncd.core.schema import ResourceType
 from syncd.core.types import Types, with_plain_members
 from syncd.core.workspace import Workspace
@@ -187,7 +187,10 @@ class Call:
             return outcome, stored
 
         outcome, stored = await self.context.database.write(noted, quick)
-        return outcome.check(), stored
+        outcome.check()
+        if stored is not None and not stored.document:  # it was made at the end of the transaction
+            stored = changed(stored, document=outcome.documents[stored.id])
+        return outcome, stored
 
     async def body(self, limit: int = MAX_PAYLOAD_BYTES, name: str = "the limit") -> bytes:
         """Raises UnsupportedMedia, or TooLarge before more than `limit` bytes were read; `name` is what clients call it."""

@@ -24,6 +24,7 @@ from syncd.core.change import GROUP_SHOWS, Change, Edit, GroupEdit
 from syncd.core.groups import Graph
 from syncd.core.guards import Held
 from syncd.core.lifecycle import SEATED, may_sign_in
+from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
 from syncd.core.resource import name_key
@@ -38,7 +39,7 @@ from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
 from syncd.store.opening import Opened
 from syncd.store.permitted import beyond
-from syncd.store.postponed import postpone
+from syncd.store.postponed import hold_back, may_hold_back, postpone
 from syncd.store.rows import Rows, count, ignoring, upsert
 
 Ids = Callable[[], str]
@@ -331,18 +332,31 @@ def apply(
     last: bool = False,
     later: Later | None = None,
 ) -> dict[str, bytes]:
-    """Write what was decided in this same transaction: rows, counters, activity, outbox. Returns the users' documents.
+    """Write what was decided in this same transaction: rows, counters, activity, outbox. Returns the users' documents; one
+    that is empty is made before the transaction ends.
 
     `count_losses`: into the rolling window of the source; what a person approved is not counted against it. `last`: the
     caller writes nothing after it in this transaction. `later`: takes what may wait until other batches are written too.
     """
+    documents: dict[str, bytes] = {}
+    if later is None and may_hold_back(conn) and _stays_who_she_is(workspace, verdicts):
+        (was, user), seen = verdicts[0].users[0], any([each.kind != "yield" for each in verdicts[0].changes])
+
+        def write(rows: Rows) -> None:
+            active = may_sign_in(user, workspace.authoritative, now)
+            documents[user.id] = facts.write_user(rows, workspace.types, was, user, now, active, seen)
+            _record_changes(rows, actor, verdicts[0], now, ids)
+            events.write(rows, actor, verdicts, (), now, ids, workspace.webhooks)
+
+        hold_back(conn, workspace.name, user.id, write)
+        documents[user.id] = b""
+        return documents
     rows = Rows(workspace.name)
     totals: Counter[str] = Counter()
     pools: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     bumped: set[str] = set()
     versioned: set[str] = set()
     lost: dict[tuple[str, str], None] = {}
-    documents: dict[str, bytes] = {}
     for verdict in verdicts:
         observable = {change.subject_id for change in verdict.changes if change.kind != "yield"}
         groups_seen = {change.subject_id for change in verdict.changes if change.kind in GROUP_SHOWS}
@@ -396,6 +410,27 @@ def apply(
     _versions(conn, workspace.name, bumped - versioned, now)
     rows.write(conn, last)
     return documents
+
+
+def _stays_who_she_is(workspace: Workspace, verdicts: Sequence[Verdict]) -> bool:
+    """Whether all there is to write is one user's own rows, and nothing of what a request about another one asks first."""
+    if len(verdicts) != 1 or workspace.types.user.unique:
+        return False
+    verdict = verdicts[0]
+    if verdict.groups or len(verdict.users) != 1 or any([isinstance(edit, GroupEdit) for edit in verdict.edits]):
+        return False
+    before, after = verdict.users[0]
+    return (
+        before is not None
+        and before.memberships is after.memberships
+        and before.groups is after.groups
+        and before.grants is after.grants
+        and before.denied is after.denied
+        and before.seats is after.seats
+        and _shown(before) == _shown(after)
+        and not any([change.loss and not change.exempt for change in verdict.changes])
+        and not any(["manager" in path and path != MANAGER for path in after.values])
+    )
 
 
 def _versions(conn: Connection, workspace: str, groups: set[str], now: datetime) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.util import greenlet_spawn
 
 from syncd.errors import DatabaseUnavailable
-from syncd.store.raw import LASTS, MOVED, READING
+from syncd.store.raw import LASTS, MOVED, READING, settle
 from syncd.store.unavailable import unavailable
 from syncd.store.unmoved import WRITTEN
 from syncd.store.writer import Writer
@@ -463,6 +463,10 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
         cursor.close()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def on_execute(conn: Connection, *_: Any) -> None:
+        settle(conn)
 
     @event.listens_for(engine, "begin")
     def on_begin(conn: Connection) -> None:

@@ -1,18 +1,24 @@
-"""New rows that requests done in one transaction (store/writer.py) leave for its end, where they are made and written together:
-the record and the events of what they did, which none of them reads.
+"""What requests done in one transaction (store/writer.py) leave for its end, where it is made and written together: the record
+and the events of what they did, which none of them reads; and the new state of a user who stays who she is for all others.
+
+The latter is held back until then or until anything else is read or written (`raw.settle`): only what a request about another
+user asks first (store/opening.py) does not look at it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
 
+from syncd.store import raw
 from syncd.store.rows import Rows
 
 POSTPONED: Final = "syncd_postponed"  # in `Connection.info`, while a request may leave something
 Adding = Callable[[Rows], None]
+User = tuple[str, str]  # workspace, id
 
 
 class Postponed:
@@ -20,6 +26,7 @@ class Postponed:
 
     def __init__(self) -> None:
         self._adding: list[tuple[str, Adding]] = []
+        self._users: set[User] = set()
 
     def __len__(self) -> int:
         return len(self._adding)
@@ -27,8 +34,18 @@ class Postponed:
     def add(self, workspace: str, adding: Adding) -> None:
         self._adding.append((workspace, adding))
 
+    def hold_back(self, conn: Connection, user: User, adding: Adding) -> None:
+        self._users.add(user)
+        self.add(user[0], adding)
+        conn.info[raw.PENDING] = partial(self.write, conn)
+
+    def holds_back(self, user: User) -> bool:
+        return user in self._users
+
     def write(self, conn: Connection) -> None:
         waiting, self._adding = self._adding, []
+        self._users.clear()
+        conn.info.pop(raw.PENDING, None)
         by_workspace: dict[str, Rows] = {}
         for workspace, adding in waiting:
             if workspace not in by_workspace:
@@ -38,9 +55,31 @@ class Postponed:
             rows.write(conn)
 
 
+def _of(conn: Connection) -> Postponed | None:
+    return conn.info.get(POSTPONED)
+
+
 def postpone(conn: Connection, workspace: str, adding: Adding) -> bool:
-    """Leave it for the end of the transaction. False: nobody would write it there."""
-    found: Postponed | None = conn.info.get(POSTPONED)
+    """Leave new rows for the end of the transaction. False: nobody would write them there."""
+    found = _of(conn)
     if found is not None:
         found.add(workspace, adding)
     return found is not None
+
+
+def may_hold_back(conn: Connection) -> bool:
+    return POSTPONED in conn.info
+
+
+def hold_back(conn: Connection, workspace: str, id: str, adding: Adding) -> None:
+    """The same for the rows of a user, until somebody may look at them."""
+    found = _of(conn)
+    assert found is not None
+    found.hold_back(conn, (workspace, id), adding)
+
+
+def settle_user(conn: Connection, workspace: str, id: str) -> None:
+    """Before she is read."""
+    found = _of(conn)
+    if found is not None and found.holds_back((workspace, id)):
+        found.write(conn)

@@ -28,6 +28,8 @@ Change = Insert | Update | Delete
 READING: Final = "syncd_reading"  # the execution option of a connection on which nothing is written
 # In `Connection.info` while a transaction has changed groups: when it is rolled back, others are given the count that it had.
 MOVED: Final = "syncd_groups_moved"
+# There, what writes the rows that are held back, before anything else is read or written (store/postponed.py).
+PENDING: Final = "syncd_pending"
 LASTS: Final = "syncd_lasts"  # there, whether what is done will be committed, and is no rehearsal
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
 _COPIED: Final = 50  # rows from which on PostgreSQL's COPY is cheaper than as many statements
@@ -82,10 +84,18 @@ def _compiled(query: Query | Change, dialect: Dialect) -> tuple[str, Places]:
     return str(compiled), Places([*places], made)
 
 
-def beforehand(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+def settle(conn: Connection) -> None:
+    """Write what is held back."""
+    if (write := conn.info.pop(PENDING, None)) is not None:
+        write()
+
+
+def beforehand(
+    conn: Connection, query: Query, bound: Mapping[str, Any], apart: bool = False
+) -> Sequence[Sequence[Any]]:
     """The same for what needs no transaction at PostgreSQL yet: nothing was locked or written, and it locks nothing."""
     if conn.dialect.driver != "asyncpg" or conn.connection.dbapi_connection._transaction is not None:  # type: ignore[union-attr]
-        return rows(conn, query, bound)
+        return rows(conn, query, bound, apart)
     text, places = _compiled(query, conn.dialect)
     return _fetched(conn, text, places.values(bound), begin=False)
 
@@ -118,8 +128,11 @@ class _Begun:
         await self._driver.execute("ROLLBACK")
 
 
-def rows(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    """All rows of a statement that is made once. `bound`: its parameters by name."""
+def rows(conn: Connection, query: Query, bound: Mapping[str, Any], apart: bool = False) -> Sequence[Sequence[Any]]:
+    """All rows of a statement that is made once. `bound`: its parameters by name. `apart`: it asks about nothing that may be
+    held back."""
+    if not apart:
+        settle(conn)
     driver, begun = conn.dialect.driver, conn.in_transaction()
     if driver not in ("pysqlite", "asyncpg") or not (begun or _only_read(conn)):
         return conn.execute(query, dict(bound)).all()
@@ -148,6 +161,7 @@ def one(conn: Connection, query: Query, bound: Mapping[str, Any]) -> Any:
 
 def change(conn: Connection, statement: Change, bound: Sequence[Mapping[str, Any]]) -> None:
     """A statement that writes, once for each of `bound`, within a transaction."""
+    settle(conn)
     text, places = _compiled(statement, conn.dialect)
     driver = conn.dialect.driver
     if driver not in ("pysqlite", "asyncpg"):
@@ -165,6 +179,7 @@ def add(conn: Connection, statement: Insert, columns: Sequence[str], rows: Seque
     if len(rows) == 1 or not (copied or driver in ("pysqlite", "asyncpg")):
         change(conn, statement, [dict(zip(columns, row, strict=True)) for row in rows])
         return
+    settle(conn)
     text, places = _compiled(statement, conn.dialect)
     taken = list(zip(*rows, strict=True))
     parts = [_made(made, taken[columns.index(name)]) for name, made in places.each]
@@ -202,6 +217,7 @@ def changes(conn: Connection, parts: Sequence[tuple[Change, Mapping[str, Any]]],
     There they are parts of one statement, which see nothing of each other: no two may be about the same row. The first part
     is done last (ExecPostprocessPlan). `last`: nothing else is written in this transaction; then a statement needs none.
     """
+    settle(conn)
     driver = conn.dialect.driver
     if driver == "pysqlite":
         dialect, execute = conn.dialect, _driver(conn).execute

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 
 from syncd.core.filter import Filter
 from syncd.core.groups import Graph
+from syncd.core.offboarding import MANAGER
 from syncd.core.quick import quick
 from syncd.core.state import Link, User
 from syncd.store import filtering, pages, raw
@@ -186,7 +187,7 @@ def as_shown(
 ) -> Stored | None:
     """What `get_user` would find of a user whose state is known, in the transaction that read or wrote it.
 
-    `graph` has the names of her groups; `modified`: microseconds since 1970.
+    `graph` has the names of her groups; `modified`: microseconds since 1970; `document`: empty if it will be made later.
     """
     own = [link for link in user.links if link.source == reader.source]
     if not user.present or any(link.stage == "deleted" for link in own) or (reader.own and not own):
@@ -199,7 +200,7 @@ def as_shown(
         for id in (sorted(user.groups) if groups else ())
         if (name := graph.names.get(id)) is not None and (not reader.own or name.source == reader.source)
     ]
-    manager = _manager(document)
+    manager = _manager(document) if document else user.values.get(MANAGER)
     if manager is not None and manager not in _present(conn, reader, [manager]):
         manager = None
     return Stored(
@@ -426,7 +427,8 @@ def _with_derived(conn: Connection, reader: Reader, rows: list[Stored], derived:
 
 def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[str]:
     query = queries.users_present(reader.own, conn.dialect.name)
-    return frozenset(row[0] for row in raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)}))
+    found = raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)}, apart=True)
+    return frozenset(row[0] for row in found)
 
 
 def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], members: bool) -> list[Stored]:

@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 
 from syncd.store.postponed import POSTPONED, Postponed
+from syncd.store.raw import PENDING
 
 T = TypeVar("T")
 MOST: Final = 64  # requests in one transaction
@@ -188,7 +189,7 @@ class Writer:
                             self._turn(conn, each, apart, postponed)
                     postponed.write(conn)
                 finally:
-                    info.pop(POSTPONED, None)
+                    info.pop(POSTPONED, None), info.pop(PENDING, None)
         except _Again:
             raise
         except _Broken:
@@ -207,7 +208,7 @@ class Writer:
             each.waited = True
             self._on_wait(time.perf_counter() - each.since)
         driver: Any = conn.connection.dbapi_connection
-        if each.quick and not apart:
+        if each.quick and each.lasts and not apart:
             conn.info[POSTPONED] = postponed
         elif conn.info.pop(POSTPONED, None) is not None:
             postponed.write(conn)
