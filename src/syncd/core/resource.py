@@ -310,7 +310,11 @@ def canonical(
         seen.add(resolved.path)
         if resolved.read_only:
             continue
-        _spread(values, resolved, canonical_value(resolved, value, unknown))
+        given = canonical_value(resolved, value, unknown)
+        parts = [f"{resolved.path}.{name}" for name in given] if isinstance(given, Mapping) else [resolved.path]
+        if twice := next((path for path in parts if path in values), None):
+            raise InvalidValue(f"{twice} is given twice, within its attribute and by its path.")
+        _spread(values, resolved, given)
     if not partial:
         for attribute in resource_type.attributes:
             if attribute.required and attribute.name != "schemas" and not str(values.get(attribute.name, "")).strip():

@@ -464,3 +464,15 @@ def test_unknown_attributes_are_left_out_on_every_level():
 def test_absent_value_is_kept_absent():
     (operation,), _ = dialects.patch_in_rfc_form((Operation("Remove", "title"),), BABS, USER)
     assert (operation.op, operation.value) == ("remove", ABSENT)
+
+
+@pytest.mark.parametrize("key", ["name.givenName", f"{ENTERPRISE_USER}:department", f"{ENTERPRISE_USER}:manager.value"])
+def test_a_key_of_a_resource_that_is_a_path_is_counted_and_by_the_rfc_refused(key):
+    body = {"schemas": [CORE_USER], "userName": "ann", key: "x"}
+    document, used = dialects.document_in_rfc_form(body, USER)
+    assert (document[key], used) == ("x", {"dotted_and_urn_keys"})
+    for policy in ("rfc", "interop-strict", "okta"):
+        with pytest.raises(InvalidSyntax, match="dotted_and_urn_keys"):
+            dialects.document_in_rfc_form(body, USER, dialects.POLICIES[policy])
+    nested = {"schemas": [CORE_USER], f"{CORE_USER}:userName": "ann", ENTERPRISE_USER: {"department": "x"}}
+    assert dialects.document_in_rfc_form(nested, USER, dialects.POLICIES["rfc"])[1] == frozenset()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from syncd.core.schema import Attribute, Mutability, Resolved, Type
+from syncd.core.schema import Attribute, Mutability, Resolved, ResourceType, Type
 from syncd.scim import path as paths
 from syncd.scim.dialects.tolerance import Context
 from syncd.scim.dialects.values import json_object
@@ -55,15 +55,20 @@ def dotted_and_urn_keys(operation: Operation, context: Context) -> Operations | 
     plain: dict[str, Any] = {}
     apart: list[Operation] = []
     for key, value in operation.value.items():
-        name = key.partition("[")[0].strip()
-        found = context.type.resolve(name)
-        if found is None or (name == key and found.parent is None and found.extension in (None, found.path)):
+        if not is_a_path(key, context.type):
             plain[key] = value
         else:
             apart.append(replace(operation, path=key, value=value))
     if not apart:
         return None
     return ((replace(operation, value=plain),) if plain else ()) + tuple(apart)
+
+
+def is_a_path(key: str, type: ResourceType) -> bool:
+    """Whether a key of an object leads into one of its members."""
+    name = key.partition("[")[0].strip()
+    found = type.resolve(name)
+    return found is not None and (name != key or found.parent is not None or found.extension not in (None, found.path))
 
 
 def extension_without_urn(operation: Operation, context: Context) -> Operations | None:

@@ -74,6 +74,15 @@ ATTRIBUTES: Final = Tolerance(
     InvalidSyntax,
     "is no attribute that /Schemas shows: leave it out",
 )
+KEYS: Final = Tolerance(
+    operations.dotted_and_urn_keys,
+    "in a resource, or a value without a path, keys that are paths: `name.givenName`, `urn:...:User:department`",
+    (*_EVERY, "entra"),
+    "entra/flag_patch_many_attributes",
+    _ENTRA_FLAG,
+    InvalidSyntax,
+    "a key is a path: send it as the path of an operation, or nest the objects",
+)
 OPERATIONS: Final = (
     Tolerance(
         operations.pathless_patch,
@@ -111,15 +120,7 @@ OPERATIONS: Final = (
         Mutability,
         "id and meta are readOnly: leave them out",
     ),
-    Tolerance(
-        operations.dotted_and_urn_keys,
-        "without a path, keys that are paths: `name.givenName`, `urn:...:User:department`",
-        (*_EVERY, "entra"),
-        "entra/flag_patch_many_attributes",
-        _ENTRA_FLAG,
-        InvalidSyntax,
-        "a key of the value is a path: send it as the path of an operation, or nest the objects",
-    ),
+    KEYS,
     Tolerance(
         operations.extension_without_urn,
         "a path that names an extension's attribute without its URN, such as `manager`",
