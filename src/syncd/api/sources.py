@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from syncd.api.model import Instant, Model
 from syncd.api.operation import Call, Operation
 from syncd.core.workspace import SourcePolicy
 from syncd.errors import NotFound
-from syncd.store import standing
+from syncd.store import letting_go, standing
 from syncd.store.read import Connection
 from syncd.store.standing import SourceSeen, WorkspaceSeen
 
@@ -83,7 +85,44 @@ def _shown(policy: SourcePolicy, read: SourceSeen | None, seen: WorkspaceSeen) -
     )
 
 
+class LetGoHeld(Model):
+    digest: str = Field(
+        description="For `POST /held/{digest}/approve`; ask again afterwards. Empty: it is refused for good."
+    )
+    kind: str = Field(description="The kind of loss.")
+    guard: str
+    why: str
+    changes: int
+
+
+class LetGoDone(Model):
+    """A run of its own in the record."""
+
+    run: str
+    status: Literal["clean", "applied", "held"]
+    counts: dict[str, int]
+    held: tuple[LetGoHeld, ...]
+
+
+def let_go(call: Call, conn: Connection) -> LetGoDone:
+    done = letting_go.as_run(conn, call.workspace, call.param("name"), call.actor, lambda: call.now, call.ids)
+    held = tuple(
+        LetGoHeld(digest=each.digest, kind=each.kind, guard=each.guard, why=each.why, changes=each.changes)
+        for each in done.held
+    )
+    return LetGoDone.model_validate({"run": done.run_id, "status": done.status, "counts": done.counts, "held": held})
+
+
 OPERATIONS = (
     Operation("GET", "/sources", "sources:read", list_, "Sources and how they stand", answer=SourcesShown, beside=True),
     Operation("GET", "/sources/{name}", "sources:read", show, "One source", answer=SourceShown, beside=True),
+    Operation(
+        "POST",
+        "/sources/{name}/let-go",
+        "runs:write",
+        let_go,
+        "Take away what a source still owns that is not in the configuration any more; X-Dry-Run shows what goes",
+        answer=LetGoDone,
+        errors=(409,),
+    ),
 )

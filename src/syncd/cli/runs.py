@@ -31,11 +31,12 @@ from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.filter import parse_filter
 from syncd.core.plan import LET_GO, Report
-from syncd.errors import DatabaseUnavailable, NotFound, SourceUnreachable, UsageError
+from syncd.errors import Conflict, DatabaseUnavailable, NotFound, SourceUnreachable, UsageError
 from syncd.reconcile import render, run
-from syncd.store import activity, linked, quarantine, run_records, tokens
+from syncd.store import activity, linked, quarantine, run_records
 from syncd.store import held as held_store
 from syncd.store.activity import Wanted
+from syncd.store.letting_go import require
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A directory's name, or `rules`.")]
 Only = Annotated[str | None, typer.Option(metavar="FILTER", help="Only users that this SCIM filter matches.")]
@@ -213,22 +214,11 @@ def _directory(current: Session, source: str) -> Directory:
 def letting_go(current: Session, source: str, dry_run: bool, digest: str | None = None) -> Report:
     """What a source that was taken out of the configuration still owns. Raises UsageError if it is not such a one."""
     workspace = current.workspace
-    if source in (RULES, ADMIN_SOURCE) or source in workspace.sources:
-        where = f"see {current.app.settings.path}"
-        raise UsageError(f"source {source} is in the configuration: only what was taken out of it is let go ({where})")
-    with current.database.reading() as conn:
-        pushing = sorted(
-            {
-                each.name
-                for each in tokens.listed(conn, workspace.name)
-                if each.source == source and each.live(current.clock())
-            }
-        )
-        known = linked.knows(conn, workspace.name, source)
-    if pushing:
-        raise UsageError(f"source {source} still pushes by token {pushing[0]}: `syncd token revoke {pushing[0]}` first")
-    if not known:
-        raise UsageError(f"nothing is known of a source {source!r}: `syncd status` names what was taken out")
+    try:
+        with current.database.reading() as conn:
+            require(conn, workspace, source, current.clock())
+    except (Conflict, NotFound) as exc:
+        raise UsageError(f"{exc} (see {current.app.settings.path})") from None
     actor = Actor("run", current.actor.name, workspace.name, source=source)
     with steps() as progress:
         return run.let_go(

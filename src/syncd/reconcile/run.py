@@ -24,14 +24,13 @@ from syncd.core.snapshot import Certificate, Deltas, SetAside, Source
 from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import FullReadNeeded, HeldByGuard, Stopped, SyncdError
-from syncd.reconcile import letting_go
 from syncd.reconcile.collecting import SELDOM
 from syncd.reconcile.delta import DeltaReader, why_not
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.lookup import LookupReader, ended
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
-from syncd.store import adoptions, held, leases, linked, plans, quarantine, run_records, runs
+from syncd.store import adoptions, held, leases, letting_go, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
 from syncd.store.engine import Database
 from syncd.store.foreseen import Basis
@@ -193,7 +192,8 @@ def let_go(
     """What a source that is not in the configuration any more still owns is taken away (`syncd sync SOURCE --let-go`)."""
 
     def make(run: _Run) -> Plan:
-        return letting_go.plan(database, workspace, source, run.now)
+        with database.reading() as conn:
+            return letting_go.plan(conn, workspace, source, run.now)
 
     return _Run(database, workspace, source, actor, clock, ids, dry_run, plan, None, progress or Quiet()).go(make)
 

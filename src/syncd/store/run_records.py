@@ -71,6 +71,13 @@ def orphaned(conn: Connection, workspace: str, source: str) -> bool:
     )
 
 
+def interrupted(conn: Connection, workspace: str, source: str) -> bool:
+    """Whether a run of this source had begun to apply, and did not end."""
+    r = t.runs.c
+    where = (r.workspace == workspace, r.source == source, r.status == "applying")
+    return conn.execute(select(r.id).where(*where).limit(1)).first() is not None
+
+
 def last_scheduled(conn: Connection, workspace: str, source: str) -> datetime | None:
     """The latest time of the schedule that has its run."""
     r = t.runs.c

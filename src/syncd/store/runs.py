@@ -30,7 +30,18 @@ from syncd.store.drafts import Verdict
 from syncd.store.engine import Database
 from syncd.store.foreseen import Basis, Foreseen
 from syncd.store.held import EDITS, hold_all
-from syncd.store.plans import Decided, Item, Step, Stored, groups_of, refused_entry, rules_differ, touched, web_is_alive
+from syncd.store.plans import (
+    Decided,
+    Item,
+    Numbered,
+    Step,
+    Stored,
+    groups_of,
+    refused_entry,
+    rules_differ,
+    touched,
+    web_is_alive,
+)
 from syncd.store.rows import Rows, upsert
 from syncd.store.run_records import write_set_aside
 
@@ -142,32 +153,10 @@ def apply_items(
     `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
     were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
     """
-    assert actor.run_id is not None
-    graph: Graph | None = None
     with database.reading() as conn:
         changed = actor.source != RULES and rules_differ(conn, workspace)
         served = web_is_alive(conn)
-
-    def anew(conn: Connection, groups: Sequence[ChangeGroup]) -> list[Verdict]:
-        nonlocal graph
-        if graph is None:
-            graph = facts.load_graph(conn, workspace.name, None)
-            announce(graph, groups_of(item.edits for _, item in items))
-        decision = Decision(
-            conn,
-            workspace,
-            actor.source,
-            now,
-            incomplete=incomplete,
-            retain=retain,
-            lock=True,
-            graph=graph,
-            defer=set(),
-            rules_changed=changed,
-            run_id=actor.run_id,
-        )
-        return decision.batch(groups)
-
+    anew = _decided_anew(workspace, actor, items, retain, incomplete, now, changed)
     same_rules = basis is not None and basis.rules_changed == changed
     applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, basis if same_rules else None, anew))
     done = 0
@@ -189,6 +178,57 @@ def apply_items(
         if done < total:
             database.give_way(time.monotonic() - began if served else 0.0)
     return applying.dropped, applying.late
+
+
+def _decided_anew(
+    workspace: Workspace,
+    actor: Actor,
+    items: Iterable[tuple[int, Item]],
+    retain: frozenset[str],
+    incomplete: bool,
+    now: datetime,
+    rules_changed: bool,
+) -> Callable[[Connection, Sequence[ChangeGroup]], list[Verdict]]:
+    """Judges a batch on the facts of its transaction."""
+    assert actor.run_id is not None
+    graph: Graph | None = None
+
+    def anew(conn: Connection, groups: Sequence[ChangeGroup]) -> list[Verdict]:
+        nonlocal graph
+        if graph is None:
+            graph = facts.load_graph(conn, workspace.name, None)
+            announce(graph, groups_of(item.edits for _, item in items))
+        decision = Decision(
+            conn,
+            workspace,
+            actor.source,
+            now,
+            incomplete=incomplete,
+            retain=retain,
+            lock=True,
+            graph=graph,
+            defer=set(),
+            rules_changed=rules_changed,
+            run_id=actor.run_id,
+        )
+        return decision.batch(groups)
+
+    return anew
+
+
+def apply_within(
+    conn: Connection, workspace: Workspace, actor: Actor, decided: Decided, plan: Plan, now: datetime, ids: Ids
+) -> None:
+    """A plan that was decided in the caller's transaction, applied in it: nothing has to be resumed. What a guard holds is
+    stored. What the door refuses late is set aside in `decided`."""
+    assert actor.run_id is not None
+    store_plan(conn, workspace.name, actor, decided, plan, now, ids, None)
+    items, held = Numbered(decided.items), frozenset(each.kind for each in decided.held)
+    anew = _decided_anew(workspace, actor, items, held, False, now, rules_differ(conn, workspace))
+    applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, None, anew))
+    applying.batches(conn, items)
+    decided.set_aside += applying.late
+    close(conn, workspace.name, actor.source, None, applying.late, applying.again, actor.run_id, now)
 
 
 @dataclass(slots=True)

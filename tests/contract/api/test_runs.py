@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from syncd.core.change import UserEdit
 from syncd.core.correlation import Asked, Candidate
 from syncd.core.snapshot import SetAside
-from syncd.store import adoptions, quarantine, run_records
+from syncd.core.state import Link
+from syncd.core.workspace import SourcePolicy
+from syncd.store import adoptions, leases, letting_go, quarantine, run_records
 from web_service import Service
 
 
@@ -126,3 +130,76 @@ def test_what_is_held_of_another_workspace_is_not_there(service: Service, digest
     other = service.make_token(workspace="other")
     assert ask(service, "GET", "/held", token=other)["items"] == []
     ask(service, "POST", f"/held/{digest}/approve", status=404, token=other)
+
+
+# -- a source that is not in the configuration any more
+
+
+@pytest.fixture
+def taken_out(service: Service) -> Service:
+    """Three people of `corp`, one of whom people made too; then it is not configured."""
+    for name in ("ann", "bob"):
+        service.made_by("corp", name)
+    kept = service.user("carol")["id"]
+    service.commit(UserEdit(kept, "corp", link=Link("corp", "carol", values={"userName": "carol"})), source="corp")
+    sources = {name: each for name, each in service.workspaces["default"].sources.items() if name != "corp"}
+    service.workspaces["default"] = replace(service.workspaces["default"], sources=sources)
+    return service
+
+
+def status_of(service: Service, name: str) -> str:
+    found = service.ask("GET", "/api/v1/users", filter=f'userName eq "{name}"').json()["items"]
+    return str(found[0]["status"]) if found else "deleted"
+
+
+def test_what_a_source_that_was_taken_out_still_owns_is_let_go(taken_out: Service) -> None:
+    service = taken_out
+    weak = service.make_token(allow=["runs:read", "sources:read"])
+    assert service.ask("POST", "/api/v1/sources/corp/let-go", token=weak).status_code == 403
+    dry = ask(service, "POST", "/sources/corp/let-go", headers={"X-Dry-Run": "true"})
+    assert (dry["status"], dry["counts"]["delete"], status_of(service, "ann")) == ("applied", 2, "active")
+    done = ask(service, "POST", "/sources/corp/let-go")
+    assert (done["status"], done["counts"], done["held"]) == ("applied", dry["counts"], [])
+    assert [status_of(service, name) for name in ("ann", "bob", "carol")] == ["deleted", "deleted", "active"]
+    run = ask(service, "GET", f"/runs/{done['run']}")
+    assert (run["source"], run["status"], run["counts"]["delete"]) == ("corp", "applied", 2)
+    assert ask(service, "POST", "/sources/corp/let-go")["status"] == "clean"
+
+
+def test_many_who_would_go_at_once_are_held_and_can_be_approved(taken_out: Service) -> None:
+    service = taken_out
+    corp = service.workspaces["default"].sources
+    service.workspaces["default"] = replace(
+        service.workspaces["default"], sources={**corp, "corp": SourcePolicy("corp", "ldap")}
+    )
+    for number in range(8):
+        service.made_by("corp", f"more{number}")
+    service.workspaces["default"] = replace(service.workspaces["default"], sources=corp)
+    service.later(hours=48)
+    done = ask(service, "POST", "/sources/corp/let-go")
+    assert (done["status"], {each["kind"] for each in done["held"]}) == ("held", {"delete"})
+    assert status_of(service, "ann") == "active"
+    for each in done["held"]:
+        ask(service, "POST", f"/held/{each['digest']}/approve")
+    assert [status_of(service, name) for name in ("ann", "more3", "carol")] == ["deleted", "deleted", "active"]
+
+
+def test_a_source_that_is_there_or_too_large_or_at_work_is_not_let_go(
+    taken_out: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = taken_out
+    there = ask(service, "POST", "/sources/okta/let-go", status=409)
+    assert there["detail"] == "source okta is in the configuration: only what was taken out of it is let go"
+    unknown = ask(service, "POST", "/sources/nothing/let-go", status=404)
+    assert unknown["detail"] == "nothing is known of a source 'nothing': `syncd status` names what was taken out"
+    with service.database.writing() as conn:
+        fence = leases.take(conn, "default", "corp", "other")
+    assert "corp" in ask(service, "POST", "/sources/corp/let-go", status=409)["detail"]
+    with service.database.writing() as conn:
+        leases.release(conn, "default", "corp", fence)
+    monkeypatch.setattr(letting_go, "MOST", 2)
+    large = ask(service, "POST", "/sources/corp/let-go", status=409)
+    assert large["detail"] == (
+        "source corp states 3 people and groups, and 2 go in one request: `syncd sync corp --let-go`"
+    )
+    assert status_of(service, "ann") == "active"
