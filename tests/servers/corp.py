@@ -162,6 +162,10 @@ class Corp:
         workspace = self.composed().workspace("default")
         return run.approve(self.database, workspace, digest, actor, lambda: self.now, self.ids)
 
+    def tick(self) -> None:
+        """What a worker does every few seconds, of dates that have come."""
+        self.composed().timers(self.database, lambda: self.now).settle("default")
+
     def discard(self, digest: str) -> int:
         actor = Actor("cli", "ann", "default", source="local")
         workspace = self.composed().workspace("default")

@@ -338,6 +338,56 @@ def test_an_end_date_is_told_before_and_ends_at_its_instant(server: Directory, c
 
 
 @each_of(SERVERS)
+def test_a_start_date_is_told_before_and_begins_at_its_instant(server: Directory, corp: Corp) -> None:
+    """Of an attribute that the configuration names, as a personnel system writes it; with the end that the server has."""
+    forms, finance = server.forms, server.forms.unit("Finance")
+    starts, ends = datetime(2026, 11, 9, 8, 30, tzinfo=UTC), datetime(2027, 3, 1, tzinfo=UTC)
+    corp.source["accounts"] = {"starts_at": "carLicense"}
+    corp.run()
+    joiner = forms.dn("new.one", finance)
+    server.modify(
+        forms.person("new.one", finance, carLicense="20261109083000Z", shadowExpire="24000")
+        + forms.member("billing", "add", joiner)
+        + forms.ends(joiner, ends)
+    )
+    try:
+        corp.run()
+        shown = corp.user("new.one")
+        (link,) = shown["links"]
+        assert link["starts_at"] == starts and abs(link["ends_at"] - ends) <= timedelta(days=1)
+        assert (shown["enabled"], shown["seats"]) == (False, [])
+        assert [each["at"] for each in shown["scheduled"]] == [starts, link["ends_at"]]
+        corp.now = starts - timedelta(seconds=1)
+        assert not corp.user("new.one")["enabled"]
+        corp.now = starts
+        assert corp.user("new.one")["enabled"], "whatever was read or ticked since"
+        corp.tick()
+        assert {"billing-clerk"} <= {each["value"] for each in corp.user("new.one")["roles"]}
+        assert seats(corp, "new.one") == {"portal"}
+        corp.now = link["ends_at"]
+        assert not corp.user("new.one")["enabled"]
+    finally:
+        server.modify(delete(joiner))
+
+
+@each_of(SERVERS)
+def test_what_another_filter_comes_to_is_shown_before_it_is_saved(server: Directory, corp: Corp) -> None:
+    usual, before = server.users_filter, standing(corp)
+    leavers = {
+        each.uid
+        for each in COMPANY.people
+        if each.employee_type == "Contractor" and corp.user(each.uid)["status"] == "active"
+    }
+    saved = corp.source.get("users")
+    corp.source["users"] = {"base": server.forms.people, "filter": f"(&{usual}(!(employeeType=Contractor)))"}
+    report = corp.plan(impact=True)
+    assert {subject for kind, subject in changes(report) if kind == "deactivate"} == leavers and leavers
+    assert report.counts["unseat"] > 0 and standing(corp) == before
+    corp.source["users"] = saved or {"base": server.forms.people}
+    assert corp.plan().status == "clean"
+
+
+@each_of(SERVERS)
 def test_a_group_in_a_group_is_shown_with_its_path(server: Directory, corp: Corp) -> None:
     inner, who = server.forms.group_dn("dept-support"), "kateryna.dubois"
     server.modify(server.forms.member("billing", "add", inner))
