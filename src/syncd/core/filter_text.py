@@ -111,6 +111,11 @@ def parse(text: str) -> Ast:
     return tree
 
 
+def spelt_one_way(text: str) -> str:
+    """The same filter with names and operators in lower case, a space between two words: names do not differ by case."""
+    return " ".join(each.text.lower() if each.kind == "word" else each.text for each in _tokens(text))
+
+
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
     position = 0

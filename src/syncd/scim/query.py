@@ -16,6 +16,7 @@ from starlette.responses import Response
 from syncd.core import cursor as cursors
 from syncd.core.cursor import Cursor, InvalidCount, InvalidCursor
 from syncd.core.filter import Filter
+from syncd.core.filter_text import spelt_one_way
 from syncd.core.resource import shown as readable
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
 from syncd.core.types import Types, looked_up
@@ -256,8 +257,9 @@ async def window_of(call: Call, query: ListQuery, types: Sequence[str]) -> Pagin
     if query.start_index > 1:
         raise InvalidCursor("startIndex and cursor are two ways to page: give only one")
     names = (query.attributes, query.excluded)
+    condition = query.filter and spelt_one_way(query.filter)
     binding = cursors.digest(
-        *(call.actor.workspace, call.actor.source, [*types], query.filter),
+        *(call.actor.workspace, call.actor.source, [*types], condition),
         *(query.sort_by and query.sort_by.lower(), query.sort_order, [sorted(map(str.lower, each)) for each in names]),
     )
     key = await call.context.cursor_key()

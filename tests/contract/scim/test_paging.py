@@ -142,6 +142,17 @@ def test_a_cursor_is_good_for_its_query_and_its_connection_only(people: Service)
     assert ask()["scimType"] == "expiredCursor"
 
 
+def test_a_filter_is_the_same_however_its_names_are_spelt(people: Service) -> None:
+    """RFC 9865 section 2: its own example goes on with `username` where it began with `userName`."""
+    first = people.ask("GET", "Users", cursor="", count=1, filter='userName pr and not (userName eq "Zoe")').json()
+    cursor = first["nextCursor"]
+    again = 'USERNAME Pr  AND not(username EQ "Zoe")'
+    assert people.ask("GET", "Users", cursor=cursor, count=1, filter=again).json()["itemsPerPage"] == 1
+    for other in ('userName pr and not (userName eq "zoe")', "userName pr", 'userName pr or not (userName eq "Zoe")'):
+        refused = people.ask("GET", "Users", cursor=cursor, count=1, filter=other)
+        assert refused.json()["scimType"] == "invalidCursor"
+
+
 def test_the_ends_of_paging(people: Service) -> None:
     past = people.ask("GET", "Users", startIndex=6).json()
     assert (past["totalResults"], past["itemsPerPage"], past["startIndex"], past["Resources"]) == (5, 0, 6, [])
