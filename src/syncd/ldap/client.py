@@ -43,6 +43,10 @@ class NotNow(IncompleteRead):
     """The connection broke, or the server is busy. Before the first entry of a read another server may do."""
 
 
+# Base, scope, filter, attributes, and the cookie from which on it is told.
+Synced = tuple[str, str, str, tuple[str, ...], bytes | None]
+
+
 class Asked(NamedTuple):
     """One request, as it is sent."""
 
@@ -185,31 +189,29 @@ class Session:
             self._first = first, strategy.sent
         return int(number)
 
-    def sync(
-        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes | None
-    ) -> Iterator[syncrepl.Told]:
-        """What changed since `cookie`, one by one as it comes; None: everything. The last is Over.
+    def sync(self, searches: Sequence[Synced]) -> Iterator[tuple[int, syncrepl.Told]]:
+        """What changed since the cookies of these, one by one as it comes; None: everything. Each with which search it answers;
+        the last of each is Over.
 
         No other request until the last was taken. The control is critical, aliases are not followed (OpenLDAP refuses
         otherwise), and there are no pages: it would end after one.
         """
-        return self._synced(((base, scope, filter_text, cookie),), attributes, syncrepl.REFRESH_ONLY)
+        return self._synced(searches, syncrepl.REFRESH_ONLY)
 
-    def listen(self, searches: Sequence[tuple[str, str, str, bytes | None]]) -> Iterator[syncrepl.Told]:
-        """The same of several (base, scope, filter, cookie), without attributes, and then what changes as it happens."""
-        return self._synced(searches, (), syncrepl.REFRESH_AND_PERSIST)
+    def listen(self, searches: Sequence[Synced]) -> Iterator[syncrepl.Told]:
+        """The same, and then what changes as it happens."""
+        return (told for _, told in self._synced(searches, syncrepl.REFRESH_AND_PERSIST))
 
-    def _synced(
-        self, searches: Sequence[tuple[str, str, str, bytes | None]], attributes: tuple[str, ...], mode: int
-    ) -> Iterator[syncrepl.Told]:
+    def _synced(self, searches: Sequence[Synced], mode: int) -> Iterator[tuple[int, syncrepl.Told]]:
         strategy: Receive = self._connection.strategy
         try:
-            numbers = []
-            for base, scope, filter_text, cookie in searches:
+            numbers = {}
+            for place, (base, scope, filter_text, attributes, cookie) in enumerate(searches):
                 control = (syncrepl.SYNC_REQUEST, True, syncrepl.request(mode, cookie))
-                numbers.append(self._send(Asked(base, scope, filter_text, attributes, controls=(control,))))
-            for _, answer in strategy.stream(*numbers):
-                yield syncrepl.told(answer)
+                number = self._send(Asked(base, scope, filter_text, attributes, controls=(control,)))
+                numbers[number] = place
+            for number, answer in strategy.stream(*numbers):
+                yield numbers[number], syncrepl.told(answer)
         except GeneratorExit:
             raise
         except Exception as exc:  # as in `_search`

@@ -89,7 +89,8 @@ class ContentSync:
 
     def listen(self, with_: Conversation, state: State) -> Iterator[None]:
         """Its refreshAndPersist, of whole suffixes and only to hear that something changed: what it was is polled for."""
-        searches = [(top, "subtree", _ANY, str(cookie).encode("latin-1")) for top, cookie in state["cookies"].items()]
+        told = state["cookies"].items()
+        searches = [(top, "subtree", _ANY, (), str(cookie).encode("latin-1")) for top, cookie in told]
         yield from syncrepl.bells(with_.session.listen(searches))
 
 
@@ -125,7 +126,7 @@ def _require_reach(with_: Conversation, number: int) -> int:
 
 def _cookie_of_now(with_: Conversation, top: str) -> bytes:
     """A cookie is of who asks, base and filter, and not of the scope: so one entry is enough."""
-    *_, over = with_.session.sync(top, "base", _ANY, (), None)
+    *_, (_, over) = with_.session.sync(((top, "base", _ANY, (), None),))
     assert isinstance(over, Over)
     if over.code in outcome.LATER:
         raise NotNow(over.outcome)
@@ -136,7 +137,7 @@ def _cookie_of_now(with_: Conversation, top: str) -> bytes:
 
 def _poll(with_: Conversation, top: str, cookie: bytes, units: set[str], told: _Told) -> bytes:
     """Adds to `told` and to `units`; the next cookie. Raises FullReadNeeded for a unit that was there and changed."""
-    for answer in with_.session.sync(top, "subtree", _ANY, ("objectClass",), cookie):
+    for _, answer in with_.session.sync(((top, "subtree", _ANY, ("objectClass",), cookie),)):
         match answer:
             case Named(state=syncrepl.DELETE) | Keys(deleted=True):
                 told.gone |= {_ns(each) for each in ((answer.key,) if isinstance(answer, Named) else answer.keys)}

@@ -3,14 +3,14 @@
 Entries go through as they come; nothing of a poll is kept. Pages are never asked for with it. OpenLDAP makes the first
 cookie without a refresh: its cookies say how far a server has come, and are the same for every search.
 Whoever is below a unit that is renamed or moved gets another DN without a word (OpenLDAP writes the unit only), so the units
-are asked about first, and one that changed, came or went means a whole read.
+are asked about too, and one that changed, came or went means a whole read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 from syncd.core.snapshot import Entry, Gone, OnlyThese, Reported, SetAside, Still
 from syncd.errors import FullReadNeeded, IncompleteRead, InvalidValue
@@ -53,12 +53,16 @@ class Syncrepl:
         cookies: list[str] = list(state["cookies"])
         if len(cookies) != len(searches):
             raise FullReadNeeded("the checkpoint is of other searches")
-        asking = _Asking(with_)
-        units = [{**each, "cookie": _same_units(asking, each)} for each in state["units"]]
-        for number, search in enumerate(searches):
-            cookie = yield from _poll(asking, search, cookies[number].encode("latin-1"))
-            cookies[number] = cookie.decode("latin-1")
-        return {"cookies": cookies, "units": units}
+        units = [_Units(str(each["base"]), _bytes(each["cookie"]), frozenset(each["keys"])) for each in state["units"]]
+        entries = [_Poll(with_, search, _bytes(cookie)) for search, cookie in zip(searches, cookies, strict=True)]
+        yield from _told(with_, [*units, *entries])
+        for poll in entries:
+            yield from poll.searched_for()
+        known = zip(state["units"], units, strict=True)
+        return {
+            "cookies": [poll.cookie.decode("latin-1") for poll in entries],
+            "units": [{**each, "cookie": poll.cookie.decode("latin-1")} for each, poll in known],
+        }
 
     def doubt(self, with_: Conversation) -> str | None:
         return None
@@ -68,44 +72,50 @@ class Syncrepl:
 
     def listen(self, with_: Conversation, state: State) -> Iterator[None]:
         """RFC 4533's refreshAndPersist, only to hear that something changed: what it was is polled for."""
-        cookies = [each.encode("latin-1") for each in state["cookies"]]
-        asked = [(search.base, search.scope, search.filter) for search in with_.searches()]
-        searches = [(*each, cookie) for each, cookie in zip(asked, cookies, strict=True)]
+        pairs = zip(with_.searches(), state["cookies"], strict=True)
+        searches = [(search.base, search.scope, search.filter, (), _bytes(cookie)) for search, cookie in pairs]
         yield from syncrepl.bells(with_.session.listen(searches))
 
 
-@dataclass(slots=True)
-class _Asking:
-    """Polls. OpenLDAP ends one without a word and without a cookie if the whole database is as the cookie says: then it is not
-    asked again with the same cookie below the same naming context."""
+def _told(with_: Conversation, polls: Sequence[_Units | _Poll]) -> Iterator[Reported]:
+    """The answers to all of these, as they come.
 
-    with_: Conversation
-    quiet: set[tuple[str, bytes]] = field(default_factory=set)
+    The first is asked alone: OpenLDAP ends a poll without a word and without a cookie if the whole database is as the cookie
+    says, and then others with the same cookie below the same naming context are not asked. The rest are asked together, so
+    that the server makes one answer while another is read.
+    """
+    over, quiet, waiting = Over(0, "success", "", False, None), True, list(polls)
+    first = waiting.pop(0)
+    for _, told in with_.session.sync((_asked(first),)):
+        quiet = quiet and told == over
+        yield from first.take(told)
+    where = _context(with_, first.base), first.cookie
+    if quiet and where[0]:
+        for poll in [poll for poll in waiting if (_context(with_, poll.base), poll.cookie) == where]:
+            waiting.remove(poll)
+            yield from poll.take(over)
+    if waiting:
+        for number, told in with_.session.sync([_asked(poll) for poll in waiting]):
+            yield from waiting[number].take(told)
 
-    def __call__(
-        self, base: str, scope: str, filter_text: str, attributes: tuple[str, ...], cookie: bytes
-    ) -> Iterator[Told]:
-        where = (self._context(base), cookie)
-        if where in self.quiet:
-            yield Over(0, "success", "", False, None)
-            return
-        silent = True
-        for told in self.with_.session.sync(base, scope, filter_text, attributes, cookie):
-            silent = silent and told == Over(0, "success", "", False, None)
-            yield told
-        if silent and where[0]:
-            self.quiet.add(where)
 
-    def _context(self, base: str) -> str:
-        assert self.with_.server is not None
-        above = [context for context in self.with_.server.contexts if context and dn.is_under(base, context)]
-        return max(above, key=len, default="")
+def _asked(poll: _Units | _Poll) -> tuple[str, str, str, tuple[str, ...], bytes]:
+    return poll.base, poll.scope, poll.filter, poll.attributes, poll.cookie
+
+
+def _context(with_: Conversation, base: str) -> str:
+    assert with_.server is not None
+    above = [context for context in with_.server.contexts if context and dn.is_under(base, context)]
+    return max(above, key=len, default="")
+
+
+def _bytes(cookie: str) -> bytes:
+    return cookie.encode("latin-1")
 
 
 def _cookie_of_now(with_: Conversation, search: Search) -> bytes:
     """By a search that finds nobody."""
-    told = list(with_.session.sync(search.base, "base", _NOBODY, (), None))
-    over = told[-1]
+    *_, (_, over) = with_.session.sync(((search.base, "base", _NOBODY, (), None),))
     assert isinstance(over, Over)
     if over.code in outcome.LATER:
         raise NotNow(over.outcome)
@@ -126,71 +136,105 @@ def _units(with_: Conversation, base: str) -> Iterator[str]:
                 raise NotOffered(f"{base}: a unit shows no entryUUID") from None
 
 
-def _same_units(asking: _Asking, known: dict[str, Any]) -> str:
-    """The next cookie. Raises FullReadNeeded if one of these units is not as it was."""
-    base, left = str(known["base"]), set(known["keys"])
-    cookie = str(known["cookie"]).encode("latin-1")
-    present = False
-    for told in asking(base, "subtree", _UNITS, (), cookie):
+@dataclass(slots=True)
+class _Units:
+    """The poll for the entries below which others are. Raises FullReadNeeded if one of these is not as it was."""
+
+    base: str
+    cookie: bytes  # of the next poll, when this one is over
+    keys: frozenset[str]
+    left: set[str] = field(default_factory=set)  # in a present phase: those that were not named yet
+    present: bool = False
+    scope: str = "subtree"
+    filter: str = _UNITS
+    attributes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.left = set(self.keys)
+
+    def take(self, told: Told) -> tuple[()]:
         match told:
             case Named(state=syncrepl.PRESENT):
-                left.discard(told.key)
+                self.left.discard(told.key)
             case Named(state=syncrepl.ADD | syncrepl.MODIFY):
                 name = told.dn.decode("utf-8", "replace")
                 raise FullReadNeeded(f"{name} is new or changed: what is below it may have moved untold")
             case Keys(deleted=False):
-                left -= set(told.keys)
+                self.left.difference_update(told.keys)
             case Named() | Keys():
-                named = {told.key} if isinstance(told, Named) else set(told.keys)
-                if named & set(known["keys"]):
-                    raise FullReadNeeded(f"a unit below {base} is gone, and what was below it went untold")
+                if not self.keys.isdisjoint((told.key,) if isinstance(told, Named) else told.keys):
+                    raise FullReadNeeded(f"a unit below {self.base} is gone, and what was below it went untold")
             case PhaseOver():
-                present = present or told.present
+                self.present = self.present or told.present
             case Over():
-                _judge(base, told)
-                if (told.present or present) and left:
+                _judge(self.base, told)
+                if (told.present or self.present) and self.left:
                     raise FullReadNeeded(
-                        f"{len(left):,} units below {base} are gone, and what was below them went untold"
+                        f"{len(self.left):,} units below {self.base} are gone, and what was below them went untold"
                     )
         if not isinstance(told, Elsewhere):
-            cookie = _next(base, told.cookie, cookie)
-    return cookie.decode("latin-1")
+            self.cookie = _next(self.base, told.cookie, self.cookie)
+        return ()
 
 
-def _poll(asking: _Asking, search: Search, cookie: bytes) -> Generator[Reported, None, bytes]:
-    """What changed there. Returns the cookie of the next poll."""
-    present = False
-    searched_for: list[Named] = []
-    for told in asking(search.base, search.scope, search.filter, search.attributes, cookie):
+@dataclass(slots=True)
+class _Poll:
+    """What changed for one search."""
+
+    with_: Conversation
+    search: Search
+    cookie: bytes  # of the next poll, when this one is over
+    present: bool = False
+    dynamic: list[Named] = field(default_factory=list)  # groups whose members are searched for
+
+    @property
+    def base(self) -> str:
+        return self.search.base
+
+    @property
+    def scope(self) -> str:
+        return self.search.scope
+
+    @property
+    def filter(self) -> str:
+        return self.search.filter
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return self.search.attributes
+
+    def take(self, told: Told) -> Iterator[Reported]:
         match told:
             case Named() if dynamic.is_searched_for(told):
-                searched_for.append(told)
+                self.dynamic.append(told)
             case Named():
-                entry = _named(asking.with_, search, told)
+                entry = _named(self.with_, self.search, told)
                 if entry is not None:
                     yield entry
             case Keys():
                 for key in told.keys:
                     yield Gone(key) if told.deleted else Still(key)
             case PhaseOver():
-                present = present or told.present
+                self.present = self.present or told.present
             case NewCookie():
                 pass
             case Elsewhere():
                 require_whole_tree(told.urls)
-                continue
+                return
             case Over():
-                _judge(search.base, told, search.part)
-                if told.present or present:
-                    yield OnlyThese(search.kind, search.base, search.scope)
+                _judge(self.search.base, told, self.search.part)
+                if told.present or self.present:
+                    yield OnlyThese(self.search.kind, self.search.base, self.search.scope)
             case _:
                 assert_never(told)
-        cookie = _next(search.part, told.cookie, cookie)
-    for each in searched_for:
-        entry = _named(asking.with_, search, each)
-        if entry is not None:
-            yield entry
-    return cookie
+        self.cookie = _next(self.search.part, told.cookie, self.cookie)
+
+    def searched_for(self) -> Iterator[Reported]:
+        """Other requests are made for these, so they wait until nothing is being told."""
+        for each in self.dynamic:
+            entry = _named(self.with_, self.search, each)
+            if entry is not None:
+                yield entry
 
 
 def _next(about: str, told: bytes | None, cookie: bytes) -> bytes:

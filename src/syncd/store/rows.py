@@ -133,11 +133,20 @@ def upsert(
     conn: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any], keep: bool = False
 ) -> bool:
     """Insert, or update by primary key; `keep`: leave an existing row as it is. Returns whether anything was written."""
-    insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(table).values(**key, **values)
+    statement = _upsert(table, tuple(key), tuple(values), keep, conn.dialect.name)
     if keep:
-        return conn.execute(insert.on_conflict_do_nothing().returning(*table.primary_key)).first() is not None
-    conn.execute(insert.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+        return bool(raw.rows(conn, statement, {**key, **values}))
+    raw.change(conn, statement, [{**key, **values}])
     return True
+
+
+@cache
+def _upsert(table: Table, key: Columns, values: Columns, keep: bool, dialect: str) -> Any:
+    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    made = made.values({name: _value(table, name) for name in (*key, *values)})
+    if keep:
+        return made.on_conflict_do_nothing().returning(*table.primary_key)
+    return made.on_conflict_do_update(index_elements=list(key), set_={name: made.excluded[name] for name in values})
 
 
 def count(conn: Connection, table: Table, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
