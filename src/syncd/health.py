@@ -122,7 +122,7 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
     if outside := seen.groups_outside:
         more = f" and {len(outside) - 3:,} more" if len(outside) > 3 else ""
         what = f"below no base: {'; '.join(outside[:3])}{more}; nobody who is in such a group alone counts"
-        do = f"add its unit to `groups.base`; of one that may go `syncd sync {seen.name} --accept-fewer`"
+        do = f"add its unit to `groups.base` or `groups.left_out`; one may go: `syncd sync {seen.name} --accept-fewer`"
         yield Finding("problem", about, what, do)
     if quarantined := workspace.quarantined.get(seen.name):
         what = f"{quarantined:,} entries could not be used, and are looked at again"

@@ -450,12 +450,16 @@ def test_a_group_below_no_base_that_is_a_member_of_one_that_is_read_is_told(serv
             note.lower()
             == (
                 "1 group below no base is a member of groups that are read, so nobody in them counts: "
-                f"{stray} (in billing). add {forms.elsewhere} to `groups.base`"
+                f"{stray} (in billing). add {forms.elsewhere} to `groups.base`, or to `groups.left_out`"
             ).lower()
         )
         assert note in warned(corp)
         (outside,) = stands(corp).groups_outside or ()
         assert outside.lower() == f"{stray} (in billing)".lower()
+        corp.source["groups"] = {**corp.source.get("groups", {"base": forms.groups}), "left_out": forms.elsewhere}
+        assert not [each for each in corp.run().notes if "no base" in each]
+        assert note not in warned(corp) and stands(corp).groups_outside == ()
+        del corp.source["groups"]["left_out"]
         assert "billing-clerk" not in {each["value"] for each in corp.user(ANNA.uid)["roles"]}
     finally:
         server.modify(forms.member("billing", "delete", stray) + delete(stray))

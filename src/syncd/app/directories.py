@@ -99,8 +99,9 @@ def _account_rules(given: written.Accounts, timezone: tzinfo) -> Rules:
 
 
 def _search(search: written.UserSearch | written.GroupSearch) -> SearchConfig:
-    by = search.by if isinstance(search, written.GroupSearch) else None
-    return SearchConfig(search.base, search.filter, search.scope, by=by)
+    if isinstance(search, written.GroupSearch):
+        return SearchConfig(search.base, search.filter, search.scope, by=search.by, left_out=search.left_out)
+    return SearchConfig(search.base, search.filter, search.scope)
 
 
 def _seconds(seconds: float) -> int:

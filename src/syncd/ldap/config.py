@@ -29,6 +29,7 @@ class SearchConfig:
     scope: str = "subtree"
     attributes: tuple[str, ...] = ()  # beside those the mapping wants
     by: str | None = None  # of groups: the attribute by which users name them; None: their entries are read
+    left_out: tuple[str, ...] = ()  # of groups: entries below which they are not read on purpose
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class LdapLookup(LdapReading):
             for raw in page.entries if page.code == 0 else ():
                 name, attributes = raw.dn.decode("utf-8", "replace"), keys.fold_names(raw.attributes)
                 key = keys.key_of(attribute, attributes) if attribute and attribute.lower() in attributes else None
-                if not self._is_in_a_base(name, search):
+                if not self._is_in_a_base(name, search) and not _is_within_any(name, search.left_out):
                     found[name] = Beyond(name, key)
 
         for some in _batches(sorted(wanted)) if attribute else ():
@@ -303,9 +303,11 @@ class LdapLookup(LdapReading):
 def outside_of(config: LdapConfig, names: Collection[str]) -> list[str]:
     """Those of these names that are DNs below none of the bases."""
     both = [each for each in (config.users, config.groups) if each is not None]
-    return sorted(
-        name for name in names if "=" in name and not any(_is_within_any(name, each.base, each.scope) for each in both)
-    )
+
+    def known(name: str) -> bool:
+        return any(_is_within_any(name, each.base, each.scope) or _is_within_any(name, each.left_out) for each in both)
+
+    return sorted(name for name in names if "=" in name and not known(name))
 
 
 def _is_within_any(name: str, bases: Iterable[str], scope: str = "subtree") -> bool:

@@ -51,7 +51,7 @@ class Outside:
             are = "is a member" if len(self.strays) == 1 else "are members"
             found.append(
                 f"{_groups(len(self.strays))} below no base {are} of groups that are read, so nobody in them counts: "
-                f"{where}. {_add(self.strays)}"
+                f"{where}. {_add(self.strays)}, or to `groups.left_out`"
             )
         return found
 

@@ -156,6 +156,8 @@ class GroupSearch(Block):
     """Members of a member group are members."""
     by: Literal["memberOf", "isMemberOf"] | None = None
     """Groups whose entries cannot be read: users' own attribute says who is in them, and a group is its DN."""
+    left_out: DNs = ()
+    """Entries below which groups are not read on purpose: nobody is told of those, and one that moves there may go."""
 
 
 class Connection(Block):
