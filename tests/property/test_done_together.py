@@ -63,8 +63,9 @@ asked = st.one_of(
     st.builds(lambda name, title: ("PUT", f"Users/{{{name}}}", user(name, title=title), {}), who, word),
     st.builds(lambda name: ("DELETE", f"Users/{{{name}}}", None, {}), who),
     st.builds(
-        lambda name, headers: ("POST", "Users", user(name, active=True, userType="Guest"), headers),
-        st.sampled_from((*WHO, "fay", "gus")),
+        lambda name, more, headers: ("POST", "Users", user(name, active=True, userType="Guest", **more), headers),
+        st.sampled_from((*WHO, "fay", "gus", "hal")),
+        st.sampled_from(({}, {"externalId": "a"}, {"externalId": "x y"}, {"emails": [{"value": "a@x.org"}]})),
         st.sampled_from(({}, {"token": "entra"})),
     ),
     st.builds(
@@ -148,6 +149,10 @@ class Office:
         return found
 
 
+def made(name: str, **more: Any) -> Asked:
+    return "POST", "Users", user(name, **more), {}
+
+
 ADOPTED: Asked = ("POST", "Users", user("cid", active=True, userType="Guest"), {"token": "entra"})
 
 
@@ -156,6 +161,15 @@ ADOPTED: Asked = ("POST", "Users", user("cid", active=True, userType="Guest"), {
 @example([replaced("eli", "title", "a"), replaced("ann", "active", False), replaced("eli", "title", "B")])
 @example(
     [replaced("ann", "title", "a"), replaced("ann", "title", "B"), removed("ann", "userName"), removed("ann", "title")]
+)
+@example(
+    [made("fay"), made("FAY"), made("gus", externalId="a"), made("hal", externalId="a"), replaced("ann", "title", "a")]
+)
+@example(
+    [made("fay"), replaced("ann", "userName", "fay"), made("gus", externalId="a"), replaced("ann", "externalId", "a")]
+)
+@example(
+    [made("fay", userType="Employee"), replaced("bob", "active", False), made("gus"), replaced("cid", MANAGER, "{bob}")]
 )
 @settings(max_examples=40, deadline=None)
 def test_together_as_one_after_the_other(requests: list[Asked]) -> None:

@@ -27,7 +27,7 @@ from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
-from syncd.core.resource import name_key
+from syncd.core.resource import fold, name_key
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
@@ -39,7 +39,7 @@ from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
 from syncd.store.opening import Opened
 from syncd.store.permitted import beyond
-from syncd.store.postponed import hold_back, may_hold_back, postpone
+from syncd.store.postponed import Claim, hold_back, may_hold_back, postpone
 from syncd.store.rows import Rows, count, ignoring, upsert
 
 Ids = Callable[[], str]
@@ -339,16 +339,18 @@ def apply(
     caller writes nothing after it in this transaction. `later`: takes what may wait until other batches are written too.
     """
     documents: dict[str, bytes] = {}
-    if later is None and may_hold_back(conn) and _stays_who_she_is(workspace, verdicts):
+    if later is None and may_hold_back(conn) and _concerns_nobody_else(workspace, verdicts):
         (was, user), seen = verdicts[0].users[0], any([each.kind != "yield" for each in verdicts[0].changes])
 
         def write(rows: Rows) -> None:
             active = may_sign_in(user, workspace.authoritative, now)
             documents[user.id] = facts.write_user(rows, workspace.types, was, user, now, active, seen)
+            if was is None:
+                rows.count(conn, t.totals, {"workspace": workspace.name, "resource": "user"}, {"count": 1})
             _record_changes(rows, actor, verdicts[0], now, ids)
             events.write(rows, actor, verdicts, (), now, ids, workspace.webhooks)
 
-        hold_back(conn, workspace.name, user.id, write)
+        hold_back(conn, workspace.name, user.id, () if was is not None else _claims(workspace.name, user), write)
         documents[user.id] = b""
         return documents
     rows = Rows(workspace.name)
@@ -412,25 +414,32 @@ def apply(
     return documents
 
 
-def _stays_who_she_is(workspace: Workspace, verdicts: Sequence[Verdict]) -> bool:
-    """Whether all there is to write is one user's own rows, and nothing of what a request about another one asks first."""
+def _concerns_nobody_else(workspace: Workspace, verdicts: Sequence[Verdict]) -> bool:
+    """Whether all there is to write is one user's own rows, and nothing of what a request about another one asks first, but for
+    the name and the keys of one who is made."""
     if len(verdicts) != 1 or workspace.types.user.unique:
         return False
     verdict = verdicts[0]
     if verdict.groups or len(verdict.users) != 1 or any([isinstance(edit, GroupEdit) for edit in verdict.edits]):
         return False
     before, after = verdict.users[0]
+    if any(["manager" in path and path != MANAGER for path in after.values]):
+        return False
+    if before is None:
+        return after.present and not (after.memberships or after.groups or after.seats)
     return (
-        before is not None
-        and before.memberships is after.memberships
+        before.memberships is after.memberships
         and before.groups is after.groups
         and before.grants is after.grants
         and before.denied is after.denied
         and before.seats is after.seats
         and _shown(before) == _shown(after)
         and not any([change.loss and not change.exempt for change in verdict.changes])
-        and not any(["manager" in path and path != MANAGER for path in after.values])
     )
+
+
+def _claims(workspace: str, user: User) -> list[Claim]:
+    return [(workspace, fold(user.name)), *((workspace, link.source, link.key) for link in user.links)]
 
 
 def _versions(conn: Connection, workspace: str, groups: set[str], now: datetime) -> None:

@@ -16,7 +16,7 @@ from syncd.core.ownership import Precedence
 from syncd.core.state import User
 from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
-from syncd.store.postponed import settle_user
+from syncd.store.postponed import settle_claims, settle_user
 from syncd.store.raw import MOVED
 
 
@@ -55,6 +55,7 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> O
 def nobody(conn: Connection, workspace: str, source: str, name: str, key: str | None) -> Opened:
     """Before a user is made: who has her name (as it is compared) and, if there is one, her key."""
     bound = {"workspace": workspace, "source": source, "resource": "user", "name": name, "key": key or ""}
+    settle_claims(conn, (workspace, name), (workspace, source, key or ""))
     named, linked, rules = raw.beforehand(conn, queries.free(), bound, apart=True)[0]
     return Opened(names={name: named}, keys={(source, "user", key): linked} if key else {}, rules=rules)
 

@@ -1,5 +1,6 @@
 """What requests done in one transaction (store/writer.py) leave for its end, where it is made and written together: the record
-and the events of what they did, which none of them reads; and the new state of a user who stays who she is for all others.
+and the events of what they did, which none of them reads; and the new state of a user who stays who she is for all others, or
+who is made and has to do with nobody yet.
 
 The latter is held back until then or until anything else is read or written (`raw.settle`): only what a request about another
 user asks first (store/opening.py) does not look at it.
@@ -7,7 +8,7 @@ user asks first (store/opening.py) does not look at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -18,7 +19,9 @@ from syncd.store.rows import Rows
 
 POSTPONED: Final = "syncd_postponed"  # in `Connection.info`, while a request may leave something
 Adding = Callable[[Rows], None]
-User = tuple[str, str]  # workspace, id
+Claim = tuple[
+    str, ...
+]  # what one user has and nobody else may have: (workspace, source, key) of a link, (workspace, name)
 
 
 class Postponed:
@@ -26,7 +29,8 @@ class Postponed:
 
     def __init__(self) -> None:
         self._adding: list[tuple[str, Adding]] = []
-        self._users: set[User] = set()
+        self._users: set[tuple[str, str]] = set()  # workspace, id
+        self._claims: set[Claim] = set()  # of those who are made
 
     def __len__(self) -> int:
         return len(self._adding)
@@ -34,17 +38,22 @@ class Postponed:
     def add(self, workspace: str, adding: Adding) -> None:
         self._adding.append((workspace, adding))
 
-    def hold_back(self, conn: Connection, user: User, adding: Adding) -> None:
-        self._users.add(user)
-        self.add(user[0], adding)
+    def hold_back(self, conn: Connection, workspace: str, id: str, claims: Iterable[Claim], adding: Adding) -> None:
+        self._users.add((workspace, id))
+        self._claims.update(claims)
+        self.add(workspace, adding)
         conn.info[raw.PENDING] = partial(self.write, conn)
 
-    def holds_back(self, user: User) -> bool:
-        return user in self._users
+    def holds_back(self, workspace: str, id: str) -> bool:
+        return (workspace, id) in self._users
+
+    def makes(self, claims: Iterable[Claim]) -> bool:
+        return not self._claims.isdisjoint(claims)
 
     def write(self, conn: Connection) -> None:
         waiting, self._adding = self._adding, []
         self._users.clear()
+        self._claims.clear()
         conn.info.pop(raw.PENDING, None)
         by_workspace: dict[str, Rows] = {}
         for workspace, adding in waiting:
@@ -71,15 +80,22 @@ def may_hold_back(conn: Connection) -> bool:
     return POSTPONED in conn.info
 
 
-def hold_back(conn: Connection, workspace: str, id: str, adding: Adding) -> None:
-    """The same for the rows of a user, until somebody may look at them."""
+def hold_back(conn: Connection, workspace: str, id: str, claims: Iterable[Claim], adding: Adding) -> None:
+    """The same for the rows of a user, until somebody may look at them. `claims`: of one who is made."""
     found = _of(conn)
     assert found is not None
-    found.hold_back(conn, (workspace, id), adding)
+    found.hold_back(conn, workspace, id, claims, adding)
 
 
 def settle_user(conn: Connection, workspace: str, id: str) -> None:
     """Before she is read."""
     found = _of(conn)
-    if found is not None and found.holds_back((workspace, id)):
+    if found is not None and found.holds_back(workspace, id):
+        found.write(conn)
+
+
+def settle_claims(conn: Connection, *claims: Claim) -> None:
+    """Before it is asked who has these."""
+    found = _of(conn)
+    if found is not None and found.makes(claims):
         found.write(conn)

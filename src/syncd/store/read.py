@@ -29,6 +29,7 @@ from syncd.store.fact_queries import locked, named_one
 from syncd.store.facts import links_of
 from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
+from syncd.store.postponed import settle_user
 from syncd.store.read_queries import Reader
 from syncd.store.search import compile_element
 
@@ -201,6 +202,8 @@ def as_shown(
         if (name := graph.names.get(id)) is not None and (not reader.own or name.source == reader.source)
     ]
     manager = _manager(document) if document else user.values.get(MANAGER)
+    if manager is not None:
+        settle_user(conn, reader.workspace, manager)
     if manager is not None and manager not in _present(conn, reader, [manager]):
         manager = None
     return Stored(

@@ -27,7 +27,7 @@ class Rows:
         self._inserts: New = defaultdict(list)
         self._updates: Kept = defaultdict(list)
         self._deletes: Kept = defaultdict(list)
-        self._counts: list[tuple[raw.Change, dict[str, Any]]] = []
+        self._counts: dict[tuple[raw.Change, tuple[Any, ...]], dict[str, Any]] = {}
 
     def insert(self, table: Table, **values: Any) -> None:
         values["workspace"] = self.workspace
@@ -57,19 +57,25 @@ class Rows:
 
     def count(self, conn: Connection, table: Table, key: Mapping[str, Any], deltas: Mapping[str, int]) -> None:
         """Add to the numbers of a row, which is made if it is not there: at the end, since many wait for such rows."""
-        self._counts.append((_count(table, tuple(key), tuple(deltas), conn.dialect.name), {**key, **deltas}))
+        statement = _count(table, tuple(key), tuple(deltas), conn.dialect.name)
+        row = self._counts.setdefault((statement, tuple(key.values())), {**key, **dict.fromkeys(deltas, 0)})
+        for name, delta in deltas.items():
+            row[name] += delta
 
     def write(self, conn: Connection, last: bool = False) -> None:
         """`last`: nothing else will be written in this transaction."""
         if conn.dialect.name == "sqlite" and self._few():
-            raw.changes(conn, [*self._statements(), *self._counts])
+            raw.changes(conn, [*self._statements(), *self._counted()])
             return
         if self._apart() and len(self._counts) <= 1:
-            raw.changes(conn, [*self._counts, *self._statements()], last)
+            raw.changes(conn, [*self._counted(), *self._statements()], last)
             return
         self._write_apart(conn)
-        for statement, row in self._counts:
+        for statement, row in self._counted():
             raw.change(conn, statement, [row])
+
+    def _counted(self) -> Iterator[tuple[raw.Change, dict[str, Any]]]:
+        return ((statement, row) for (statement, _), row in self._counts.items())
 
     def _write_apart(self, conn: Connection) -> None:
         if self._apart():
