@@ -25,17 +25,17 @@ Claim = tuple[
 
 
 class Postponed:
-    """What is left so far."""
+    """What is left so far. `ever`: how much was left since the transaction began, so that whoever left something is known by
+    it, also after it was written."""
 
     def __init__(self) -> None:
+        self.ever = 0
         self._adding: list[tuple[str, Adding]] = []
         self._users: set[tuple[str, str]] = set()  # workspace, id
         self._claims: set[Claim] = set()  # of those who are made
 
-    def __len__(self) -> int:
-        return len(self._adding)
-
     def add(self, workspace: str, adding: Adding) -> None:
+        self.ever += 1
         self._adding.append((workspace, adding))
 
     def hold_back(self, conn: Connection, workspace: str, id: str, claims: Iterable[Claim], adding: Adding) -> None:

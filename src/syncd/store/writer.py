@@ -189,7 +189,8 @@ class Writer:
                             self._turn(conn, each, apart, postponed)
                     postponed.write(conn)
                 finally:
-                    info.pop(POSTPONED, None), info.pop(PENDING, None)
+                    info.pop(POSTPONED, None)
+                    info.pop(PENDING, None)
         except _Again:
             raise
         except _Broken:
@@ -214,7 +215,7 @@ class Writer:
             postponed.write(conn)
         if apart:
             driver.execute("SAVEPOINT turn")
-        before = driver.total_changes + len(postponed)
+        before = driver.total_changes + postponed.ever
         try:
             with self._translated():
                 each.result = each.context.run(each.work, conn)
@@ -222,7 +223,7 @@ class Writer:
             each.error = exc
             if conn.invalidated or not driver.in_transaction:
                 raise _Broken from exc
-            if driver.total_changes + len(postponed) != before:
+            if driver.total_changes + postponed.ever != before:
                 if not apart:
                     raise _Again from exc
                 driver.execute("ROLLBACK TO turn")

@@ -16,7 +16,7 @@ from door_stage import Directory, Stage, staff
 from syncd.errors import DatabaseUnavailable
 from syncd.store import leases, writer
 from syncd.store.engine import Database, rehearsal
-from syncd.store.postponed import postpone
+from syncd.store.postponed import POSTPONED, hold_back, postpone
 from syncd.store.rows import Rows
 from syncd.store.writer import Writer
 
@@ -381,3 +381,23 @@ def test_a_run_leaves_the_lock_as_long_as_it_had_it_only_where_requests_may_wait
     stage.run(directory)
     stage.close()
     assert any(left)
+
+
+def test_what_one_raises_undoes_what_it_wrote_after_it_had_others_postponed_rows_written(bench: Bench) -> None:
+    def nothing(_: Rows) -> None: ...
+
+    def leaving(conn: Connection) -> None:
+        assert postpone(conn, "default", nothing) == postpone(conn, "default", nothing)
+        if POSTPONED in conn.info:
+            hold_back(conn, "default", "a", lambda rows: rows.insert(NAMES, name="a"))
+        else:
+            adding("a")(conn)
+
+    def failing_late(conn: Connection) -> None:
+        assert conn.scalar(text("SELECT count(*) FROM names")) == 1  # which writes what was held back
+        adding("b")(conn)
+        adding("c")(conn)
+        raise ValueError("late")
+
+    assert isinstance(quickly(bench, leaving, failing_late)[1], ValueError)
+    assert bench.names() == {"a"}
