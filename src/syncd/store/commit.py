@@ -398,7 +398,7 @@ def apply(
 
     if not postpone(conn, workspace.name, tell):
         tell(rows)
-    _pass_names_on(conn, workspace.name, verdicts)
+    _pass_names_on(conn, rows, verdicts)
     for pool, (used, waiting) in sorted(pools.items()):
         if used or waiting:
             count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
@@ -491,19 +491,21 @@ def _tell_overage(
         rows.write(conn)
 
 
-def _pass_names_on(conn: Connection, workspace: str, verdicts: Sequence[Verdict]) -> None:
-    """A name that goes from one user to another in this batch leaves the unique index first, or the order would matter."""
+def _pass_names_on(conn: Connection, rows: Rows, verdicts: Sequence[Verdict]) -> None:
+    """A name that goes from one user to another in this batch leaves the unique index first, or the order would matter. Whoever
+    had it is found by her own again at the end, deleted or under another one."""
     users = [pair for verdict in verdicts for pair in verdict.users]
     if len(users) == 1:
         return
     held = {name_key(before.name): before.id for before, _ in users if before is not None and before.present}
     wanted = {name_key(after.name): after.id for _, after in users if after.present}
-    between = [id for key, id in held.items() if wanted.get(key, id) != id]
+    between = {id for key, id in held.items() if wanted.get(key, id) != id}
     if between:
         u = t.users.c
-        conn.execute(
-            update(t.users).where(u.workspace == workspace, u.id.in_(between)).values(user_name_key="\x01" + u.id)
-        )
+        mine = (u.workspace == rows.workspace, u.id.in_(sorted(between)))
+        conn.execute(update(t.users).where(*mine).values(user_name_key="\x01" + u.id))
+        for id, name in {after.id: after.name for _, after in users if after.id in between}.items():
+            rows.update(t.users, id=id, user_name_key=name_key(name))
 
 
 def _parents(member: User | Group | None) -> set[str]:

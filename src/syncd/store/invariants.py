@@ -277,8 +277,11 @@ def _derived(conn: Connection, workspace: Workspace, now: datetime | None) -> li
         for user in facts.load_users(conn, workspace.name, batch, workspace.precedence).values():
             row = rows[user.id]
             values, _ = merge(user.links, workspace.precedence)
-            if name_key(str(values.get("userName") or user.id)) != row.user_name_key:
+            name = str(values.get("userName") or user.id)
+            if name != row.user_name:
                 out.append(f"user {user.id}: userName {row.user_name!r} is not that of her links")
+            elif name_key(name) != row.user_name_key:
+                out.append(f"user {user.id}: userName {name!r} is not what finds her: rename her or her namesake")
             if found.get(user.id, set()) != facts.email_keys(user.values):
                 out.append(f"user {user.name}: her e-mail addresses are not those she is found by")
             wanted = facts.claims(user, workspace.types).keys()

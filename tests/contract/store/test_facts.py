@@ -258,6 +258,16 @@ def test_a_deleted_name_is_free_and_a_create_makes_a_new_user(stage: Stage) -> N
     assert stage.named("ann").id == "u2"
 
 
+def test_whoever_gave_her_name_away_as_she_was_deleted_is_found_by_it_when_she_is_back(stage: Stage) -> None:
+    stage.do(user("u1", name="ann"))
+    stage.do(UserEdit("u1", "local", facts={"deleted_at": stage.now}), user("u2", name="ann"))
+    stage.restate("u2", values={"userName": "bob"}).check()
+    stage.do(UserEdit("u1", "local", facts={"deleted_at": None}))
+    assert stage.rows(t.users, id="u1")[0].user_name_key == "ann"
+    with pytest.raises(Uniqueness, match="'ann' is taken"):
+        stage.do(user("u3", name="ann"))
+
+
 def test_a_restore_onto_a_taken_name_is_a_conflict_with_a_clear_answer(stage: Stage) -> None:
     stage.do(user("u1", name="ann"))
     stage.do(UserEdit("u1", "local", facts={"deleted_at": stage.now}))

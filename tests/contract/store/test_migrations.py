@@ -42,11 +42,16 @@ def test_names_are_compared_by_their_plain_letters_since_0003(new_database_url: 
         for id, name in names.items():
             status = "deleted" if id in "df" else "active"
             row = {"workspace": "w", "id": id, "user_name": name, "user_name_key": fold(name), "status": status}
-            conn.execute(insert(t.users), other | row)
+            conn.execute(insert(t.users), other | row | {"search": {"username": fold(name)}})
+        passed_on = {"id": "h", "user_name": "Hal", "user_name_key": "\x01h", "status": "deleted"}
+        conn.execute(insert(t.users), other | passed_on | {"workspace": "w"})
     assert upgrade(database).up_to_date
     with database.reading() as conn:
-        keys = {id: key for id, key in conn.execute(select(t.users.c.id, t.users.c.user_name_key))}
-    assert keys == {"a": "ａｄａ", "b": "ada", "c": "ヤマダ", "d": "cyd", "e": "eve", "f": "eve", "g": "ünal"}
+        rows = conn.execute(select(t.users.c.id, t.users.c.user_name_key, t.users.c.search).order_by("id")).all()
+    keys = {row.id: row.user_name_key for row in rows}
+    assert "".join(keys) == "abcdefgh"
+    assert [*keys.values()] == ["ａｄａ", "ada", "ヤマダ", "cyd", "eve", "eve", "ünal", "hal"]
+    assert {row.id: row.search.get("username", "hal") for row in rows} == keys  # filters look through them
     database.close()
 
 

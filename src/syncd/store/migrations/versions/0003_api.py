@@ -354,10 +354,13 @@ def _adoptions() -> None:
 
 
 def _key_names() -> None:
-    """How userNames are compared. Of two who are one by it the second keeps what it had."""
+    """How userNames are compared, in the column and in what filters look through. Of two who are one by it the second keeps
+    what it had."""
     conn = op.get_bind()
     users = sa.table(
-        "users", *(sa.column(each) for each in ("workspace", "id", "user_name", "user_name_key", "status"))
+        "users",
+        *(sa.column(each) for each in ("workspace", "id", "user_name", "user_name_key", "status")),
+        sa.column("search", types.SearchJson()),
     )
     u = users.c
     beyond_ascii = "user_name_key GLOB '*[^ -~]*'" if conn.dialect.name == "sqlite" else "user_name_key ~ '[^ -~]'"
@@ -368,8 +371,10 @@ def _key_names() -> None:
             continue
         namesake = sa.select(u.id).where(u.workspace == row.workspace, u.user_name_key == key, u.status != "deleted")
         if row.status == "deleted" or conn.scalar(namesake) is None:
-            mine = users.update().where(u.workspace == row.workspace, u.id == row.id)
-            conn.execute(mine.values(user_name_key=key))
+            mine = (u.workspace == row.workspace, u.id == row.id)
+            search = conn.scalars(sa.select(u.search).where(*mine)).one()
+            renewed = {**search, "username": key} if "username" in search else search
+            conn.execute(users.update().where(*mine).values(user_name_key=key, search=renewed))
 
 
 def _hash_names() -> None:
