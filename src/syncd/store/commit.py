@@ -27,7 +27,7 @@ from syncd.core.lifecycle import SEATED, may_sign_in
 from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
-from syncd.core.resource import fold, name_key
+from syncd.core.resource import name_key
 from syncd.core.state import Group, User
 from syncd.core.workspace import Workspace
 from syncd.errors import HeldByGuard, Refused, StaleVersion, SyncdError, Uniqueness
@@ -389,7 +389,7 @@ def apply(
     if totals["graph"]:
         conn.info[raw.MOVED] = True
     if later is not None:
-        bumped = later.take(rows, bumped)
+        bumped, totals = later.take(rows, bumped, totals), Counter()
 
     def tell(rows: Rows) -> None:
         for verdict in verdicts:
@@ -404,9 +404,7 @@ def apply(
             count(conn, t.seat_pools, {"workspace": workspace.name, "name": pool}, {"used": used, "waiting": waiting})
     if pools:
         _tell_overage(conn, workspace, actor, {pool: used for pool, (used, _) in pools.items() if used > 0}, now, ids)
-    for resource, n in sorted(totals.items()):  # everybody locks them in one order
-        if n:
-            rows.count(conn, t.totals, {"workspace": workspace.name, "resource": resource}, {"count": n})
+    _count_totals(conn, rows, totals)
     if lost and count_losses:
         _count_losses(conn, workspace.name, actor, lost, now)
     _versions(conn, workspace.name, bumped - versioned, now)
@@ -439,7 +437,13 @@ def _concerns_nobody_else(workspace: Workspace, verdicts: Sequence[Verdict]) -> 
 
 
 def _claims(workspace: str, user: User) -> list[Claim]:
-    return [(workspace, fold(user.name)), *((workspace, link.source, link.key) for link in user.links)]
+    return [(workspace, name_key(user.name)), *((workspace, link.source, link.key) for link in user.links)]
+
+
+def _count_totals(conn: Connection, rows: Rows, totals: Mapping[str, int]) -> None:
+    for resource, n in sorted(totals.items()):  # everybody locks them in one order
+        if n:
+            rows.count(conn, t.totals, {"workspace": rows.workspace, "resource": resource}, {"count": n})
 
 
 def _versions(conn: Connection, workspace: str, groups: set[str], now: datetime) -> None:
@@ -450,25 +454,30 @@ def _versions(conn: Connection, workspace: str, groups: set[str], now: datetime)
 
 class Later:
     """What batches of one transaction that make new people leave to its end: their memberships, each group's together, so that
-    its place in an index is looked for once; and that the groups have other members, which is told once."""
+    its place in an index is looked for once; that the groups have other members, which is told once; and how many there are of
+    what, since whoever waits for these numbers may have what is written before them."""
 
     def __init__(self, workspace: Workspace, actor: Actor, now: datetime, ids: Ids) -> None:
         self._workspace, self._actor, self._now, self._ids = workspace, actor, now, ids
         self._rows = Rows(workspace.name)
         self._joined: set[str] = set()
+        self._totals: Counter[str] = Counter()
 
-    def take(self, rows: Rows, joined: set[str]) -> set[str]:
+    def take(self, rows: Rows, joined: set[str], totals: Mapping[str, int]) -> set[str]:
         """Returns the groups that are to be told of at once: none."""
         self._rows.take_over(rows, (t.memberships, t.effective_memberships))
         self._joined |= joined
+        self._totals.update(totals)
         return set()
 
     def write(self, conn: Connection) -> None:
         """What was taken so far."""
         events.write(self._rows, self._actor, (), self._joined, self._now, self._ids)
         _versions(conn, self._workspace.name, self._joined, self._now)
+        _count_totals(conn, self._rows, self._totals)
         self._rows.write(conn)
         self._rows, self._joined = Rows(self._workspace.name), set()
+        self._totals.clear()
 
 
 def _tell_overage(

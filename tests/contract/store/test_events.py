@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import Connection, select, text
 
 from door_stage import AT_ONCE, Directory, Stage, group, policy, rule, user
 from syncd.core.actor import Actor
@@ -16,7 +17,7 @@ from syncd.core.schema import SYNCD_USER
 from syncd.core.seats import Pool
 from syncd.core.state import Link
 from syncd.store import tables as t
-from syncd.store.commit import commit
+from syncd.store.commit import Later, commit
 from syncd.store.events import REVOKED
 
 PROV = "urn:ietf:params:scim:event:prov:"
@@ -178,6 +179,34 @@ def test_a_first_load_tells_of_a_groups_members_once_for_several_batches(
         {f"{PROV}patch:notice": {"attributes": ["members"]}},
     ]
     assert crew.version == 2 and len(stage.rows(t.memberships, group_id=crew.id)) == 6
+
+
+def test_who_waits_for_a_first_load_has_nothing_that_it_still_needs(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the batches of a transaction it asks for groups; who has one of them may ask for how many people there
+    are, and so may not have to wait for this transaction: one of both would be picked as the victim of a deadlock."""
+    stage = Stage(postgres_url)
+    monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 2)
+    monkeypatch.setattr("syncd.store.plans.LOADED", 2)
+    stage.configure(sources={"corp": policy()})
+    directory = Directory()
+    directory.hire("first")
+    stage.run(directory)
+    directory.hire(*(f"p{n}" for n in range(4)))
+    directory.teams = {"crew": {f"p{n}" for n in range(4)}}
+    write, asked = Later.write, list[Any]()
+
+    def between(later: Later, conn: Connection) -> None:
+        with stage.database.writing() as beside:
+            beside.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            asked.append(beside.execute(select(t.totals).with_for_update()).all())
+        write(later, conn)
+
+    monkeypatch.setattr(Later, "write", between)
+    assert stage.run(directory).counts["create"] == 4
+    assert asked and len(stage.rows(t.memberships)) == 4
+    stage.close()
 
 
 def test_a_put_is_told_as_a_put_and_an_asynchronous_request_by_its_own_name(stage: Stage) -> None:
