@@ -35,7 +35,7 @@ class Outside:
     def told(self, names: Mapping[str, str]) -> list[str]:
         """Each of them in a line. `names`: what groups that moved were called, by key."""
         was = [f"{each.name} (was read as {names.get(key, key)})" for key, each in sorted(self.moved.items())]
-        return was + [f"{each.name} (in {', '.join(self._holders(each.name))})" for each in self.strays]
+        return was + self._strays()
 
     def notes(self, source: str, names: Mapping[str, str]) -> list[str]:
         """For whoever reads the run's summary."""
@@ -47,7 +47,7 @@ class Outside:
                 f"{_add(self.moved.values())}, or say that they may go: syncd sync {source} --accept-fewer"
             )
         if self.strays:
-            where = _some(f"{each.name} (in {', '.join(self._holders(each.name))})" for each in self.strays)
+            where = _some(self._strays())
             are = "is a member" if len(self.strays) == 1 else "are members"
             found.append(
                 f"{_groups(len(self.strays))} below no base {are} of groups that are read, so nobody in them counts: "
@@ -55,9 +55,14 @@ class Outside:
             )
         return found
 
-    def _holders(self, name: str) -> list[str]:
-        wanted = _key(name)
-        return sorted({group for each, groups in self.within.items() if _key(each) == wanted for group in groups})
+    def _strays(self) -> list[str]:
+        """Each with the groups that have it as a member. These may name very many others, so they are gone through once."""
+        holders: dict[str, set[str]] = {_key(each.name): set() for each in self.strays}
+        for name, groups in self.within.items() if holders else ():
+            found = holders.get(_key(name))
+            if found is not None:
+                found.update(groups)
+        return [f"{each.name} (in {', '.join(sorted(holders[_key(each.name)]))})" for each in self.strays]
 
 
 def _key(name: str) -> str:
