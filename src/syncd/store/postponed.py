@@ -19,14 +19,13 @@ from syncd.store.rows import Rows
 
 POSTPONED: Final = "syncd_postponed"  # in `Connection.info`, while a request may leave something
 Adding = Callable[[Rows], None]
-Claim = tuple[
-    str, ...
-]  # what one user has and nobody else may have: (workspace, source, key) of a link, (workspace, name)
+# What one user has and nobody else may have: (workspace, source, key) of a link, or (workspace, name as it is compared).
+Claim = tuple[str, ...]
 
 
 class Postponed:
-    """What is left so far. `ever`: how much was left since the transaction began, so that whoever left something is known by
-    it, also after it was written."""
+    """What is left so far. `ever`: how often something was left or written since the transaction began, so that whoever did is
+    known by it, also if nothing came of it."""
 
     def __init__(self) -> None:
         self.ever = 0
@@ -52,6 +51,7 @@ class Postponed:
 
     def write(self, conn: Connection) -> None:
         waiting, self._adding = self._adding, []
+        self.ever += bool(waiting)
         self._users.clear()
         self._claims.clear()
         conn.info.pop(raw.PENDING, None)

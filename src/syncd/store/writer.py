@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from syncd.store.postponed import POSTPONED, Postponed
 from syncd.store.raw import PENDING
@@ -55,7 +56,7 @@ class _Asked:
 
 
 class _Again(Exception):
-    """What one wrote is to be undone, and there is no savepoint."""
+    """What one wrote is to be undone, and there is no savepoint; or what several postponed cannot be written."""
 
 
 class _Broken(Exception):
@@ -165,7 +166,7 @@ class Writer:
             try:
                 return self._together(batch, here, apart=False)
             except _Again:
-                if len(batch) == 1:
+                if len(batch) == 1 and batch[0].error is not None:
                     return []
                 for each in batch:
                     each.result = each.error = None
@@ -187,7 +188,7 @@ class Writer:
                         done.append(each)
                         if not each.future.cancelled():
                             self._turn(conn, each, apart, postponed)
-                    postponed.write(conn)
+                    self._write_postponed(conn, postponed)
                 finally:
                     info.pop(POSTPONED, None)
                     info.pop(PENDING, None)
@@ -204,6 +205,12 @@ class Writer:
                 each.error = each.error or exc
         return [each for each in batch if each not in done] if len(done) < len(batch) else []
 
+    def _write_postponed(self, conn: Connection, postponed: Postponed) -> None:
+        try:
+            postponed.write(conn)
+        except IntegrityError as exc:  # then each writes its own, and hears of it
+            raise _Again from exc
+
     def _turn(self, conn: Connection, each: _Asked, apart: bool, postponed: Postponed) -> None:
         if not each.waited:
             each.waited = True
@@ -212,7 +219,7 @@ class Writer:
         if each.quick and each.lasts and not apart:
             conn.info[POSTPONED] = postponed
         elif conn.info.pop(POSTPONED, None) is not None:
-            postponed.write(conn)
+            self._write_postponed(conn, postponed)
         if apart:
             driver.execute("SAVEPOINT turn")
         before = driver.total_changes + postponed.ever

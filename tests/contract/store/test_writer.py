@@ -333,12 +333,13 @@ def test_what_one_raises_undoes_what_it_postponed_too(bench: Bench) -> None:
 
 
 def test_what_cannot_be_written_at_the_end_is_told_to_all_and_nothing_lasts(bench: Bench) -> None:
-    def twice(conn: Connection) -> None:
-        for _ in range(2):
-            postpone(conn, "default", lambda rows: rows.insert(NAMES, name="same"))
+    missing = Table("missing", MetaData(), Column("name", Text, primary_key=True), Column("workspace", Text))
 
-    found = quickly(bench, adding("a"), twice)
-    assert [type(each).__name__ for each in found] == ["IntegrityError", "IntegrityError"]
+    def lost(conn: Connection) -> None:
+        postpone(conn, "default", lambda rows: rows.insert(missing, name="lost"))
+
+    found = quickly(bench, adding("a"), lost)
+    assert [type(each) for each in found] == [DatabaseUnavailable] * 2
     assert bench.names() == set()
     assert quickly(bench, postponing("b")) == [{"b"}]
 
@@ -389,7 +390,7 @@ def test_what_one_raises_undoes_what_it_wrote_after_it_had_others_postponed_rows
     def leaving(conn: Connection) -> None:
         assert postpone(conn, "default", nothing) == postpone(conn, "default", nothing)
         if POSTPONED in conn.info:
-            hold_back(conn, "default", "a", lambda rows: rows.insert(NAMES, name="a"))
+            hold_back(conn, "default", "a", (), lambda rows: rows.insert(NAMES, name="a"))
         else:
             adding("a")(conn)
 
@@ -401,3 +402,24 @@ def test_what_one_raises_undoes_what_it_wrote_after_it_had_others_postponed_rows
 
     assert isinstance(quickly(bench, leaving, failing_late)[1], ValueError)
     assert bench.names() == {"a"}
+
+
+def test_when_postponed_rows_cannot_be_written_each_writes_its_own_and_hears_of_its_own_alone(bench: Bench) -> None:
+    def leaving(name: str) -> Callable[[Connection], str]:
+        def work(conn: Connection) -> str:
+            if POSTPONED in conn.info:
+                hold_back(conn, "default", name, (), lambda rows: rows.insert(NAMES, name=name))
+            else:
+                adding(name)(conn)
+            return name
+
+        return work
+
+    def looking(conn: Connection) -> int:
+        return int(conn.scalar(text("SELECT count(*) FROM names")) or 0)
+
+    found = quickly(bench, leaving("a"), leaving("b"), leaving("a"))
+    assert found[:2] == ["a", "b"] and type(found[2]).__name__ == "IntegrityError"
+    found = quickly(bench, leaving("a"), looking, leaving("c"))
+    assert type(found[0]).__name__ == "IntegrityError" and found[1:] == [2, "c"]
+    assert bench.names() == {"a", "b", "c"}
