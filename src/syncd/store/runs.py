@@ -147,8 +147,8 @@ def apply_items(
     at_once: int = 1,
     begin: Callable[[Connection], None] | None = None,
 ) -> tuple[int, list[SetAside]]:
-    """Apply stored items in batches, `at_once` of them in a transaction. Returns how many were dropped as stale, and late
-    refusals. `begin`: stores a plan that is `in_one` in the transaction that applies it.
+    """Apply stored items in batches, `at_once` of them in a transaction if no request may wait for it. Returns how many were
+    dropped as stale, and late refusals. `begin`: stores a plan that is `in_one` in the transaction that applies it.
 
     `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
     were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
@@ -156,6 +156,7 @@ def apply_items(
     with database.reading() as conn:
         changed = actor.source != RULES and rules_differ(conn, workspace)
         served = web_is_alive(conn)
+    at_once = 1 if served else at_once  # the rows of totals and pools are everybody's, and locked until the end
     anew = _decided_anew(workspace, actor, items, retain, incomplete, now, changed)
     same_rules = basis is not None and basis.rules_changed == changed
     applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, basis if same_rules else None, anew))

@@ -163,8 +163,20 @@ def test_a_run_tells_as_a_request_does_and_nobodys_values(stage: Stage) -> None:
     assert said["events"][f"{PROV}patch:notice"]["attributes"] == ["title"]
 
 
-def test_a_first_load_tells_of_a_groups_members_once_for_several_batches(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+class Steps:
+    """Notes how many items each transaction of a run leaves applied."""
+
+    def __init__(self, applied: list[int]) -> None:
+        self.applied = applied
+
+    def step(self, name: str, done: int, total: int | None) -> None:
+        if name == "apply":
+            self.applied.append(done)
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_a_first_load_tells_of_a_groups_members_once_for_several_batches_unless_requests_may_wait(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
     monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 2)
     monkeypatch.setattr("syncd.store.plans.LOADED", 2)
@@ -172,13 +184,17 @@ def test_a_first_load_tells_of_a_groups_members_once_for_several_batches(
     directory = Directory()
     directory.hire(*(f"p{n}" for n in range(6)))
     directory.teams = {"crew": {f"p{n}" for n in range(6)}}
-    stage.run(directory)
+    steps: list[int] = []
+    monkeypatch.setattr("syncd.store.runs.web_is_alive", lambda conn: served)
+    stage.run(directory, progress=Steps(steps))
+    assert steps == ([1, 3, 5, 7] if served else [7])
     crew = stage.group_named("crew")
+    several = 3 if served else 1
     assert [each["events"] for each in told(stage) if each["sub_id"]["uri"] == f"/Groups/{crew.id}"] == [
         {f"{PROV}create:notice": {"version": 'W/"1"', "attributes": ["displayName", "id"]}},
-        {f"{PROV}patch:notice": {"attributes": ["members"]}},
+        *[{f"{PROV}patch:notice": {"attributes": ["members"]}}] * several,
     ]
-    assert crew.version == 2 and len(stage.rows(t.memberships, group_id=crew.id)) == 6
+    assert crew.version == 1 + several and len(stage.rows(t.memberships, group_id=crew.id)) == 6
 
 
 def test_who_waits_for_a_first_load_has_nothing_that_it_still_needs(
