@@ -63,6 +63,7 @@ class DeltaReader(Reader):
         self._learn_names()
         for item in self.came:
             self._take(item)
+        self._look_for_moved(certificate)
         edits = self._edits(certificate)
         asked = tuple(self.asked.values())
         return Plan(

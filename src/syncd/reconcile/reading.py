@@ -215,9 +215,10 @@ class Reader:
     def _look_for_moved(self, certificate: Certificate) -> None:
         """Groups that were not read, and are in the directory all the same."""
         gone = self._gone_groups()
-        assert isinstance(self.source, Surveyed)
+        if not gone or not isinstance(self.source, Surveyed):
+            return
         try:
-            found = self.source.groups_beyond(gone, (), certificate.key_attribute) if gone else ()
+            found = self.source.groups_beyond(gone, (), certificate.key_attribute)
         except SyncdError as exc:
             self.unanswered = True
             self.notes.append(f"whether groups that are gone moved below no base was not answered, so they stay: {exc}")
