@@ -93,6 +93,9 @@ class Http(HttpToolsProtocol):
         self._silent = 0
         super().on_body(body)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever offers another protocol is answered in this one (RFC 9110 section 7.8), and nobody needs to hear of it."""
+
     def send_400_response(self, msg: str) -> None:
         """Whatever is wrong with the request as a whole: the connection ends with it."""
         status, says = self._refusal, _SAYS[self._refusal]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -86,13 +87,18 @@ def test_headers_behind_a_body_are_bounded_too(port: int) -> None:
     assert answered(port, chunked, *[b"X-Behind: %b\r\n" % LONG[:4000]] * 40)[0] in (401, 431)
 
 
-def test_a_long_body_and_an_offer_of_another_protocol_are_no_trouble(port: int) -> None:
+def test_a_long_body_and_an_offer_of_another_protocol_are_no_trouble(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "warning", lambda message, *_: told.append(message))
     body = b" " * (HEAD_BYTES * 3)
     length = b"POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert answered(port, length, body)[0] == 401
     offered = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     status, _, body = answered(port, b"GET /scim/v2/Users HTTP/1.0\r\nHost: x\r\n" + offered + b"\r\n")
     assert (status, orjson.loads(body)["status"]) == (401, "401")
+    assert told == []
 
 
 @pytest.mark.parametrize(

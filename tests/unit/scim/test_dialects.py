@@ -474,5 +474,7 @@ def test_a_key_of_a_resource_that_is_a_path_is_counted_and_by_the_rfc_refused(ke
     for policy in ("rfc", "interop-strict", "okta"):
         with pytest.raises(InvalidSyntax, match="dotted_and_urn_keys"):
             dialects.document_in_rfc_form(body, USER, dialects.POLICIES[policy])
+    within = {"schemas": [CORE_USER], "userName": "ann", ENTERPRISE_USER: {"manager.value": "x"}}
+    assert dialects.document_in_rfc_form(within, USER)[1] == {"dotted_and_urn_keys"}
     nested = {"schemas": [CORE_USER], f"{CORE_USER}:userName": "ann", ENTERPRISE_USER: {"department": "x"}}
     assert dialects.document_in_rfc_form(nested, USER, dialects.POLICIES["rfc"])[1] == frozenset()

@@ -7,7 +7,7 @@ further on need know of policies. Operations are seen one after the other, as th
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
@@ -43,11 +43,19 @@ def document_in_rfc_form(
     reading = _Reading(tolerances)
     body = reading.body(document, resource_type.schema.id)
     body = reading.took(table.SCHEMAS, body, table.SCHEMAS.form(body, resource_type), "the body")
-    as_paths = [key for key in body if ("." in key or ":" in key) and is_a_path(key, resource_type)]
+    as_paths = [key for key in _names(body) if ("." in key or ":" in key) and is_a_path(key, resource_type)]
     body = reading.took(
         table.KEYS, body, body if as_paths else None, "the body", shown(as_paths[0]) if as_paths else ""
     )
     return reading.members(body, resource_type, "the body"), frozenset(reading.used)
+
+
+def _names(body: Mapping[str, Any]) -> Iterator[str]:
+    """Its keys, and those of an extension's object that are paths, with their URN."""
+    for key, value in body.items():
+        yield key
+        if ":" in key and isinstance(value, Mapping):
+            yield from (f"{key}:{name}" for name in value if "." in name)
 
 
 def patch_in_rfc_form(
