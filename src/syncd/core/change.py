@@ -433,6 +433,8 @@ def _by_hand_between(before: User, after: User, why: str, add: Any) -> None:
     """What people gave or took and nothing else tells: another end of a grant, and a seat that she has or waits for anyway, or
     holds none of now."""
     old, new = ({each.id: each for each in user.grants if each.origin in _BY_HAND} for user in (before, after))
+    if not (old or new):
+        return
     held_before, held_after = ({(each.pool, each.held) for each in user.seats} for user in (before, after))
     moved = {pool for pool, _ in held_before ^ held_after}
     for id in sorted(old.keys() ^ new.keys()):

@@ -203,7 +203,7 @@ def through_groups(
     """
     grants: dict[tuple[str, str, str, str], Grant] = {}
     refusals: list[Refusal] = []
-    giving = [group for group in sorted(paths) if group in graph.names and graph.names[group].grants]
+    giving = sorted([group for group in paths if group in graph.names and graph.names[group].grants])
     if not giving:
         return grants, refusals
     sources = {each.origin for each in user.memberships} | graph.nesting(paths)
