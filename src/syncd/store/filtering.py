@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, literal, or_, select
 
 from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
+from syncd.core.resource import fold, name_key
 from syncd.store import tables as t
 from syncd.store.facts import EMAIL_KEY
 from syncd.store.read_queries import EVERYTHING, GROUPS_BY_KEY, SOURCE, Reader, external_id, visible_group
-from syncd.store.search import Columns, Rows
+from syncd.store.search import Columns, Either, Rows
 
 USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
 GROUP_KEYS: Final = frozenset({"id", "externalId"})
@@ -187,7 +188,7 @@ def members_of(reader: Reader) -> Rows:
         {
             "value": m.c.member_id,
             "type": m.c.member,
-            "display": func.coalesce(u.c.user_name_key, g.c.display_key),
+            "display": Either(((u.c.user_name_key, name_key), (g.c.display_key, fold))),
             "$ref": url + m.c.member_id,
         },
     )

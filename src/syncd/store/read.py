@@ -20,6 +20,7 @@ from syncd.core.filter import Filter
 from syncd.core.groups import Graph
 from syncd.core.offboarding import MANAGER
 from syncd.core.quick import quick
+from syncd.core.resource import fold
 from syncd.core.state import Link, User
 from syncd.store import filtering, pages, raw
 from syncd.store import read_queries as queries
@@ -31,7 +32,7 @@ from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
 from syncd.store.postponed import settle_user
 from syncd.store.read_queries import Reader
-from syncd.store.search import compile_element
+from syncd.store.search import Either, compile_element
 
 __all__ = [
     "Connection",
@@ -327,7 +328,9 @@ def members_matching(conn: Connection, reader: Reader, group: str, where: Filter
     """Ids of the members of one group whom the condition within `members[...]` selects."""
     rows, g = filtering.members_of(reader), t.groups.c
     selected = compile_element(where, pages.dialect(conn), "members", rows)
-    query = select(rows.columns["value"]).select_from(rows.table)
+    member = rows.columns["value"]
+    assert not isinstance(member, Either)
+    query = select(member).select_from(rows.table)
     query = query.where(g.workspace == reader.workspace, g.id == group, rows.of, selected)
     return frozenset(conn.scalars(query, queries.of(reader)))
 
@@ -335,14 +338,14 @@ def members_matching(conn: Connection, reader: Reader, group: str, where: Filter
 def member_views(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, dict[str, str]]:
     """How filters see these users and groups as members; whoever this connection cannot see is left out."""
     u, g, wanted = t.users.c, t.groups.c, queries.in_list(conn, ids)
-    users = select(u.id, u.user_name_key).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
-    groups = select(g.id, g.display_key).where(
+    users = select(u.id, u.user_name).where(u.workspace == reader.workspace, u.id.in_(wanted), *queries.visible())
+    groups = select(g.id, g.display_name).where(
         g.workspace == reader.workspace, g.id.in_(wanted), queries.visible_group(g)
     )
     found: dict[str, dict[str, str]] = {}
     for query, kind, url in ((users, "user", reader.users_url), (groups, "group", reader.groups_url)):
         for id, name in conn.execute(query, queries.of(reader)):
-            found[id] = {"value": id, "type": kind, "$ref": url + id, "display": name}
+            found[id] = {"value": id, "type": kind, "$ref": url + id, "display": fold(name)}
     return found
 
 

@@ -7,8 +7,8 @@ SQL's NULL stands for "no match" and is made false where it is negated, the only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, assert_never
@@ -36,11 +36,19 @@ class Rows:
 
     table: sa.FromClause
     of: sa.ColumnElement[bool]
-    columns: Mapping[str, Sql]
+    columns: Mapping[str, Sql | Either]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """A text that stands in one of several columns, such as what a member is called; the filter's is made comparable with
+    what each of them holds."""
+
+    columns: tuple[tuple[Sql, Callable[[str], str]], ...]
 
 
 # By canonical path. A column holds comparable values (resource.comparable): folded text, or a DateTime for a dateTime.
-Columns: TypeAlias = Mapping[str, "Sql | Rows"]
+Columns: TypeAlias = Mapping[str, "Sql | Rows | Either"]
 
 
 def compile_filter(filter: Filter, dialect: Dialect, search: Sql, columns: Columns | None = None) -> Sql:
@@ -107,6 +115,12 @@ def _condition(bound: Condition, json: _Json, columns: Columns) -> Sql:
     if isinstance(column, Rows):
         # `members pr`; any other condition on rows is inside an Element.
         return _exists(column.table, column.of)
+    if isinstance(column, Either):
+        path, text = bound.attribute.path, bound.value
+        asked = (
+            (one, replace(bound, value=made(text) if isinstance(text, str) else text)) for one, made in column.columns
+        )
+        return sa.or_(*(_condition(condition, json, {path: one}) for one, condition in asked))
     if column is None and json.node is None:
         raise InvalidFilter(f"Invalid filter: {bound.attribute.path} cannot be searched.")
     if bound.op is Op.PR:
@@ -179,10 +193,13 @@ def sort_key(attribute: Resolved, dialect: Dialect, search: Sql, columns: Column
         column = rows.columns.get(attribute.attribute.name)
         if column is None:
             raise InvalidValue(f"sortBy: {attribute.path} cannot be sorted by")
-        first = sa.select(column).select_from(rows.table).where(rows.of).order_by(next(iter(rows.columns.values())))
+        if isinstance(column, Either):
+            column = sa.func.coalesce(*(one for one, _ in column.columns))
+        ordered = next(each for each in rows.columns.values() if not isinstance(each, Either))
+        first = sa.select(column).select_from(rows.table).where(rows.of).order_by(ordered)
         return json.ordered(first.limit(1).scalar_subquery())
     known = columns.get(attribute.path)
-    if known is not None and not isinstance(known, Rows):
+    if known is not None and not isinstance(known, Rows | Either):
         return json.ordered(known)
     kind, keys = attribute.attribute.type, attribute.search_keys
     if attribute.attribute.multi_valued:

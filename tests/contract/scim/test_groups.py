@@ -296,3 +296,21 @@ def test_members_are_removed_by_any_filter(service: Service) -> None:
     assert removed("value pr") == set()
     assert_unknown = service.patch(path, {"op": "remove", "path": 'members[nosuch eq "x"]'}).json()
     assert (assert_unknown["status"], assert_unknown["scimType"]) == ("400", "invalidFilter")
+
+
+def test_members_are_found_by_what_they_are_shown_as_whatever_the_width_of_its_letters(service: Service) -> None:
+    names = ("ａｄａ", "ﾔﾏﾀﾞ", "bob")
+    inner = service.group("Ｉnner")["id"]
+    group = service.group("crew", *(service.user(name)["id"] for name in names), inner)["id"]
+    for name in (*names, "ada", "Ｉnner"):
+        for text in (f'members.display eq "{name}"', f'members[type pr and display sw "{name}"]'):
+            assert service.names(text, path="Groups") == ["crew"], text
+    assert service.names('members.display eq "inner"', path="Groups") == []  # a group's name is another thing
+    assert service.names(path="Groups", sortBy="members.display") == ["crew", "Ｉnner"]
+    for name in ("ａｄａ", "Ｉnner"):
+        remove = {"op": "remove", "path": f'members[display eq "{name}"]'}
+        assert service.patch(f"Groups/{group}", remove).is_success
+    again = {"op": "add", "path": "members", "value": [{"value": inner}]}
+    assert service.patch(f"Groups/{group}", again, {**remove, "path": 'members[display eq "Ｉnner"]'}).is_success
+    left = service.ask("GET", f"Groups/{group}").json()["members"]
+    assert {each["display"] for each in left} == {"ﾔﾏﾀﾞ", "bob"}
