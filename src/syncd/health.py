@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from syncd.core.counting import are, counted
 from syncd.store.standing import GRACE, SourceSeen, Standing, WorkspaceSeen
 from syncd.timetable import Timetable
 
@@ -111,10 +112,12 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
         yield Finding("notice", about, "never read whole, and no schedule says when", f"`syncd plan {seen.name}`")
     if held := workspace.held_of(seen.name):
         kinds = ", ".join(each.kind for each in workspace.held if each.source == seen.name)
-        what = f"{held:,} items are held ({kinds})"
+        what = f"{are(held, 'item')} held ({kinds})"
         yield Finding("problem", about, what, "`syncd runs list`, then approve or discard them")
     if asked := workspace.asked.get(seen.name):
-        what = f"{asked:,} new entries may be people who are known, and wait"
+        what = "1 new entry may be somebody who is known, and waits"
+        if asked > 1:
+            what = f"{asked:,} new entries may be people who are known, and wait"
         yield Finding("notice", about, what, "`syncd adopt list`, then accept or refuse them")
     if seen.drift:
         what = f"its last whole read found {seen.drift:,} differences that deltas had not told, and repaired them"
@@ -125,10 +128,11 @@ def _source(prefix: str, seen: SourceSeen, kept: Punctuality, workspace: Workspa
         do = f"add its unit to `groups.base` or `groups.left_out`; one may go: `syncd sync {seen.name} --accept-fewer`"
         yield Finding("problem", about, what, do)
     if quarantined := workspace.quarantined.get(seen.name):
-        what = f"{quarantined:,} entries could not be used, and are looked at again"
+        again = "is looked at again" if quarantined == 1 else "are looked at again"
+        what = f"{counted(quarantined, 'entry')} could not be used, and {again}"
         yield Finding("notice", about, what, f"`syncd runs quarantine --source {seen.name}` names them")
     elif last is not None and last.set_aside:
-        what = f"{last.set_aside:,} entries were set aside"
+        what = f"{counted(last.set_aside, 'entry')} {'was' if last.set_aside == 1 else 'were'} set aside"
         yield Finding("notice", about, what, f"`syncd runs show {last.id}` names them")
 
 
@@ -136,7 +140,7 @@ def _others(prefix: str, workspace: WorkspaceSeen, now: datetime) -> Iterator[Fi
     read = {each.name for each in workspace.sources}
     for each in workspace.held:
         if each.source not in read:
-            what = f"{each.items:,} items are held ({each.kind})"
+            what = f"{are(each.items, 'item')} held ({each.kind})"
             yield Finding("problem", f"{prefix}{each.source}", what, "`syncd runs list`, then approve or discard them")
     for source, users in sorted(workspace.left.items()):
         what = f"it is not in the configuration any more, and keeps what it stated of {users:,} people"

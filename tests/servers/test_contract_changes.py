@@ -433,7 +433,11 @@ def test_a_group_that_moves_below_no_base_takes_nothing_until_somebody_says_so(s
         corp.run()
         for each in corp.held():
             corp.discard(each.digest)
-        assert had and corp.run(accept_fewer="ann").counts["group_delete"] == 1
+        accepted = corp.run(accept_fewer="ann")
+        assert had and accepted.counts["group_delete"] == 1
+        said = corp.record(accepted).message or ""
+        assert said.lower() == f"accepted by ann: 1 group moved below no base: billing is {moved} now".lower()
+        assert said in accepted.notes and stands(corp).groups_outside == ()
         assert not any("billing-clerk" in {each["value"] for each in corp.user(uid)["roles"]} for uid in had)
     finally:
         server.modify(move(moved, "cn=billing", forms.groups))

@@ -115,7 +115,7 @@ def test_held_items_of_directories_and_of_connections() -> None:
     found = findings(standing(held=held), {})
     assert [(each.about, each.what) for each in found] == [
         ("source corp", "42 items are held (role, suspend)"),
-        ("okta", "1 items are held (seat)"),
+        ("okta", "1 item is held (seat)"),
     ]
 
 

@@ -35,6 +35,9 @@ class SourceShown(Model):
     held: int = Field(description="Items a guard holds of it.")
     last_complete_at: Instant | None = Field(description="When the whole of it was last read.")
     users: int | None = Field(description="How many it had then.")
+    groups_outside: tuple[str, ...] | None = Field(
+        description="Groups below no base that it came upon then, each in a line; null: nobody looked."
+    )
     last_run: LastRun | None
     in_a_row: int = Field(description="How many of the last runs ended as the very last one did.")
 
@@ -71,6 +74,7 @@ def _shown(policy: SourcePolicy, read: SourceSeen | None, seen: WorkspaceSeen) -
         held=seen.held_of(policy.name),
         last_complete_at=read.last_complete_at if read else None,
         users=read.users if read else None,
+        groups_outside=read.groups_outside if read else None,
         last_run=LastRun(
             id=last.id,
             status=last.status,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from syncd.app import App, Directory
 from syncd.core.access import Role
 from syncd.core.canary import Before, Fewer, Seen, doubts
+from syncd.core.counting import counted
 from syncd.core.filter import And, Bound, Condition, Element, Not, Op, Or, parse_filter
 from syncd.core.rules import Rule
 from syncd.core.workspace import Workspace
@@ -54,8 +55,8 @@ def check(app: App) -> Iterator[Finding]:
     """Findings as they come: reading a directory may take a while."""
     settings = app.settings
     sources = sum(len(part.sources) for part in app.workspaces.values())
-    counted = f"{_counts(len(app.workspaces), 'workspace')}, {_counts(sources, 'source')}"
-    yield Finding("config", f"{settings.path}: {counted}")
+    read = f"{counted(len(app.workspaces), 'workspace')}, {counted(sources, 'source')}"
+    yield Finding("config", f"{settings.path}: {read}")
     if not (settings.http.bind.loopback or settings.http.tls):
         proxies = ", ".join(settings.http.trusted_proxies)
         yield Finding("http", f"{settings.http.bind} has no TLS of its own: {proxies} must end it", "warning")
@@ -72,12 +73,6 @@ def check(app: App) -> Iterator[Finding]:
                 yield Finding(about, "not authoritative: nobody is deactivated by its word", "warning")
             known = before.get((name, source), Known())
             yield from _directory(about, directory, app.clock(), replace(known, fewer=workspace.source(source).fewer))
-
-
-def _counts(n: int, what: str) -> str:
-    """`1 entry`, `12,000 entries`."""
-    many = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{n:,} {what if n == 1 else many}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +260,7 @@ def _server(about: str, found: Probe, now: datetime) -> Iterator[Finding]:
     server = f"{found.vendor} {found.version or ''}".strip()
     yield Finding(about, f"{found.url}: {server}, bound as {found.bound_as}, {found.tls_version or 'no TLS'}")
     for base in found.bases:
-        count = f"{base.entries:,} or more entries" if base.more else _counts(base.entries, "entry")
+        count = f"{base.entries:,} or more entries" if base.more else counted(base.entries, "entry")
         yield Finding(about, f"{base.part}: {count} below {base.base}, key {found.key_attribute or 'none'}")
     why_not = "; ".join(found.no_deltas)
     if found.deltas:
@@ -314,7 +309,7 @@ def _counted(about: str, now: Seen, known: Known) -> Iterator[Finding]:
         text = f"a read would be incomplete: {each}; if that is right, read with --accept-fewer"
         yield Finding(about, text, "problem", IncompleteRead.exit_code)
     if not found and before.users is not None:
-        said = f"{_counts(now.users, 'user')} and {_counts(now.groups, 'group')}"
+        said = f"{counted(now.users, 'user')} and {counted(now.groups, 'group')}"
         yield Finding(
             about, f"canary: {said}, and the last complete read saw {before.users:,} and {before.groups or 0:,}"
         )
@@ -347,13 +342,13 @@ def _ldif(about: str, source: LdifSource, now: datetime, known: Known) -> Iterat
     for _ in reading:
         pass
     proof = reading.certificate()
-    read = f"{_counts(proof.users_read, 'user')}, {_counts(proof.groups_read, 'group')}"
+    read = f"{counted(proof.users_read, 'user')}, {counted(proof.groups_read, 'group')}"
     read += f", key {proof.key_attribute or 'none'}"
     yield Finding(about, f"{source.config.path}: {read}")
     if proof.asserted_by:
         yield Finding(about, f"nothing in the file shows that it is whole; {proof.asserted_by} says so", "warning")
     if proof.set_aside:
-        yield Finding(about, f"{_counts(proof.set_aside, 'entry')} would be set aside", "warning")
+        yield Finding(about, f"{counted(proof.set_aside, 'entry')} would be set aside", "warning")
     yield from _counted(about, Seen(proof.users_read, proof.groups_read), known)
     for because in proof.because:
         yield Finding(about, f"a read would be incomplete: {because}", "problem", IncompleteRead.exit_code)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from syncd.core.counting import counted
 from syncd.core.snapshot import Beyond
 from syncd.errors import InvalidValue
 from syncd.ldap import dn
@@ -26,6 +27,7 @@ class Outside:
     within: dict[str, list[str]] = field(default_factory=dict)
     moved: dict[str, Beyond] = field(default_factory=dict)  # key of a group that was read before -> where it is now
     strays: list[Beyond] = field(default_factory=list)  # members of groups that are read
+    accepted_by: str | None = None  # who says that those that moved may go
 
     def members(self, group: str, names: Iterable[str]) -> None:
         for name in names:
@@ -34,23 +36,32 @@ class Outside:
 
     def told(self, names: Mapping[str, str]) -> list[str]:
         """Each of them in a line. `names`: what groups that moved were called, by key."""
-        was = [f"{each.name} (was read as {names.get(key, key)})" for key, each in sorted(self.moved.items())]
-        return was + self._strays()
+        moved = sorted(self.moved.items()) if self.accepted_by is None else ()
+        return [f"{each.name} (was read as {names.get(key, key)})" for key, each in moved] + self._strays()
+
+    def accepted(self, names: Mapping[str, str]) -> str | None:
+        """What somebody says is right; None: nothing."""
+        if self.accepted_by is None or not self.moved:
+            return None
+        return f"accepted by {self.accepted_by}: {self._moved(names)}"
+
+    def _moved(self, names: Mapping[str, str]) -> str:
+        where = _some(f"{names.get(key, key)} is {each.name} now" for key, each in sorted(self.moved.items()))
+        return f"{counted(len(self.moved), 'group')} moved below no base: {where}"
 
     def notes(self, source: str, names: Mapping[str, str]) -> list[str]:
         """For whoever reads the run's summary."""
         found = []
-        if self.moved:
-            where = _some(f"{names.get(key, key)} is {each.name} now" for key, each in sorted(self.moved.items()))
+        if self.moved and self.accepted_by is None:
             found.append(
-                f"{_groups(len(self.moved))} moved below no base: {where}. Whoever is in them keeps what they give. "
+                f"{self._moved(names)}. Whoever is in them keeps what they give. "
                 f"{_add(self.moved.values())}, or say that they may go: syncd sync {source} --accept-fewer"
             )
         if self.strays:
             where = _some(self._strays())
             are = "is a member" if len(self.strays) == 1 else "are members"
             found.append(
-                f"{_groups(len(self.strays))} below no base {are} of groups that are read, so nobody in them counts: "
+                f"{counted(len(self.strays), 'group')} below no base {are} of groups that are read, so nobody in them counts: "
                 f"{where}. {_add(self.strays)}, or to `groups.left_out`"
             )
         return found
@@ -70,10 +81,6 @@ def _key(name: str) -> str:
         return dn.normalize(name)
     except InvalidValue:
         return name
-
-
-def _groups(n: int) -> str:
-    return "1 group" if n == 1 else f"{n:,} groups"
 
 
 def _some(said: Iterable[str]) -> str:

@@ -237,6 +237,10 @@ class Reader:
         with self.database.reading() as conn:
             links = linked.whole_links(conn, self.workspace.name, self.source.name, "group", self.outside.moved)
             names = {link.key: str(link.values.get("displayName") or link.dn or link.key) for _, link in links}
+        self.outside.accepted_by = self.fewer_by
+        if accepted := self.outside.accepted(names):
+            self.fewer_said = "; ".join(filter(None, (self.fewer_said, accepted)))
+            self.notes.append(accepted)
         told = self.outside.told(names)
         if told:
             self.notes += self.outside.notes(self.source.name, names)

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from syncd.core.change import Change
+from syncd.core.counting import counted
 from syncd.core.lookup import Looked
 from syncd.core.plan import COUNTED, LET_GO, HeldItem, PoolUse, Report
 from syncd.core.seats import cost, money, number
@@ -150,7 +151,9 @@ def for_people(report: Report, rows: int = ROWS) -> RenderableType:
     if changes is not None:
         parts.append(changes)
     if report.set_aside:
-        aside = table("set aside", "why", title=f"Set aside: {len(report.set_aside):,} entries, the rest goes on")
+        aside = table(
+            "set aside", "why", title=f"Set aside: {counted(len(report.set_aside), 'entry')}, the rest goes on"
+        )
         fill(aside, ((each.entry, each.why) for each in report.set_aside[:rows]), len(report.set_aside) - rows)
         parts.append(aside)
     seats = seats_table(report.seats_before, report.seats_after)

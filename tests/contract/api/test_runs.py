@@ -14,6 +14,7 @@ from syncd.core.snapshot import SetAside
 from syncd.core.state import Link
 from syncd.core.workspace import SourcePolicy
 from syncd.store import adoptions, leases, letting_go, quarantine, run_records
+from syncd.store import tables as t
 from web_service import Service
 
 
@@ -67,7 +68,12 @@ def test_sources_and_how_they_stand(service: Service) -> None:
     assert set(found) == {"corp", "entra", "okta"}
     assert (found["corp"]["kind"], found["corp"]["last_run"]["id"], found["corp"]["in_a_row"]) == ("ldap", last, 1)
     assert (found["okta"]["last_run"], found["okta"]["held"]) == (None, 0)
-    assert ask(service, "GET", "/sources/corp")["last_run"]["message"] == "no route"
+    corp = ask(service, "GET", "/sources/corp")
+    assert (corp["last_run"]["message"], corp["groups_outside"]) == ("no route", None)
+    with service.database.writing() as conn:
+        state = {"workspace": "default", "source": "corp", "groups_outside": ["cn=a,ou=old (in b)"]}
+        conn.execute(t.source_states.insert().values(**state))
+    assert ask(service, "GET", "/sources/corp")["groups_outside"] == ["cn=a,ou=old (in b)"]
     ask(service, "GET", "/sources/nothing", status=404)
 
 
