@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,26 @@ def test_whatever_is_changed_every_way_ends_where_a_whole_read_ends(
             changed_domain.modify(f"dn: {wanderer.dn(name)}\nchangetype: delete\n")
         for name in wanderer.groups:
             changed_domain.modify(f"dn: {wanderer.group_dn(name)}\nchangetype: delete\n")
+
+
+def test_a_lock_out_is_told_by_every_way(changed_domain: Samba, corps: dict[str, Corp]) -> None:
+    """The domain writes it by itself, when somebody guesses passwords."""
+    erin = f"CN=Erin Ellis,{PEOPLE}"
+    url = f"ldap://127.0.0.1:{changed_domain.port}"
+    try:
+        for _ in range(3):
+            wrong = ["ldapwhoami", "-x", "-H", url, "-D", erin, "-w", "wrong"]
+            assert subprocess.run(wrong, capture_output=True, check=False).returncode == 49
+        reports = follow(corps)
+        assert {way: report.kind for way, report in reports.items() if way != "whole"} == dict.fromkeys(
+            ("dirsync", "tombstones", "keys"), "delta"
+        )
+        assert {corp.user("erin")["status"] for corp in corps.values()} == {"locked"}
+    finally:
+        changed_domain.modify(change("Erin Ellis", "replace: lockoutTime", "lockoutTime: 0"))
+    follow(corps)
+    assert {corp.user("erin")["status"] for corp in corps.values()} == {"active"}
+    assert corps["dirsync"].run().drift == 0
 
 
 # -- when everything is read instead ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ wrong, lost, or another server's loses nobody.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,28 @@ def test_a_unit_that_was_renamed_takes_all_below_it_along(server: Dirsrv, corp: 
     assert why_whole(corp).startswith(f"{LEGAL} was changed")
     server.modify(delete(f"ou=New,{PEOPLE_BASE}"))
     assert changes(delta(corp)) == []
+
+
+@pytest.mark.parametrize("key", ["nsUniqueId", "entryUUID"], ids=["content", "timestamps"])
+def test_a_lock_out_is_told(server: Dirsrv, tmp_path: Path, key: str) -> None:
+    """The server writes it by itself, when somebody guesses passwords."""
+    anna = PERSON["anna.xu"].dn
+    settings = ("passwordLockout", "on"), ("passwordMaxFailure", "2"), ("passwordLockoutDuration", "1800")
+    server.modify(modify("cn=config", *(("replace", name, value) for name, value in settings)))
+    server.modify(modify(anna, ("replace", "userPassword", "right-password")))
+    try:
+        for corp in reconciled(server, tmp_path, key_attribute=key):
+            for _ in range(2):
+                wrong = ["ldapwhoami", "-x", "-H", server.url, "-D", anna, "-w", "wrong"]
+                assert subprocess.run(wrong, capture_output=True, check=False).returncode == 49
+            assert changes(corp.run(delta=True)) == [("update", "anna.xu")]
+            assert corp.user("anna.xu")["status"] == "locked"
+            server.modify(modify(anna, ("replace", "accountUnlockTime"), ("replace", "passwordRetryCount")))
+            assert changes(corp.run(delta=True)) == [("update", "anna.xu")]
+            assert corp.user("anna.xu")["status"] == "active"
+            is_whole(corp)
+    finally:
+        server.modify(modify("cn=config", ("replace", "passwordLockout", "off")))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,10 @@ def sync(
     only: Only = None,
     full: Full = False,
     accept_fewer: Annotated[
-        bool, typer.Option("--accept-fewer", help="It is right that far fewer entries are there than before.")
+        bool,
+        typer.Option(
+            "--accept-fewer", help="It is right that far fewer entries are there, or that groups moved below no base."
+        ),
     ] = False,
     let_go: LetGo = False,
     as_json: AsJson = False,
