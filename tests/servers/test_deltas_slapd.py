@@ -361,12 +361,13 @@ def test_a_present_phase_that_is_cut_short_takes_nobody(started: Started, some: 
 def test_a_present_phase_without_its_end_takes_nobody(started: Started) -> None:
     directory, corp = started(overlays=NO_LOG)
     directory.modify(delete(PERSON["anna.xu"].dn))
-    with proxy(directory.port, lambda m: m.done(0) if m.tag == DONE and m.searches_before > 3 else m.raw) as liar:
+    with proxy(directory.port, lambda m: m.done(0) if m.tag == DONE and m.searches_before > 2 else m.raw) as liar:
         corp.url = liar.url
         report = corp.run(delta=True)
-    assert (report.kind, report.incomplete_because) == (
+    (why,) = report.incomplete_because  # users' or groups': asked for together, slapd may end either first
+    assert (report.kind, why.partition(": ")[2]) == (
         "delta",
-        ("users: the server left out the sync done control, so who is gone is not known",),
+        "the server left out the sync done control, so who is gone is not known",
     )
     corp.url = directory.url
     delta(corp)
