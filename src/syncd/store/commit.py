@@ -338,21 +338,9 @@ def apply(
     `count_losses`: into the rolling window of the source; what a person approved is not counted against it. `last`: the
     caller writes nothing after it in this transaction. `later`: takes what may wait until other batches are written too.
     """
-    documents: dict[str, bytes] = {}
     if later is None and may_hold_back(conn) and _concerns_nobody_else(workspace, verdicts):
-        (was, user), seen = verdicts[0].users[0], any([each.kind != "yield" for each in verdicts[0].changes])
-
-        def write(rows: Rows) -> None:
-            active = may_sign_in(user, workspace.authoritative, now)
-            documents[user.id] = facts.write_user(rows, workspace.types, was, user, now, active, seen)
-            if was is None:
-                rows.count(conn, t.totals, {"workspace": workspace.name, "resource": "user"}, {"count": 1})
-            _record_changes(rows, actor, verdicts[0], now, ids)
-            events.write(rows, actor, verdicts, (), now, ids, workspace.webhooks)
-
-        hold_back(conn, workspace.name, user.id, () if was is not None else _claims(workspace.name, user), write)
-        documents[user.id] = b""
-        return documents
+        return _held_back(conn, workspace, actor, verdicts[0], now, ids)
+    documents: dict[str, bytes] = {}
     rows = Rows(workspace.name)
     totals: Counter[str] = Counter()
     pools: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -409,6 +397,26 @@ def apply(
         _count_losses(conn, workspace.name, actor, lost, now)
     _versions(conn, workspace.name, bumped - versioned, now)
     rows.write(conn, last)
+    return documents
+
+
+def _held_back(
+    conn: Connection, workspace: Workspace, actor: Actor, verdict: Verdict, now: datetime, ids: Ids
+) -> dict[str, bytes]:
+    """All there is to write of one user, left for the end of the transaction (store/postponed.py), and so is her document."""
+    was, user = verdict.users[0]
+    seen = any([each.kind != "yield" for each in verdict.changes])
+    documents = {user.id: b""}
+
+    def write(rows: Rows) -> None:
+        active = may_sign_in(user, workspace.authoritative, now)
+        documents[user.id] = facts.write_user(rows, workspace.types, was, user, now, active, seen)
+        if was is None:
+            rows.count(conn, t.totals, {"workspace": workspace.name, "resource": "user"}, {"count": 1})
+        _record_changes(rows, actor, verdict, now, ids)
+        events.write(rows, actor, (verdict,), (), now, ids, workspace.webhooks)
+
+    hold_back(conn, workspace.name, user.id, () if was is not None else _claims(workspace.name, user), write)
     return documents
 
 
