@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -15,17 +14,15 @@ from servers.corp import COMPANY, GROUPS, USERS
 from servers.directories import DANGLING, OWN_KEYS, READ, Directory, Kind, each_of
 from servers.faulty import DONE, Message, proxy
 from servers.slapd import READER_PASSWORD, free_port
+from servers.whole_reads import NOW, because, read
 from syncd.core.secret import Secret
-from syncd.core.snapshot import Certificate, Entry, SetAside
 from syncd.errors import SourceUnreachable
 from syncd.ldap import dn
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.source import LdapSource
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ANY_GROUP = "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup)(objectClass=group))"
 HALF = USERS // 2
-Read = tuple[list[Entry], list[SetAside], Certificate]
 
 
 @pytest.fixture
@@ -49,23 +46,6 @@ def config(server: Directory, url: str | None = None, **different: object) -> Ld
         retries=0,
     )
     return replace(base, **different)  # type: ignore[arg-type]
-
-
-def read(settings: LdapConfig) -> Read:
-    reading = LdapSource(settings, ("uid", "cn", "mail", "manager", "employeeType")).read(NOW)
-    found = list(reading)
-    return (
-        [one for one in found if isinstance(one, Entry)],
-        [one for one in found if isinstance(one, SetAside)],
-        reading.certificate(),
-    )
-
-
-def because(settings: LdapConfig) -> str:
-    """Why the read is not complete; fails if it says it is."""
-    certificate = read(settings)[2]
-    assert not certificate.complete
-    return "; ".join(certificate.because)
 
 
 # ---- whole

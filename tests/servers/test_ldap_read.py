@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,16 @@ import pytest
 from servers import faulty
 from servers.faulty import DONE, ENTRY, Message, proxy
 from servers.slapd import BASE, READER, READER_PASSWORD, Slapd, authority, free_port
+from servers.whole_reads import NOW, because, read
 from syncd import sample
 from syncd.core.secret import Secret
-from syncd.core.snapshot import Certificate, Entry, SetAside
+from syncd.core.snapshot import Entry
 from syncd.errors import ConfigError, SourceUnreachable
 from syncd.ldap import dn
 from syncd.ldap.config import LdapConfig, SearchConfig
 from syncd.ldap.ldif_source import LdifConfig, LdifSource
 from syncd.ldap.source import LdapSource
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
 USERS = SearchConfig((f"ou=people,{BASE}",), "(objectClass=inetOrgPerson)")
 GROUPS = SearchConfig(
     (f"ou=groups,{BASE}",), "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
@@ -43,23 +42,6 @@ def config(url: str, **different: object) -> LdapConfig:
         retries=0,
     )
     return replace(base, **different)  # type: ignore[arg-type]
-
-
-def read(settings: LdapConfig) -> tuple[list[Entry], list[SetAside], Certificate]:
-    reading = LdapSource(settings, ("cn", "mail", "manager", "employeeType")).read(NOW)
-    found = list(reading)
-    return (
-        [one for one in found if isinstance(one, Entry)],
-        [one for one in found if isinstance(one, SetAside)],
-        reading.certificate(),
-    )
-
-
-def because(settings: LdapConfig) -> str:
-    """Why the read is not complete; fails if it says it is."""
-    certificate = read(settings)[2]
-    assert not certificate.complete
-    return "; ".join(certificate.because)
 
 
 # ---- whole
