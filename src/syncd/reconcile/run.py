@@ -33,7 +33,6 @@ from syncd.reconcile.reading import Progress, Reader
 from syncd.store import adoptions, held, leases, letting_go, linked, plans, quarantine, run_records, runs
 from syncd.store.commit import RULES
 from syncd.store.engine import Database
-from syncd.store.foreseen import Basis
 from syncd.store.rows import upsert
 from syncd.store.spool import Spool
 from syncd.store.tables import source_states
@@ -334,25 +333,17 @@ class _Run:
             self._store_and_apply(plan, decided, size)
 
     def _store_and_apply(self, plan: Plan, decided: plans.Decided, size: int) -> None:
-        checkpoint = self._checkpoint(plan)
-        mine = (self.workspace.name, self._as_run(), decided, plan)
+        checkpoint, run = self._checkpoint(plan), self._at_door()
         begin = None
         if runs.in_one(decided):
 
             def begin(conn: Any) -> None:
-                runs.store_plan(conn, *mine, self.now, self.ids, checkpoint)
+                runs.store_plan(conn, run, decided, plan, checkpoint)
         else:
-            runs.store(self.database, *mine, size, self.now, self.ids, checkpoint)
-        dropped, late = self._apply_items(
-            plans.Numbered(decided.items),
-            len(decided.items),
-            frozenset(each.kind for each in decided.held),
-            plan.certificate is not None and not plan.certificate.complete,
-            self._closing(checkpoint),
-            decided.basis,
-            plans.LOADED_AT_ONCE if size >= plans.LOADED else 1,
-            begin,
-        )
+            runs.store(self.database, run, decided, plan, size, checkpoint)
+        batches = runs.Batches.of(decided, plan, plans.LOADED_AT_ONCE if size >= plans.LOADED else 1)
+        last = self._closing(run, checkpoint)
+        dropped, late = runs.apply_items(self.database, run, batches, last, self.progress.step, begin)
         decided.set_aside += late
         if dropped:
             self.notes.append(
@@ -368,44 +359,17 @@ class _Run:
             return None
         return certificate.checkpoint or ("" if plan.kind == "full" else None)
 
-    def _closing(self, checkpoint: str | None) -> runs.Last:
+    def _closing(self, run: runs.Run, checkpoint: str | None) -> runs.Last:
         def last(conn: Any, late: Sequence[SetAside], again: set[str]) -> None:
-            runs.close(conn, self.workspace.name, self.source, checkpoint, late, again, self.id, self.now)
+            runs.close(conn, run, checkpoint, late, again)
             self.closed = True
 
         return last
 
-    def _apply_items(
-        self,
-        items: Any,
-        total: int,
-        retain: frozenset[str],
-        incomplete: bool,
-        last: runs.Last,
-        basis: Basis | None = None,
-        at_once: int = 1,
-        begin: Callable[[Any], None] | None = None,
-    ) -> tuple[int, list[SetAside]]:
-        return runs.apply_items(
-            self.database,
-            self.workspace,
-            self._as_run(),
-            items,
-            retain,
-            incomplete,
-            self.fence,
-            self.now,
-            self.ids,
-            self.progress.step,
-            total,
-            last,
-            basis,
-            at_once,
-            begin,
-        )
-
-    def _as_run(self) -> Actor:
-        return replace(self.actor, door="run", source=self.source, run_id=self.id)
+    def _at_door(self, id: str | None = None) -> runs.Run:
+        """`id`: of the run that it finishes."""
+        actor = replace(self.actor, door="run", source=self.source, run_id=id or self.id)
+        return runs.Run(self.workspace, actor, self.now, self.ids, self.fence)
 
     def _finish_interrupted(self) -> None:
         """A run killed while it applied is finished before anything new is read."""
@@ -413,15 +377,15 @@ class _Run:
         if left is None:
             return
         old_id, items, row = left
-        mine, self.id = self.id, old_id
+        run = self._at_door(old_id)
         retain = frozenset(each["kind"] for each in row["held"] or ())
-        closing = self._closing(row["checkpoint"])
-        dropped, _ = self._apply_items(items, len(items), retain, not row["complete"], closing)
+        batches = runs.Batches(items, len(items), retain, incomplete=not row["complete"])
+        last = self._closing(run, row["checkpoint"])
+        dropped, _ = runs.apply_items(self.database, run, batches, last, self.progress.step)
         self.closed = False
         with self.database.writing() as conn:
-            message = f"resumed by run {mine}: {len(items) - dropped} changes applied, {dropped} dropped"
+            message = f"resumed by run {self.id}: {len(items) - dropped} changes applied, {dropped} dropped"
             run_records.end(conn, self.workspace.name, old_id, "applied", self.clock(), message=message)
-        self.id = mine
         self.notes.append(f"finished run {old_id}, which was interrupted ({len(items)} changes were left)")
         log.warning("run_resumed", resumed=old_id, left=len(items))
 
@@ -490,7 +454,7 @@ class _Run:
                 gone = plan.answered_gone if whole else ()
                 adoptions.settle(conn, self.workspace.name, self.source, plan.asked, gone, whole, self.id, self.now)
                 if not self.closed:
-                    self._closing(self._checkpoint(plan))(conn, (), set())
+                    self._closing(self._at_door(), self._checkpoint(plan))(conn, (), set())
                 self._remember(conn, plan, certificate)
                 leases.release(conn, self.workspace.name, self.source, self.fence)
         return report

@@ -71,7 +71,7 @@ def as_run(
     own = replace(actor, door="run", source=source, run_id=run_id)
     wanted = plan(conn, workspace, source, now)
     decided = plans.decide(conn, workspace, wanted, now, run_id, _AT_ONCE, lambda *_: None)
-    runs.apply_within(conn, workspace, own, decided, wanted, now, ids)
+    runs.apply_within(conn, runs.Run(workspace, own, now, ids, fence), decided, wanted)
     linked.forget(conn, workspace.name, source)
     held = (*decided.held_items, *decided.waiting)
     status = "held" if held else "applied" if decided.counts.changes else "clean"

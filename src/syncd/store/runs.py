@@ -52,31 +52,57 @@ REFUSED = "a change of it was refused, or dropped because its user changed meanw
 Last = Callable[[Connection, Sequence[SetAside], set[str]], None]
 
 
-def store(
-    database: Database,
-    workspace: str,
-    actor: Actor,
-    decided: Decided,
-    plan: Plan,
-    size: int,
-    now: datetime,
-    ids: Ids,
-    checkpoint: str | None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Who comes to the door, with the token of the lease under which it writes."""
+
+    workspace: Workspace
+    actor: Actor
+    now: datetime
+    ids: Ids
+    fence: int
+
+    @property
+    def id(self) -> str:
+        assert self.actor.run_id is not None
+        return self.actor.run_id
+
+    @property
+    def source(self) -> str:
+        return self.actor.source
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What is to be applied, and how it is judged where it is decided anew."""
+
+    items: Iterable[tuple[int, Item]]  # with their ordinals, iterated as often as wanted
+    total: int
+    retain: frozenset[str]  # kinds of loss that guards hold
+    incomplete: bool  # so was the read
+    basis: Basis | None = None  # what they were decided on, if this process decided them
+    at_once: int = 1  # batches in a transaction, if no request may wait for it
+
+    @classmethod
+    def of(cls, decided: Decided, plan: Plan, at_once: int) -> Batches:
+        held, certificate = frozenset(each.kind for each in decided.held), plan.certificate
+        incomplete = certificate is not None and not certificate.complete
+        return cls(Numbered(decided.items), len(decided.items), held, incomplete, decided.basis, at_once)
+
+
+def store(database: Database, run: Run, decided: Decided, plan: Plan, size: int, checkpoint: str | None) -> None:
     """Everything a resumed run needs, before anything is applied. `checkpoint`: see `close`."""
-    run_id = actor.run_id
-    assert run_id is not None
     first, last = 0, list[Stored]()
     for batch in facts.batched(decided.stored, max(size, _STORED)):
         if last:
             with database.writing() as conn:
-                _store_items(conn, workspace, run_id, first, last)
+                _store_items(conn, run, first, last)
             database.give_way()
         first, last = first + len(last), batch
     with database.writing() as conn:
         if last:
-            _store_items(conn, workspace, run_id, first, last)
-        store_plan(conn, workspace, actor, decided, plan, now, ids, checkpoint)
+            _store_items(conn, run, first, last)
+        store_plan(conn, run, decided, plan, checkpoint)
 
 
 def in_one(decided: Decided) -> bool:
@@ -85,23 +111,13 @@ def in_one(decided: Decided) -> bool:
     return decided.batches == 1 and bool(decided.items) and not decided.whole and not decided.held_items
 
 
-def store_plan(
-    conn: Connection,
-    workspace: str,
-    actor: Actor,
-    decided: Decided,
-    plan: Plan,
-    now: datetime,
-    ids: Ids,
-    checkpoint: str | None,
-) -> None:
+def store_plan(conn: Connection, run: Run, decided: Decided, plan: Plan, checkpoint: str | None) -> None:
     """What a plan comes to, but for its items."""
-    run_id, certificate = actor.run_id, plan.certificate
-    assert run_id is not None
+    workspace, certificate = run.workspace.name, plan.certificate
     r = t.runs.c
     conn.execute(
         update(t.runs)
-        .where(r.workspace == workspace, r.id == run_id)
+        .where(r.workspace == workspace, r.id == run.id)
         .values(
             status="applying",
             digest=decided.digest.text,
@@ -114,16 +130,16 @@ def store_plan(
             checkpoint=checkpoint,
         )
     )
-    refused = quarantine.named(conn, workspace, actor.source, decided.again, REFUSED)
-    quarantine.put(conn, workspace, actor.source, [*refused, *decided.set_aside], run_id, now)
-    hold_all(conn, workspace, actor, decided, now, ids)
-    write_set_aside(conn, workspace, run_id, decided.set_aside)
+    refused = quarantine.named(conn, workspace, run.source, decided.again, REFUSED)
+    quarantine.put(conn, workspace, run.source, [*refused, *decided.set_aside], run.id, run.now)
+    hold_all(conn, workspace, run.actor, decided, run.now, run.ids)
+    write_set_aside(conn, workspace, run.id, decided.set_aside)
 
 
-def _store_items(conn: Connection, workspace: str, run_id: str, first: int, items: Sequence[Stored]) -> None:
-    rows = Rows(workspace)
+def _store_items(conn: Connection, run: Run, first: int, items: Sequence[Stored]) -> None:
+    rows = Rows(run.workspace.name)
     for ordinal, (batch, edits, expected) in enumerate(items, first):
-        rows.add(t.run_items, _ITEMS, (run_id, ordinal, batch, "planned", edits, b"[]", expected, None, workspace))
+        rows.add(t.run_items, _ITEMS, (run.id, ordinal, batch, "planned", edits, b"[]", expected, None, rows.workspace))
     rows.write(conn)
 
 
@@ -132,123 +148,102 @@ _ITEMS: Final = ("run_id", "ordinal", "batch", "state", "edits", "changes", "exp
 
 def apply_items(
     database: Database,
-    workspace: Workspace,
-    actor: Actor,
-    items: Iterable[tuple[int, Item]],
-    retain: frozenset[str],
-    incomplete: bool,
-    fence: int,
-    now: datetime,
-    ids: Ids,
-    step: Step,
-    total: int,
+    run: Run,
+    batches: Batches,
     last: Last,
-    basis: Basis | None = None,
-    at_once: int = 1,
+    step: Step,
     begin: Callable[[Connection], None] | None = None,
 ) -> tuple[int, list[SetAside]]:
-    """Apply stored items in batches, `at_once` of them in a transaction if no request may wait for it. Returns how many were
-    dropped as stale, and late refusals. `begin`: stores a plan that is `in_one` in the transaction that applies it.
+    """Apply batches, and tell `step` how far it is. Returns how many items were dropped as stale, and late refusals.
 
-    `total` is how many items there are: `last` is called in the transaction of the one that makes it full. `basis`: what they
-    were decided on, if this process decided them; else, and where that is not as it was, they are decided anew.
+    `last` is called in the transaction that makes the total full. `begin`: stores a plan that is `in_one` in the transaction
+    that applies it.
     """
     with database.reading() as conn:
-        changed = actor.source != RULES and rules_differ(conn, workspace)
+        changed = run.source != RULES and rules_differ(conn, run.workspace)
         served = web_is_alive(conn)
-    at_once = 1 if served else at_once  # the rows of totals and pools are everybody's, and locked until the end
-    anew = _decided_anew(workspace, actor, items, retain, incomplete, now, changed)
-    same_rules = basis is not None and basis.rules_changed == changed
-    applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, basis if same_rules else None, anew))
+    at_once = 1 if served else batches.at_once  # the rows of totals and pools are everybody's, and locked until the end
+    same_rules = batches.basis is not None and batches.basis.rules_changed == changed
+    applying = _Applying.of(run, batches, changed, batches.basis if same_rules else None)
     done = 0
-    for _, together in groupby(items, key=lambda numbered: numbered[1].batch // at_once):
+    for _, together in groupby(batches.items, key=lambda numbered: numbered[1].batch // at_once):
         with database.writing() as conn:
             began = time.monotonic()
-            leases.renew(conn, workspace.name, actor.source, fence)
+            leases.renew(conn, run.workspace.name, run.source, run.fence)
             if begin is not None:
                 begin(conn)
-            ordinals = applying.batches(conn, together)
+            ordinals = applying.together(conn, together)
             if begin is None:
                 i = t.run_items.c
-                mine = (i.workspace == workspace.name, i.run_id == actor.run_id)
+                mine = (i.workspace == run.workspace.name, i.run_id == run.id)
                 conn.execute(delete(t.run_items).where(*mine, i.ordinal.between(ordinals[0], ordinals[-1])))
             done += len(ordinals)
-            if done == total:
+            if done == batches.total:
                 last(conn, applying.late, applying.again)
-        step("apply", done, total)
-        if done < total:
+        step("apply", done, batches.total)
+        if done < batches.total:
             database.give_way(time.monotonic() - began if served else 0.0)
     return applying.dropped, applying.late
 
 
 def _decided_anew(
-    workspace: Workspace,
-    actor: Actor,
-    items: Iterable[tuple[int, Item]],
-    retain: frozenset[str],
-    incomplete: bool,
-    now: datetime,
-    rules_changed: bool,
+    run: Run, batches: Batches, rules_changed: bool
 ) -> Callable[[Connection, Sequence[ChangeGroup]], list[Verdict]]:
     """Judges a batch on the facts of its transaction."""
-    assert actor.run_id is not None
     graph: Graph | None = None
 
     def anew(conn: Connection, groups: Sequence[ChangeGroup]) -> list[Verdict]:
         nonlocal graph
         if graph is None:
-            graph = facts.load_graph(conn, workspace.name, None)
-            announce(graph, groups_of(item.edits for _, item in items))
+            graph = facts.load_graph(conn, run.workspace.name, None)
+            announce(graph, groups_of(item.edits for _, item in batches.items))
         decision = Decision(
             conn,
-            workspace,
-            actor.source,
-            now,
-            incomplete=incomplete,
-            retain=retain,
+            run.workspace,
+            run.source,
+            run.now,
+            incomplete=batches.incomplete,
+            retain=batches.retain,
             lock=True,
             graph=graph,
             defer=set(),
             rules_changed=rules_changed,
-            run_id=actor.run_id,
+            run_id=run.id,
         )
         return decision.batch(groups)
 
     return anew
 
 
-def apply_within(
-    conn: Connection, workspace: Workspace, actor: Actor, decided: Decided, plan: Plan, now: datetime, ids: Ids
-) -> None:
+def apply_within(conn: Connection, run: Run, decided: Decided, plan: Plan) -> None:
     """A plan that was decided in the caller's transaction, applied in it: nothing has to be resumed. What a guard holds is
     stored. What the door refuses late is set aside in `decided`."""
-    assert actor.run_id is not None
-    store_plan(conn, workspace.name, actor, decided, plan, now, ids, None)
-    items, held = Numbered(decided.items), frozenset(each.kind for each in decided.held)
-    anew = _decided_anew(workspace, actor, items, held, False, now, rules_differ(conn, workspace))
-    applying = _Applying(workspace, actor, now, ids, Foreseen(workspace, None, anew))
-    applying.batches(conn, items)
+    store_plan(conn, run, decided, plan, None)
+    batches = Batches.of(decided, plan, 1)
+    applying = _Applying.of(run, batches, rules_differ(conn, run.workspace), None)
+    applying.together(conn, batches.items)
     decided.set_aside += applying.late
-    close(conn, workspace.name, actor.source, None, applying.late, applying.again, actor.run_id, now)
+    close(conn, run, None, applying.late, applying.again)
 
 
 @dataclass(slots=True)
 class _Applying:
     """What has come of the items so far."""
 
-    workspace: Workspace
-    actor: Actor
-    now: datetime
-    ids: Ids
+    run: Run
     foreseen: Foreseen
     dropped: int = 0
     late: list[SetAside] = field(default_factory=list)
     again: set[str] = field(default_factory=set)  # users and groups of what came to nothing
 
-    def batches(self, conn: Connection, numbered: Iterable[tuple[int, Item]]) -> list[int]:
+    @classmethod
+    def of(cls, run: Run, batches: Batches, rules_changed: bool, basis: Basis | None) -> _Applying:
+        return cls(run, Foreseen(run.workspace, basis, _decided_anew(run, batches, rules_changed)))
+
+    def together(self, conn: Connection, numbered: Iterable[tuple[int, Item]]) -> list[int]:
         """One transaction. Returns the ordinals of its items."""
         ordinals: list[int] = []
-        later = Later(self.workspace, self.actor, self.now, self.ids)
+        later = Later(self.run.workspace, self.run.actor, self.run.now, self.run.ids)
         for number, together in groupby(numbered, key=lambda numbered: numbered[1].batch):
             items: list[Item] = []
             for ordinal, item in together:
@@ -268,15 +263,16 @@ class _Applying:
         self.late += map(refused_entry, refused)
         for edits in (*(item.edits for item in stale), *(verdict.edits for verdict in refused)):
             self.again |= touched(edits)
+        run = self.run
         if _joiners(good):
-            apply(conn, self.workspace, self.actor, good, self.now, self.ids, later=later)
+            apply(conn, run.workspace, run.actor, good, run.now, run.ids, later=later)
         else:
             later.write(conn)
-            apply(conn, self.workspace, self.actor, good, self.now, self.ids)
-        rows = Rows(self.workspace.name)
+            apply(conn, run.workspace, run.actor, good, run.now, run.ids)
+        rows = Rows(run.workspace.name)
         for verdict in good:
             for held in verdict.held:
-                _record_refusal(rows, self.actor, verdict, held, self.now, self.ids)
+                _record_refusal(rows, run, verdict, held)
         rows.write(conn)
 
 
@@ -285,27 +281,20 @@ def _joiners(verdicts: Sequence[Verdict]) -> bool:
     return not any(verdict.groups or any(before is not None for before, _ in verdict.users) for verdict in verdicts)
 
 
-def _record_refusal(rows: Rows, actor: Actor, verdict: Verdict, held: Held, now: datetime, ids: Ids) -> None:
-    name = held.subjects[0] if held.subjects else verdict.edits[0].id
-    record(rows, actor, "refused", name, verdict.edits[0].id, held.why, None, {"asked": []}, now, ids)
+def _record_refusal(rows: Rows, run: Run, verdict: Verdict, held: Held) -> None:
+    id = verdict.edits[0].id
+    name = held.subjects[0] if held.subjects else id
+    record(rows, run.actor, "refused", name, id, held.why, None, {"asked": []}, run.now, run.ids)
 
 
-def close(
-    conn: Connection,
-    workspace: str,
-    source: str,
-    checkpoint: str | None,
-    late: Sequence[SetAside],
-    again: set[str],
-    run_id: str,
-    now: datetime,
-) -> None:
+def close(conn: Connection, run: Run, checkpoint: str | None, late: Sequence[SetAside], again: set[str]) -> None:
     """What goes with the last batch: the source's checkpoint, and what came to nothing, to be looked at again.
 
     `checkpoint` None leaves the one that is there; "" takes it away, since deltas cannot be had.
     """
+    workspace, source = run.workspace.name, run.source
     named = quarantine.named(conn, workspace, source, again, REFUSED)
-    quarantine.put(conn, workspace, source, [*named, *late], run_id, now)
+    quarantine.put(conn, workspace, source, [*named, *late], run.id, run.now)
     if checkpoint is not None:
         state = {"workspace": workspace, "source": source}
         upsert(conn, t.source_states, state, {"checkpoint": checkpoint or None})

@@ -164,11 +164,14 @@ def test_the_checkpoint_moves_with_the_last_batch_and_not_before(stage: Stage, m
 
     class Killer:
         def step(self, name: str, done: int, total: int | None) -> None:
-            if name == "apply" and done == 4:
+            if name == "apply" and done == 2:
                 raise Killed
 
-    with pytest.raises(Killed):
-        stage.run(directory, delta=True, progress=Killer())
+    for _ in range(2):  # the second one while it finishes the first
+        with pytest.raises(Killed):
+            stage.run(directory, delta=True, progress=Killer())
+    runs_of_it = sorted(stage.rows(t.runs), key=lambda row: row.id)[-2:]
+    assert [row.status for row in runs_of_it] == ["applying", "failed"]
     assert checkpoint(stage) == "0"
     assert sorted(stage.named(f"p{number}").values["title"] for number in range(6)) == ["Clerk"] * 2 + ["Lead"] * 4
     seen: list[str | None] = []
