@@ -27,7 +27,7 @@ class Outside:
     within: dict[str, list[str]] = field(default_factory=dict)
     moved: dict[str, Beyond] = field(default_factory=dict)  # key of a group that was read before -> where it is now
     strays: list[Beyond] = field(default_factory=list)  # members of groups that are read
-    accepted_by: str | None = None  # who says that those that moved may go
+    accepted: bool = False  # those that moved may go, somebody says
 
     def members(self, group: str, names: Iterable[str]) -> None:
         for name in names:
@@ -36,25 +36,20 @@ class Outside:
 
     def told(self, names: Mapping[str, str]) -> list[str]:
         """Each of them in a line. `names`: what groups that moved were called, by key."""
-        moved = sorted(self.moved.items()) if self.accepted_by is None else ()
+        moved = sorted(self.moved.items()) if not self.accepted else ()
         return [f"{each.name} (was read as {names.get(key, key)})" for key, each in moved] + self._strays()
 
-    def accepted(self, names: Mapping[str, str]) -> str | None:
-        """What somebody says is right; None: nothing."""
-        if self.accepted_by is None or not self.moved:
-            return None
-        return f"accepted by {self.accepted_by}: {self._moved(names)}"
-
-    def _moved(self, names: Mapping[str, str]) -> str:
+    def went(self, names: Mapping[str, str]) -> str:
+        """Those that moved, with where they are."""
         where = _some(f"{names.get(key, key)} is {each.name} now" for key, each in sorted(self.moved.items()))
         return f"{counted(len(self.moved), 'group')} moved below no base: {where}"
 
     def notes(self, source: str, names: Mapping[str, str]) -> list[str]:
         """For whoever reads the run's summary."""
         found = []
-        if self.moved and self.accepted_by is None:
+        if self.moved and not self.accepted:
             found.append(
-                f"{self._moved(names)}. Whoever is in them keeps what they give. "
+                f"{self.went(names)}. Whoever is in them keeps what they give. "
                 f"{_add(self.moved.values())}, or say that they may go: syncd sync {source} --accept-fewer"
             )
         if self.strays:

@@ -63,7 +63,7 @@ class DeltaReader(Reader):
         self._learn_names()
         for item in self.came:
             self._take(item)
-        self._look_for_moved(certificate)
+        self.survey.look_for(self._gone_groups(), certificate.key_attribute)
         edits = self._edits(certificate)
         asked = tuple(self.asked.values())
         return Plan(

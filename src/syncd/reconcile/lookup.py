@@ -27,8 +27,9 @@ from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.adopting import Adopted, Newcomer, correlate
+from syncd.reconcile.believing import what_changed
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
-from syncd.reconcile.reading import Progress, linked_of, so_long, what_changed
+from syncd.reconcile.reading import Progress, linked_of, so_long
 from syncd.reconcile.render import difference, short
 from syncd.store import linked
 from syncd.store.engine import Database

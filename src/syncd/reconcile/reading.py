@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import structlog
 
-from syncd.core.canary import Before, Seen, branches_gone, doubts
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
 from syncd.core.correlation import Asked
 from syncd.core.filter import compile as compile_filter
@@ -20,17 +19,18 @@ from syncd.core.filter import parse_filter
 from syncd.core.groups import cycles
 from syncd.core.plan import Plan
 from syncd.core.resource import name_key, search_view
-from syncd.core.snapshot import Certificate, Entry, SetAside, Sighted, Source, Surveyed
+from syncd.core.snapshot import Certificate, Entry, SetAside, Source
 from syncd.core.state import uid_hashes
 from syncd.core.workspace import Workspace
-from syncd.errors import InvalidValue, SyncdError
+from syncd.errors import InvalidValue
 from syncd.ldap import dn
 from syncd.ldap.accounts import Server
 from syncd.reconcile import diff
 from syncd.reconcile.adopting import Newcomers, correlate
-from syncd.reconcile.beyond import Outside
+from syncd.reconcile.believing import Word, believed, usable, what_changed
 from syncd.reconcile.drift import Differences
 from syncd.reconcile.mapping import DirectoryMapping, MappedUser, entry_hash, members, primary_group
+from syncd.reconcile.surveying import Survey
 from syncd.store import adoptions, linked, quarantine, run_records
 from syncd.store.engine import Database
 from syncd.store.spool import Spool
@@ -113,16 +113,19 @@ class Reader:
     group_ids: dict[str, str] = field(default_factory=dict)
     goes: frozenset[str] = frozenset()  # ids of groups that are deleted
     fewer_by: str | None = None  # who says that a read which shows fewer entries than before is right
-    fewer_said: str | None = None  # of what that was said
+    word: Word = field(init=False)
+    survey: Survey = field(init=False)
     asked: dict[str, Asked] = field(default_factory=dict)  # id of a new entry -> who it may be
     accepted: dict[str, str] = field(default_factory=dict)  # id of a new entry -> who said whose it is
     answered: frozenset[str] = frozenset()  # keys of entries of whom an admin said who they are, or are not
-    outside: Outside = field(default_factory=Outside)
-    unanswered: bool = False  # whether groups that are gone are elsewhere was asked, and not answered
     differences: Differences | None = None  # from the store, if it is to be known which of them deltas had not told
     asks: bool = (
         False  # every loss of this run waits for a person (rule 4), those that the ladder would bring later too
     )
+
+    def __post_init__(self) -> None:
+        self.word = Word(self.fewer_by, self.notes)
+        self.survey = Survey(self.database, self.workspace.name, self.source, self.word)
 
     def plan(self) -> Plan:
         """By a read of everything."""
@@ -140,14 +143,18 @@ class Reader:
         holds = None if self.impact else what_changed(self.workspace, name, state, certificate, owns)
         mapped = self._map(self.changed, Server(certificate.flavour, certificate.lockout))
         if not self.impact:
-            certificate = self._usable(self._believed(certificate, before, holds is not None))
+            policy, gone = self.workspace.source(name), set(self._gone_users())
+            certificate = believed(
+                certificate, before, policy, self.source, self.users, gone, holds is not None, self.word
+            )
+            certificate = usable(certificate, policy.bad, self.set_aside)
         self.asks = holds is not None
         self.rekeyed = state is not None and state.key_attribute not in (None, certificate.key_attribute)
-        surveyed = certificate.complete and not self.impact and isinstance(self.source, Surveyed)
+        surveyed = certificate.complete and not self.impact
         if surveyed:
-            self._look_for_moved(certificate)
+            self.survey.look_for(self._gone_groups(), certificate.key_attribute)
         edits = self._edits(certificate, mapped)
-        beyond = self._look_beyond(certificate) if surveyed else None
+        beyond = self.survey.look_around(certificate.key_attribute) if surveyed else None
         return Plan(
             name,
             edits,
@@ -155,97 +162,12 @@ class Reader:
             tuple(self.set_aside),
             holds,
             self.impact,
-            accepted=self.fewer_said,
+            accepted="; ".join(self.word.said) or None,
             asked=tuple(self.asked.values()),
             answered_gone=self.answered - self.present,
             beyond=beyond,
             goes=self.goes,
         )
-
-    def _usable(self, certificate: Certificate) -> Certificate:
-        """Incomplete, if too much of it could not be read or mapped: then it is the mapping, or the source."""
-        read = certificate.users_read + certificate.groups_read
-        mapped = len(self.set_aside) - certificate.set_aside  # of those that were read
-        doubt = self.workspace.source(self.source.name).bad.doubt(len(self.set_aside), read - max(0, mapped))
-        if doubt is None:
-            return certificate
-        first = self.set_aside[0]
-        return replace(certificate, because=(*certificate.because, f"{doubt}, such as {first.entry}: {first.why}"))
-
-    def _believed(self, certificate: Certificate, before: Before, changed: bool) -> Certificate:
-        """Incomplete, if this read looks blind beside those before it (core/canary.py). A changed base, filter or mapping may
-        show fewer: then every loss waits for a person anyway. Whoever says that it is right is noted."""
-        if not certificate.complete:
-            return certificate
-        policy = self.workspace.source(self.source.name)
-        now = Seen(certificate.users_read, certificate.groups_read, certificate.own_entry)
-        known = replace(before, users=None, groups=None, most=None) if changed else before
-        found = [
-            *doubts(now, known, policy.fewer),
-            *(() if changed else self._hidden_branches(certificate.key_attribute)),
-        ]
-        if not found:
-            return certificate
-        if self.fewer_by is not None:
-            self.fewer_said = f"accepted by {self.fewer_by}: {'; '.join(found)}"
-            self.notes.append(self.fewer_said)
-            return certificate
-        accept = f"; if that is right: syncd sync {self.source.name} --accept-fewer"
-        return replace(certificate, because=tuple(f"{each}{accept}" for each in found))
-
-    def _hidden_branches(self, key_attribute: str | None) -> Iterator[str]:
-        """Of branches that lost everybody, those whose own entry is not shown either, nor any of the people elsewhere: where
-        so few are gone that no limit would hold them."""
-        gone = {key for key in self._gone_users() if not self.users[key].absent}
-        source, limits = self.source, self.workspace.source(self.source.name).limits
-        if not gone or not isinstance(source, Sighted):
-            return
-        known = [(key, old.dn_key) for key, old in self.users.items() if old.dn_key and not old.absent]
-        if len(gone) > min(limits.of(kind).allowed(len(known)) for kind in ("suspend", "deactivate")):
-            return
-        for above, keys in branches_gone((name, key, key not in gone) for key, name in known):
-            try:
-                shown = source.sees(above, keys[:3], key_attribute)
-            except SyncdError as exc:
-                yield f"{len(keys):,} people below {above} are gone, and whether it is there was not answered: {exc}"
-                continue
-            if not shown:
-                yield f"{above} is not visible any more, and {len(keys):,} people were below it"
-
-    def _look_for_moved(self, certificate: Certificate) -> None:
-        """Groups that were not read, and are in the directory all the same."""
-        gone = self._gone_groups()
-        if not gone or not isinstance(self.source, Surveyed):
-            return
-        try:
-            found = self.source.groups_beyond(gone, (), certificate.key_attribute)
-        except SyncdError as exc:
-            self.unanswered = True
-            self.notes.append(f"whether groups that are gone moved below no base was not answered, so they stay: {exc}")
-            return
-        self.outside.moved = {each.key: each for each in found if each.key is not None and each.key in self.groups}
-
-    def _look_beyond(self, certificate: Certificate) -> tuple[str, ...] | None:
-        """Groups below no base that are told of; None if the directory did not answer. Notes are taken."""
-        assert isinstance(self.source, Surveyed)
-        within = self.outside.within
-        try:
-            found = self.source.groups_beyond((), within, certificate.key_attribute) if within else ()
-        except SyncdError:
-            return None
-        self.outside.strays = [each for each in found if each.key not in self.outside.moved]
-        with self.database.reading() as conn:
-            links = linked.whole_links(conn, self.workspace.name, self.source.name, "group", self.outside.moved)
-            names = {link.key: str(link.values.get("displayName") or link.dn or link.key) for _, link in links}
-        self.outside.accepted_by = self.fewer_by
-        if accepted := self.outside.accepted(names):
-            self.fewer_said = "; ".join(filter(None, (self.fewer_said, accepted)))
-            self.notes.append(accepted)
-        told = self.outside.told(names)
-        if told:
-            self.notes += self.outside.notes(self.source.name, names)
-            log.warning("groups_outside", run_id=self.run_id, source=self.source.name, groups=len(told))
-        return tuple(told)
 
     def _read(self) -> Certificate:
         reading = self.source.read(self.now)
@@ -473,7 +395,7 @@ class Reader:
             except InvalidValue as exc:
                 self.set_aside.append(SetAside(entry.dn, str(exc), entry.key))
                 continue
-            self.outside.members(str(values["displayName"]), unresolved)
+            self.survey.outside.members(str(values["displayName"]), unresolved)
             hashed = entry_hash(
                 Entry(
                     "group", entry.key, entry.dn, {k: v for k, v in entry.attributes.items() if k not in _MEMBER_NAMES}
@@ -539,11 +461,11 @@ class Reader:
         for id, link in linked.whole_links(conn, self.workspace.name, self.source.name, "group", gone):
             climbed, goes = diff.group_gone(link, ladder, self.now)
             since = climbed.missing_since or self.now
-            moved = self.outside.moved.get(link.key)
-            if moved is not None and self.fewer_by is not None:
+            moved = self.survey.moved(link.key)
+            if moved is not None and self.word.by is not None:
                 doomed[id] = f"group is {moved.name} now, below no base of {self.source.name}"
                 continue
-            goes = goes and moved is None and not self.unanswered
+            goes = goes and not self.survey.stays(link.key)
             if goes or self.impact or id in asked or (self.asks and id in peopled):
                 doomed[id] = f"group not in {self.source.name} since {since:%Y-%m-%d}"
             else:
@@ -632,18 +554,3 @@ _MEMBER_NAMES = frozenset({"member", "uniquemember", "memberuid"})
 def linked_of(row: Any) -> diff.Linked:
     absent = row.stage is not None or row.missing_since is not None
     return diff.Linked(row.resource_id, row.entry_hash, row.mapping_digest, row.dn_key, row.uid_key, row.stage, absent)
-
-
-def what_changed(workspace: Workspace, source: str, state: Any, certificate: Certificate, owns: bool) -> str | None:
-    """Rule 4: why every loss of this run waits for approval. `owns`: people or groups are linked to the source."""
-    if state is None or state.digest is None:
-        return f"by which base, filter and mapping source {source} was read before is not known" if owns else None
-    if state.digest != workspace.source(source).digest:
-        return f"the base, filter or mapping of source {source} changed"
-    known, now_is = state.server_identity, certificate.server_identity
-    if known is not None and now_is is not None and known != now_is:
-        return f"another server answers for source {source}: {now_is} instead of {known}"
-    known, now_is = state.key_attribute, certificate.key_attribute
-    if known is not None and now_is is not None and known != now_is:
-        return f"source {source} names its entries by {now_is} instead of {known}"
-    return None
