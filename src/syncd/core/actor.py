@@ -8,6 +8,7 @@ from datetime import datetime
 from syncd.core import permission as permissions
 
 ADMIN_SOURCE = "local"  # people at the command line, the console or the API state their facts under this source
+RULES = "rules"  # the reserved source: what a changed rule set comes to, and whose state holds its digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Pure judgements of a plan's losses against facts: which kinds of loss are held, and the numbers that say why.
 
-A kind is held when n > min(number, max(floor, share x population)), where n counts the losses of the plan and those the
-same source caused within its rolling window. All losses of a kind that is over its limit are held; the rest goes on.
+A kind is held when n > min(number, max(floor, share x population)), where n counts whoever loses by the plan or lost through
+the same source within its rolling window, each once. The population is that of the window and not what is left of it: the
+source's active users and whom it took away itself. All losses of a kind that is over its limit are held; the rest goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -53,30 +54,38 @@ class Held:
 
 
 def over_limit(
-    source: str, losing: Mapping[str, Iterable[str]], recent: Mapping[str, int], population: int, limits: Limits
+    source: str,
+    losing: Mapping[str, Set[str]],
+    recent: Mapping[str, Set[str]],
+    population: int,
+    limits: Limits,
+    among: Callable[[Set[str]], int] = len,
 ) -> list[Held]:
     """The kinds of loss that are over their limit.
 
-    `losing`: kind of loss -> subjects (each counted once) that lose in this plan; `recent`: kind -> distinct subjects that
-    lost through the same source within the window. `population`: active users linked to the source at decision.
+    `losing`: kind of loss -> subjects that lose in this plan; `recent`: kind -> those that lost through the same source
+    within the window. `population`: how many users of the source are active now, or were until it took that within the
+    window; `among`: how many of some subjects belong to it.
     """
     held = []
     for loss, subjects in losing.items():
-        names = tuple(sorted(set(subjects)))
-        before = recent.get(loss, 0)
-        limit = limits.of(loss)
-        allowed = limit.allowed(population)
-        if names and len(names) + before > allowed:
-            held.append(
-                Held("limit", loss, _numbers(source, loss, len(names), before, population, limit, allowed), names)
-            )
+        before = recent.get(loss, frozenset())
+        limit, everyone = limits.of(loss), subjects | before
+        if subjects and len(everyone) > limit.allowed(population):
+            why = _numbers(source, loss, (len(everyone), among(everyone)), population, len(before), limit)
+            held.append(Held("limit", loss, why, tuple(sorted(subjects))))
     return held
 
 
-def _numbers(source: str, loss: str, n: int, before: int, population: int, limit: Limit, allowed: int) -> str:
-    share = f" ({n / population:.1%})" if population else ""
-    earlier = f", {before} more within the window" if before else ""
+def _numbers(source: str, loss: str, everyone: tuple[int, int], population: int, before: int, limit: Limit) -> str:
+    """`everyone`: how many lose now or did within the window, and how many of these belong to the population."""
+    n, inside = everyone
+    whom = f"{n:,} of {population:,} ({n / max(1, population):.1%}) {VERBS[loss]}"
+    if inside < n:
+        others = f"{n - inside:,} other{'s' if n - inside > 1 else ''}"
+        whom = f"{n:,} {VERBS[loss]} ({inside:,} of its own {population:,} active ones and {others})"
+    earlier = f", {before:,} of them already within the window" if before else ""
     return (
-        f"source {source}: {n:,} of {population:,}{share} {VERBS[loss]}{earlier}; limit {allowed:,} "
+        f"source {source}: {whom}{earlier}; limit {limit.allowed(population):,} "
         f"(share {limit.share:.0%}, floor {limit.floor}, number {limit.number})"
     )

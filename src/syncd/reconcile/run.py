@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core.actor import ADMIN_SOURCE, RULES, Actor
 from syncd.core.change import ChangeGroup, UserEdit
 from syncd.core.guards import VERBS, Limit
 from syncd.core.plan import LET_GO, Plan, Report, fingerprint
@@ -31,7 +31,6 @@ from syncd.reconcile.lookup import LookupReader, ended
 from syncd.reconcile.mapping import DirectoryMapping
 from syncd.reconcile.reading import Progress, Reader
 from syncd.store import adoptions, held, leases, letting_go, linked, plans, quarantine, run_records, runs
-from syncd.store.commit import RULES
 from syncd.store.engine import Database
 from syncd.store.rows import upsert
 from syncd.store.spool import Spool

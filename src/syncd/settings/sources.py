@@ -57,7 +57,7 @@ INET_ORG_PERSON: dict[str, Template] = {
 
 class Limit(Block):
     share: Share = 0.05
-    """Of the active users linked to the source."""
+    """Of the active users linked to the source, with those whom it took away itself within `window`."""
     floor: Annotated[int, Field(ge=0)] = 5
     """This many are always let through."""
     number: Annotated[int, Field(ge=0)] = 500

@@ -15,15 +15,15 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, delete, distinct, func, select, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from syncd.core import chain, guards
-from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core import chain
+from syncd.core.actor import RULES, Actor
 from syncd.core.change import GROUP_SHOWS, Change, Edit, GroupEdit
 from syncd.core.groups import Graph
 from syncd.core.guards import Held
-from syncd.core.lifecycle import SEATED, may_sign_in
+from syncd.core.lifecycle import may_sign_in
 from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
@@ -37,13 +37,13 @@ from syncd.store import tables as t
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
 from syncd.store.escalation import exceeded, holder_of
+from syncd.store.limits import judge_losses
 from syncd.store.opening import Opened
 from syncd.store.permitted import beyond
 from syncd.store.postponed import Claim, hold_back, may_hold_back, postpone
 from syncd.store.rows import Rows, count, ignoring, upsert
 
 Ids = Callable[[], str]
-RULES = "rules"  # the reserved source whose state holds the digest of the rule set
 
 
 @quick
@@ -198,37 +198,6 @@ def judge(
             if change.loss and not change.exempt and (change.subject_id, change.loss) not in approved:
                 losing[change.loss].add(change.subject_id)
     return judge_losses(conn, workspace, source, losing, now)
-
-
-def judge_losses(
-    conn: Connection, workspace: Workspace, source: str, losing: Mapping[str, set[str]], now: datetime
-) -> list[Held]:
-    if not losing:
-        return []
-    limits = workspace.source(source).limits
-    asked = {"workspace": workspace.name, "source": source, "ids": queries.as_list(losing)}
-    # Until: of a clock that was far ahead; it must not hold everything until then.
-    span = {"since": now - limits.window, "until": now + limits.window}
-    recent: dict[str, int] = {
-        kind: n for kind, n in raw.rows(conn, queries.lost_recently(conn.dialect.name), {**asked, **span})
-    }
-    # The population is counted only when it can matter: most requests lose one of something.
-    small = all(
-        len(subjects) + recent.get(kind, 0) <= min(limits.of(kind).floor, limits.of(kind).number)
-        for kind, subjects in losing.items()
-    )
-    return [] if small else guards.over_limit(source, losing, recent, population(conn, workspace.name, source), limits)
-
-
-def population(conn: Connection, workspace: str, source: str) -> int:
-    """Active users linked to the source; for people (`local`, `rules`), all active users."""
-    u, k = t.users.c, t.links.c
-    query = select(func.count(distinct(u.id))).where(u.workspace == workspace, u.status.in_(sorted(SEATED)))
-    if source not in (ADMIN_SOURCE, RULES):
-        query = query.select_from(
-            t.users.join(t.links, and_(k.workspace == u.workspace, k.resource == "user", k.resource_id == u.id))
-        ).where(k.source == source)
-    return conn.scalar(query) or 0
 
 
 def rules_digest(conn: Connection, workspace: Workspace, now: datetime, record: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from syncd.core.actor import ADMIN_SOURCE, Actor
+from syncd.core.actor import ADMIN_SOURCE, RULES, Actor
 from syncd.core.change import ChangeGroup, GroupEdit, UserEdit
 from syncd.core.plan import LET_GO, HeldItem, Plan
 from syncd.core.snapshot import Certificate
@@ -22,7 +22,7 @@ from syncd.core.state import Link
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound
 from syncd.store import facts, leases, linked, plans, run_records, runs, tokens
-from syncd.store.commit import RULES, Ids
+from syncd.store.commit import Ids
 from syncd.store.spool import Spool
 
 MOST = 1_000  # people and groups that go in one transaction; a run takes any number, in batches

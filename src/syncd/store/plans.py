@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, select
 
+from syncd.core.actor import RULES
 from syncd.core.change import Change, ChangeGroup, GroupEdit, UserEdit
 from syncd.core.groups import Graph
 from syncd.core.guards import VERBS, Held
@@ -27,10 +28,10 @@ from syncd.errors import Mutability, Uniqueness
 from syncd.store import fact_queries as queries
 from syncd.store import facts, leases, linked, raw
 from syncd.store import tables as t
-from syncd.store.commit import RULES, judge_losses
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import FIRST_RUN, Verdict
 from syncd.store.foreseen import Basis
+from syncd.store.limits import judge_losses
 from syncd.store.spool import Spool
 from syncd.store.unmoved import sight
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, update
 
-from syncd.core.actor import Actor
+from syncd.core.actor import RULES, Actor
 from syncd.core.change import ChangeGroup
 from syncd.core.groups import Graph
 from syncd.core.guards import Held
@@ -24,7 +24,7 @@ from syncd.core.snapshot import SetAside
 from syncd.core.workspace import Workspace
 from syncd.store import facts, leases, quarantine
 from syncd.store import tables as t
-from syncd.store.commit import RULES, Ids, Later, apply, record
+from syncd.store.commit import Ids, Later, apply, record
 from syncd.store.decide import Decision, announce
 from syncd.store.drafts import Verdict
 from syncd.store.engine import Database

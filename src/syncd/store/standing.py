@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, literal, literal_column, or_, select, union_all
 
+from syncd.core.actor import RULES
 from syncd.core.workspace import Workspace
 from syncd.store import deliveries, facts, mails
 from syncd.store import tables as t
-from syncd.store.commit import RULES
 from syncd.store.deliveries import Owed
 from syncd.store.leases import Process, processes
 from syncd.store.listing import PoolReport

@@ -24,9 +24,10 @@ from syncd.core.plan import Digest
 from syncd.core.workspace import Workspace
 from syncd.store import facts
 from syncd.store import tables as t
-from syncd.store.commit import Ids, apply, judge_losses, record, rules_digest
+from syncd.store.commit import Ids, apply, record, rules_digest
 from syncd.store.decide import Decision
 from syncd.store.drafts import Verdict
+from syncd.store.limits import judge_losses
 from syncd.store.rows import Rows, upsert
 
 DOOR = "timer"

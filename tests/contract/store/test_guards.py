@@ -218,7 +218,7 @@ def test_a_push_over_the_limit_is_held_with_429_and_counted_in_its_own_window(st
     refused = stage.restate("u002", "okta", enabled=False).error
     assert isinstance(refused, HeldByGuard)
     assert (refused.status, refused.retry_after_s > 0) == (429, True)
-    assert "1 of 2 (50.0%) users would be deactivated, 2 more within the window; limit 2" in str(refused)
+    assert "3 of 4 (75.0%) users would be deactivated, 2 of them already within the window; limit 2" in str(refused)
     stage.restate("u003", "entra", enabled=False).check()
     stage.restate("u002", "okta", values={"title": "still gains"}).check()
     assert isinstance(stage.restate("u002", "okta", enabled=False).error, HeldByGuard)
@@ -226,6 +226,31 @@ def test_a_push_over_the_limit_is_held_with_429_and_counted_in_its_own_window(st
     stage.later(days=2)
     stage.restate("u002", "okta", enabled=False).check()
     assert stage.kept() == [], "what was done is held no more"
+
+
+def test_the_share_is_of_whom_the_source_had_within_its_window(stage: Stage) -> None:
+    """Five percent are five percent for the last one too, and nobody is counted twice."""
+    share = Limits({kind: Limit(share=0.5, floor=1) for kind in ("deactivate", "delete", "membership")})
+    stage.configure(sources={"okta": policy("okta", limits=share), "corp": policy()})
+    for id in staff("u", 10):
+        stage.do(user(id, "okta"), source="okta")
+    for id in staff("v", 3):
+        stage.do(user(id, "corp"), source="corp")
+    stage.later(days=2)
+    for id in staff("u", 5):
+        stage.restate(id, "okta", enabled=False).check()
+    refused = stage.restate("u005", "okta", enabled=False).error
+    assert "6 of 10 (60.0%) users would be deactivated, 5 of them already within the window; limit 5" in str(refused)
+    stage.restate("u000", "okta", enabled=True).check()
+    stage.restate("u000", "okta", enabled=False).check()
+    for id in ("u000", "u001", "u002", "v000", "v001"):
+        stage.do(UserEdit(id, "okta", facts={"deleted_at": stage.now}), source="okta")
+    refused = stage.act(UserEdit("v002", "okta", facts={"deleted_at": stage.now}), source="okta").error
+    assert "6 users would be deleted (3 of its own 10 active ones and 3 others), 5 of them already" in str(refused)
+    stage.later(days=2)
+    rest = [UserEdit(id, "okta", facts={"deleted_at": stage.now}) for id in staff("u", 10)[3:]]
+    refused = stage.act(*rest, source="okta").error
+    assert "7 users would be deleted (5 of its own 5 active ones and 2 others); limit 2" in str(refused)
 
 
 def test_what_a_source_made_within_the_window_it_may_take_back(stage: Stage) -> None:

@@ -9,6 +9,10 @@ import pytest
 from syncd.core.guards import VERBS, Limit, Limits, over_limit
 
 
+def people(n: int, letter: str = "u") -> set[str]:
+    return {f"{letter}{each}" for each in range(n)}
+
+
 @pytest.mark.parametrize(
     ("population", "allowed"),
     [(0, 5), (1, 5), (100, 5), (119, 5), (120, 6), (1_030, 51), (9_999, 499), (10_000, 500), (1_000_000, 500)],
@@ -26,28 +30,41 @@ def test_number_wins_over_floor_and_share() -> None:
     ("n", "before", "held"), [(5, 0, False), (6, 0, True), (3, 2, False), (3, 3, True), (0, 9, False)]
 )
 def test_held_is_more_than_allowed_with_what_went_before(n: int, before: int, held: bool) -> None:
-    losing = {"deactivate": [f"u{each}" for each in range(n)]}
-    found = over_limit("corp", losing, {"deactivate": before}, 100, Limits())
+    found = over_limit("corp", {"deactivate": people(n)}, {"deactivate": people(before, "v")}, 100, Limits())
     assert bool(found) is held
 
 
 def test_each_subject_counts_once_and_each_kind_by_itself() -> None:
-    losing = {"role": ["u1"] * 99, "seat": [f"u{n}" for n in range(6)], "blank": [f"u{n}" for n in range(5)]}
-    (held,) = over_limit("corp", losing, {}, 100, Limits())
+    losing = {"role": people(3), "seat": people(6), "blank": people(5)}
+    (held,) = over_limit("corp", losing, {"role": people(4), "blank": people(5)}, 100, Limits())
     assert (held.guard, held.kind, len(held.subjects)) == ("limit", "seat", 6)
 
 
 def test_a_kind_has_its_own_limit() -> None:
     limits = Limits({"delete": Limit(floor=0, share=0)}, timedelta(hours=1))
-    kinds = {kind: ["u1"] for kind in VERBS}
+    kinds = {kind: people(1) for kind in VERBS}
     assert [each.kind for each in over_limit("corp", kinds, {}, 100, limits)] == ["delete"]
 
 
-def test_the_words_hold_the_numbers() -> None:
-    losing = {"deactivate": [f"u{n}" for n in range(412)]}
-    (held,) = over_limit("corp", losing, {"deactivate": 3}, 1_030, Limits())
-    assert held.why == (
-        "source corp: 412 of 1,030 (40.0%) users would be deactivated, 3 more within the window; "
-        "limit 51 (share 5%, floor 5, number 500)"
-    )
-    assert over_limit("corp", losing, {}, 0, Limits())[0].why.startswith("source corp: 412 of 0 users would")
+@pytest.mark.parametrize(
+    ("n", "before", "population", "outside", "said"),
+    [
+        (412, 0, 1_030, 0, "412 of 1,030 (40.0%) users would be deactivated; limit"),
+        (
+            412,
+            3,
+            1_030,
+            0,
+            "415 of 1,030 (40.3%) users would be deactivated, 3 of them already within the window; limit",
+        ),
+        (1, 28, 54, 0, "29 of 54 (53.7%) users would be deactivated, 28 of them already within the window; limit"),
+        (29, 0, 26, 21, "29 users would be deactivated (8 of its own 26 active ones and 21 others); limit"),
+        (6, 0, 9, 1, "6 users would be deactivated (5 of its own 9 active ones and 1 other); limit"),
+    ],
+)
+def test_the_words_hold_the_numbers(n: int, before: int, population: int, outside: int, said: str) -> None:
+    losing, recent = {"deactivate": people(n)}, {"deactivate": people(before, "v")}
+    (held,) = over_limit("corp", losing, recent, population, Limits(), lambda ids: len(ids) - outside)
+    allowed = Limit().allowed(population)
+    assert held.why == f"source corp: {said} {allowed} (share 5%, floor 5, number 500)"
+    assert len(held.subjects) == n, "what was done already is not held"
