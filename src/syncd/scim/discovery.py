@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from syncd.core.catalogue import CATALOGUE
 from syncd.core.cursor import TIMEOUT_S
+from syncd.core.provider import PROVIDER, SERVICE_PROVIDER_CONFIG
 from syncd.core.schema import ResourceType, Schema
 from syncd.core.types import Types
 from syncd.scim.references import MAX_OPERATIONS
@@ -48,7 +49,7 @@ def service_provider_config(
     know, before its first request.
     """
     return {name: shown for name, shown in _ON_REQUEST.items() if name.lower() in asked} | {
-        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
+        "schemas": [SERVICE_PROVIDER_CONFIG.id],
         "patch": {"supported": True},
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": MAX_BULK_BYTES},
         "filter": {"supported": True, "maxResults": MAX_RESULTS},
@@ -99,7 +100,8 @@ def resource_type(types: Types, name: str, base_url: str) -> dict[str, Any] | No
 
 
 def schemas(types: Types, base_url: str, catalogue: bool = False) -> list[dict[str, Any]]:
-    """The resources of `/Schemas`: core schemas and extensions, each once, for a ListResponse. `catalogue`: as above."""
+    """The resources of `/Schemas` for a ListResponse: core schemas and extensions, each once, then those of discovery itself
+    (RFC 7643 section 7: there is one for every URN that a resource has). `catalogue`: as above."""
     return [_schema(each, base_url) for each in _all_schemas((*types.all, *(CATALOGUE if catalogue else ())))]
 
 
@@ -116,7 +118,7 @@ def _all_schemas(types: Iterable[ResourceType]) -> tuple[Schema, ...]:
     for each in types:
         for item in (each.schema, *(extension for extension, _ in each.extensions)):
             found.setdefault(item.id, item)
-    return tuple(found.values())
+    return (*found.values(), *PROVIDER)
 
 
 def _schema(item: Schema, base_url: str) -> dict[str, Any]:

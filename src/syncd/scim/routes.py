@@ -101,7 +101,7 @@ async def _config(call: Call) -> Response:
     if call.shows.security_events:
         asked |= {"securityevents"}
     config = discovery.service_provider_config(call.context.base_url, asked, passwords.are_kept(call))
-    return Response(orjson.dumps(config), media_type=MEDIA_TYPE)
+    return _at_its_place(config)
 
 
 def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
@@ -116,12 +116,18 @@ def _all(make: Callable[[Types, str, bool], list[dict[str, Any]]]) -> Handler:
 
 def _named(make: Callable[[Types, str, str], dict[str, Any] | None]) -> Handler:
     async def handle(call: Call) -> Response:
+        _refuse_filter(call)
         found = make(_told(call), call.id, call.context.base_url)
         if found is None:
             raise NotFound(f"there is no {call.id[:100]} here")
-        return Response(orjson.dumps(found), media_type=MEDIA_TYPE)
+        return _at_its_place(found)
 
     return handle
+
+
+def _at_its_place(document: dict[str, Any]) -> Response:
+    """One resource is answered as a user is (RFC 7644 section 4): with `Location`."""
+    return Response(orjson.dumps(document), headers={"Location": document["meta"]["location"]}, media_type=MEDIA_TYPE)
 
 
 def _told(call: Call) -> Types:

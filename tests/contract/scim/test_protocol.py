@@ -339,9 +339,13 @@ def test_discovery_refuses_filters_and_says_what_is_true(service: Service) -> No
     assert [each["id"] for each in types["Resources"]] == ["User", "Group"]
     schemas = service.ask("GET", "Schemas").json()
     for each in (*types["Resources"], *schemas["Resources"]):
-        location = each["meta"]["location"].removeprefix(BASE)
-        assert service.ask("GET", location).json() == each
-    for path in ("ServiceProviderConfig", "ResourceTypes", "Schemas"):
+        location = each["meta"]["location"]
+        answer = service.ask("GET", location.removeprefix(BASE))
+        assert answer.json() == each and answer.headers["location"] == location  # as a user is (RFC 7644 section 4)
+    every = {urn for each in (config, *types["Resources"], *schemas["Resources"]) for urn in each["schemas"]}
+    assert every <= {each["id"] for each in schemas["Resources"]}  # RFC 7643 section 7: there is one for each
+    one = (f"Schemas/{USER_URN}", "ResourceTypes/User")
+    for path in ("ServiceProviderConfig", "ResourceTypes", "Schemas", *one):
         assert_error(service.ask("GET", path, filter='id eq "User"'), 403)
 
 
