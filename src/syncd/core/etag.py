@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_TAG: Final = re.compile(r'\s*(?:(?:W/)?"([^"]*)"|(\*)|([^",\s]+))\s*(?:,|$)')
+_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^",\s]+)')  # no two parts can take the same character
 
 
 def etag(version: int) -> str:
@@ -14,6 +14,7 @@ def etag(version: int) -> str:
 
 def names(header: str, version: int) -> bool:
     """Whether a list of entity tags names the version. Weak and strong are the same here: SCIM's own example has a weak one
-    in If-Match (RFC 7644 section 3.5.2.1), which RFC 7232 would never let match. A tag without quotes is taken as it is."""
-    tags = {quoted or any_ or bare for quoted, any_, bare in _TAG.findall(header)}
-    return "*" in tags or str(version) in tags
+    in If-Match (RFC 7644 section 3.5.2.1), which RFC 7232 would never let match. A tag without quotes is taken as it is; `*`
+    without them names any version."""
+    wanted = str(version)
+    return any(quoted == wanted or bare in ("*", wanted) for quoted, bare in _TAG.findall(header))

@@ -27,7 +27,7 @@ Unknown: TypeAlias = Literal["ignore", "refuse"]
 
 _INT64 = range(-(2**63), 2**63)
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*(?:=\s*){0,2}")  # no two parts can take the same character
 _OF_A_RESOURCE = re.compile(r"(?:^|/)(User|Group)s/[^/?#\s]+$")
 SHOWN = 100  # characters: the URN of a schema and what is named in it
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

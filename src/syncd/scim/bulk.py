@@ -145,13 +145,12 @@ class Job:
             raise self._away
         if operation.fault is not None:
             raise operation.fault
-        lacking = sorted(operation.refers - known.keys())
-        unknown = [each for each in lacking if each not in {other.bulk_id for other in self.request.operations}]
-        if unknown:
-            raise InvalidValue(f"no operation of this request has the bulkId {shown(unknown[0])}")
+        lacking = operation.refers - known.keys()
+        if unknown := lacking - self.request.bulk_ids:
+            raise InvalidValue(f"no operation of this request has the bulkId {shown(min(unknown))}")
         if lacking:
             raise Conflict(
-                f"the operation with the bulkId {shown(lacking[0])} failed, and this one needs what it makes"
+                f"the operation with the bulkId {shown(min(lacking))} failed, and this one needs what it makes"
             )
 
     def _failed(self, operation: BulkOperation, exc: Exception) -> Result:

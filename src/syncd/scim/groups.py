@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.etag import etag
 from syncd.core.resource import shown as readable
 from syncd.core.state import Link
-from syncd.errors import InvalidValue, NotFound, Refused
+from syncd.errors import InvalidValue, NotFound, Refused, TooLarge
 from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
 from syncd.scim.members import MemberEdit, split_members
@@ -33,6 +33,7 @@ from syncd.store.commit import Outcome, commit
 from syncd.store.read import Connection, Stamp, Stored
 
 _KEPT = Membership({})
+MAX_CONDITIONS: Final = 20  # of members in one PATCH; [value eq "..."] is none
 
 
 async def get(call: Call) -> Response:
@@ -210,12 +211,22 @@ def _state(
 def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]) -> list[MemberEdit]:
     """The edits with whom a filter selects by then: who is stored, or was added by an operation before it."""
     found: list[MemberEdit] = []
+    views: dict[str, dict[str, str]] = {}  # of who is added before
+    fresh: list[str] = []
+    conditions = 0
     for edit in edits:
         if edit.where is None:
             found.append(edit)
+            fresh.extend(edit.ids if edit.kind != "remove" else ())
             continue
-        named = [id for before in found if before.kind != "remove" for id in before.ids]
-        views = read.member_views(conn, call.reader, named)
+        before, conditions = conditions, conditions + 1 + len(edit.where.text) // 200  # a long one is as several
+        if before and conditions > MAX_CONDITIONS:
+            raise TooLarge(
+                f"{edit.at}: more than {MAX_CONDITIONS} conditions, each asked of every member: select members by their"
+                " ids, or send fewer in one PATCH"
+            )
+        views |= read.member_views(conn, call.reader, fresh) if fresh else {}
+        fresh.clear()
         matches = filters.compile(edit.where)
         ids = {*read.members_matching(conn, call.reader, group, edit.where), *(i for i in views if matches(views[i]))}
         found.append(MemberEdit("remove", tuple(sorted(ids))))

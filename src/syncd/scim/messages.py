@@ -159,6 +159,7 @@ _LISTS = frozenset({"attributes", "excludedattributes"})
 _SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder", "cursor"})
 
 
+MAX_NAMES: Final = 500  # of attributes that an answer is to show; each is looked up for each resource of a page
 _REMEMBERED: Final = 500  # bytes of a query that is kept as it was read: programs ask the same again and again
 
 
@@ -218,12 +219,20 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:
         filter=single.get("filter"),
         start_index=max(1, _integer("startIndex", single.get("startindex"), 1)),
         count=_count(single),
-        attributes=tuple(lists["attributes"]),
-        excluded=tuple(lists["excludedattributes"]),
+        attributes=_names("attributes", lists["attributes"]),
+        excluded=_names("excludedAttributes", lists["excludedattributes"]),
         sort_by=single.get("sortby", "").strip() or None,
         sort_order="descending" if order == "descending" else "ascending",
         cursor=single.get("cursor"),
     )
+
+
+def _names(parameter: str, given: list[str]) -> tuple[str, ...]:
+    if len(given) > MAX_NAMES:
+        given = list(dict.fromkeys(map(str.lower, given)))
+        if len(given) > MAX_NAMES:
+            raise InvalidValue(f"{parameter} names {len(given)} attributes: give at most {MAX_NAMES}")
+    return tuple(given)
 
 
 def _count(single: Mapping[str, str]) -> int | None:
@@ -348,10 +357,11 @@ def _schemas(message: Mapping[str, Any]) -> list[str]:
     schemas = member(message, "schemas")
     if not isinstance(schemas, list) or not schemas or not all(isinstance(item, str) for item in schemas):
         raise InvalidSyntax(f'"schemas" must be a non-empty list of URNs (RFC 7643 section 3), not {plain(schemas)}')
-    lowered = [item.lower() for item in schemas]
-    for item in lowered:
-        if len(lowered) > 1 and lowered.count(item) > 1:
+    seen: set[str] = set()
+    for item in schemas:
+        if item.lower() in seen:
             raise InvalidSyntax(f'"schemas" holds {shown(item)} twice: send it once')
+        seen.add(item.lower())
     return schemas
 
 

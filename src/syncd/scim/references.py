@@ -53,10 +53,11 @@ class BulkOperation:
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """`fail_on_errors`: after how many errors the rest is left undone; None: never."""
+    """`fail_on_errors`: after how many errors the rest is left undone; None: never. `bulk_ids`: all that were given."""
 
     operations: tuple[BulkOperation, ...]
     fail_on_errors: int | None = None
+    bulk_ids: frozenset[str] = frozenset()
 
 
 def parse_bulk(body: bytes) -> BulkRequest:
@@ -82,7 +83,7 @@ def parse_bulk(body: bytes) -> BulkRequest:
                 f"Operations[{each.index}] has the bulkId {shown(each.bulk_id)} of {first}: give each its own"
             )
     # 0 errors accepted and 1 error to stop at are the same: the first one ends it.
-    return BulkRequest(operations, None if limit is None else max(1, limit))
+    return BulkRequest(operations, None if limit is None else max(1, limit), frozenset(seen))
 
 
 def _operation(item: Any, index: int) -> BulkOperation:

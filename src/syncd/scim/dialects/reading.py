@@ -273,6 +273,8 @@ def _with_created_elements(
     for index, operation in enumerate(operations[: candidates[-1] + 1]):
         try:
             found = table.CREATION.form(operation, context)
+        except TooLarge as exc:
+            raise TooLarge(f"{at(operation)}: {exc}") from exc
         except SyncdError:
             return (*result, *operations[index:])  # a wrong path: the patch says which operation has it
         rewritten = reading.took(table.CREATION, (operation,), found, operation)
