@@ -3,7 +3,8 @@
 A transcript has `about`, `seen` (where it is documented), `given` (users and groups by name), `steps` and `effect`. A step has
 the `request`, the part of the `response` that matters, what to `save` of it, the `tolerances` it takes, what it is answered
 `under_rfc` if that is an error, and `otherwise` where leaving one of its tolerances out has another outcome than that
-tolerance's own error. `{name}` stands for the id of what was given or saved; "*" for anything, "number" for any number.
+tolerance's own error; a step may have an `effect` too. `{name}` stands for the id of what was given or saved; "*" for
+anything, "number" for any number. `others/` is software that has no policy of its own; it has the default one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ TRANSCRIPTS = {
     for path in sorted(HERE.glob("*/*.json"))
 }
 _count = itertools.count(1)
+
+
+def policy_of(provider: str) -> frozenset[str]:
+    return dialects.POLICIES.get(provider, dialects.TOLERANT)
 
 
 @dataclass
@@ -84,6 +89,7 @@ class Stage:
         assert took == set(step.get("tolerances", ()))
         for name, path in step.get("save", {}).items():
             self.ids[name] = _at(found.json(), path)
+        self.see(step.get("effect"))
 
     def expect(self, found: Any, wanted: dict[str, Any]) -> None:
         wanted = self.filled(wanted)
@@ -99,8 +105,10 @@ class Stage:
         for name, value in wanted.get("headers", {}).items():
             assert matches(found.headers.get(name), value), found.headers
 
-    def see(self, effect: dict[str, Any]) -> None:
+    def see(self, effect: dict[str, Any] | None) -> None:
         """What is in the store afterwards, as a connection that asks for it is told; and that the store is sound."""
+        if effect is None:
+            return
         for name, wanted in effect.get("users", {}).items():
             user = self._get(f"/Users/{self.ids[name]}")
             status = self._get(f"/Users/{self.ids[name]}?attributes={SYNCD_USER}:status")[SYNCD_USER]["status"]
@@ -195,7 +203,7 @@ class Stages:
         provider = name.partition("/")[0]
         workspace = f"{provider}-{next(_count)}"
         stage = Stage(self.service, provider, workspace, "", {})
-        stage.under(dialects.POLICIES[provider] if tolerances is None else tolerances)
+        stage.under(policy_of(provider) if tolerances is None else tolerances)
         stage.token = self.service.make_token(source=provider, workspace=workspace)
         stage.give(TRANSCRIPTS[name].get("given", {}) if name in TRANSCRIPTS else {})
         return stage
@@ -206,4 +214,4 @@ def stages(service: Service) -> Stages:
     return Stages(service)
 
 
-__all__ = ["CORE_GROUP", "CORE_USER", "TRANSCRIPTS", "Stage", "Stages", "matches"]
+__all__ = ["CORE_GROUP", "CORE_USER", "TRANSCRIPTS", "Stage", "Stages", "matches", "policy_of"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from syncd import wire
 from syncd.core import cursor, filter_text
 from syncd.core.connection import Access
-from syncd.scim import dialects, discovery, later, messages, patch, references, statements
+from syncd.scim import dialects, discovery, groups, later, messages, patch, references, statements
 from syncd.store import requests
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "scim.md"
@@ -49,6 +49,8 @@ def test_the_limits_that_it_names_are_those_that_there_are() -> None:
         "a body": (discovery.MAX_PAYLOAD_BYTES, discovery.MAX_BULK_BYTES),
         "operations": (messages.MAX_OPERATIONS, references.MAX_OPERATIONS),
         "operations of one PATCH on long lists": (patch.MAX_VALUES_SEEN,),
+        'conditions of members in one PATCH of a group, other than `value eq "..."`': (groups.MAX_CONDITIONS,),
+        "`attributes`, `excludedAttributes`": (messages.MAX_NAMES,),
         "JSON": (messages.MAX_DEPTH,),
         "userName, externalId, a group's displayName": (statements.INDEXED_BYTES,),
         "a filter": (filter_text.MAX_LENGTH, filter_text.MAX_COMPARISONS, filter_text.MAX_DEPTH),

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from syncd.core.schema import ResourceType
+from syncd.core.schema import CORE_USER, ENTERPRISE_USER, ResourceType
 
 Body: TypeAlias = Mapping[str, Any]
 SCIM_1: str = "urn:scim:schemas:core:1.0"
+SCIM_1_ENTERPRISE: str = "urn:scim:schemas:extension:enterprise:1.0"
 
 
 def missing_schemas(body: Body, urn: str) -> dict[str, Any] | None:
@@ -21,12 +22,27 @@ def missing_schemas(body: Body, urn: str) -> dict[str, Any] | None:
 
 
 def scim_1_schema(body: Body, urn: str) -> dict[str, Any] | None:
-    """The URN of SCIM 1.0 stands for today's."""
+    """The URNs of SCIM 1.0 stand for today's, and so does what the enterprise extension holds under its old one."""
+    today = {SCIM_1: urn}
+    if urn == CORE_USER and not any(each.lower() == ENTERPRISE_USER.lower() for each in body):
+        today[SCIM_1_ENTERPRISE] = ENTERPRISE_USER
     key, schemas = _schemas(body)
-    if not any(each.lower() == SCIM_1 for each in schemas):
+    if not any(each.lower() in today for each in (*schemas, *body)):
         return None
-    kept = [each for each in schemas if each.lower() != SCIM_1]
-    return {**body, key: kept if urn.lower() in map(str.lower, kept) else [urn, *kept]}
+    named = [today.get(each.lower(), each) for each in schemas]
+    once = {each.lower(): each for each in ([] if urn in named else [urn]) + named}
+    found = {today.get(each.lower(), each): value for each, value in body.items()}
+    return {**found, key: list(once.values()), **_manager_of_scim_1(found)}
+
+
+def _manager_of_scim_1(body: Body) -> dict[str, Any]:
+    """The extension, if its manager is named as SCIM 1.1 section 8.3 has it, by `managerId`."""
+    extension = body.get(ENTERPRISE_USER)
+    manager = extension.get("manager") if isinstance(extension, Mapping) else None
+    if not isinstance(extension, Mapping) or not isinstance(manager, Mapping) or "managerId" not in manager:
+        return {}
+    named = {"value" if part == "managerId" else part: value for part, value in manager.items()}
+    return {ENTERPRISE_USER: {**extension, "manager": named}}
 
 
 def unknown_schemas(body: Body, type: ResourceType) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ def dotted_and_urn_keys(operation: Operation, context: Context) -> Operations | 
         if not is_a_path(key, context.type):
             plain[key] = value
         else:
-            apart.append(replace(operation, path=key, value=value))
+            apart.append(replace(operation, path=with_colon(key, context.type), value=value))
     if not apart:
         return None
     return ((replace(operation, value=plain),) if plain else ()) + tuple(apart)
@@ -67,8 +67,25 @@ def dotted_and_urn_keys(operation: Operation, context: Context) -> Operations | 
 def is_a_path(key: str, type: ResourceType) -> bool:
     """Whether a key of an object leads into one of its members."""
     name = key.partition("[")[0].strip()
-    found = type.resolve(name)
-    return found is not None and (name != key or found.parent is not None or found.extension not in (None, found.path))
+    colon = with_colon(name, type)
+    found = type.resolve(colon)
+    paths = name != key or colon != name
+    return found is not None and (paths or found.parent is not None or found.extension not in (None, found.path))
+
+
+def with_colon(path: str, type: ResourceType) -> str:
+    """`urn:...:User.department` as `urn:...:User:department`; every other path as it is."""
+    for schema, _ in type.extensions:
+        if path[: len(schema.id) + 1].lower() == f"{schema.id}.".lower():
+            return f"{path[: len(schema.id)]}:{path[len(schema.id) + 1 :]}"
+    return path
+
+
+def extension_with_dot(operation: Operation, context: Context) -> Operations | None:
+    """A path with a dot between an extension's URN and its attribute."""
+    path = "" if operation.path is None else operation.path.strip()
+    meant = with_colon(path, context.type)
+    return None if meant == path else (replace(operation, path=meant),)
 
 
 def extension_without_urn(operation: Operation, context: Context) -> Operations | None:

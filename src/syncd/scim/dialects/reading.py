@@ -18,7 +18,7 @@ from syncd.core.schema import Resolved, ResourceType, Type
 from syncd.errors import SyncdError, TooLarge
 from syncd.scim import path as paths
 from syncd.scim.dialects import table
-from syncd.scim.dialects.operations import is_a_path
+from syncd.scim.dialects.operations import is_a_path, with_colon
 from syncd.scim.dialects.tolerance import Context, Tolerance
 from syncd.scim.messages import ABSENT, PATCH_URN, Operation
 from syncd.scim.patch import Patch, at
@@ -47,6 +47,8 @@ def document_in_rfc_form(
     body = reading.took(
         table.KEYS, body, body if as_paths else None, "the body", shown(as_paths[0]) if as_paths else ""
     )
+    if as_paths:
+        body = {each if (each := with_colon(key, resource_type)) not in body else key: body[key] for key in body}
     return reading.members(body, resource_type, "the body"), frozenset(reading.used)
 
 

@@ -25,15 +25,22 @@ def bare_value(attribute: Resolved, value: Any) -> Any | None:
     return {"value": value} if complex_with_value and isinstance(value, str) and value else None
 
 
+def object_as_json_text(attribute: Resolved, value: Any) -> Any | None:
+    """Text that holds a JSON object where an object is meant: `"{\\"value\\": \\"id\\"}"` for a member."""
+    return json_object(value) if attribute.attribute.type is Type.COMPLEX else None
+
+
 def role_as_json_text(attribute: Resolved, value: Any) -> Any | None:
-    """A role whose `value` is text that holds a JSON object with `value` and `displayName`."""
+    """A role whose `value` is text that holds a JSON object with `value`, a name to show, or both."""
     if attribute.path != "roles" or not isinstance(value, Mapping):
         return None
-    inner = json_object(value.get("value"))
-    if inner is None or not isinstance(inner.get("value"), str):
+    inner = json_object(value.get("value")) or {}
+    names = [inner[name] for name in ("displayName", "display") if isinstance(inner.get(name), str)]
+    shown = {"display": names[0]} if names else {}
+    role = {"value": inner["value"]} if isinstance(inner.get("value"), str) else {}
+    if not shown and not role:
         return None
-    shown = {"display": inner["displayName"]} if isinstance(inner.get("displayName"), str) else {}
-    return {**shown, **value, "value": inner["value"]}
+    return {**shown, **{key: part for key, part in value.items() if key != "value"}, **role}
 
 
 def boolean_as_text(attribute: Resolved, value: Any) -> Any | None:
