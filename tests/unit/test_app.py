@@ -67,6 +67,18 @@ def test_a_workspace_is_built_of_core_values(tmp_path: Path) -> None:
     assert default.protected[0][1]({"username": "root"}) and not default.protected[0][1]({"username": "ann"})
 
 
+def test_an_empty_list_of_members_is_shown_to_the_policy_that_needs_it_or_as_the_source_says(tmp_path: Path) -> None:
+    sources = """
+sources:
+  a: {kind: scim, policy: authentik}
+  b: {kind: scim, policy: {base: authentik, allow: [bare_value]}, show: {empty_members: false}}
+  c: {kind: scim, policy: okta, show: {empty_members: true}}
+  d: {kind: scim}
+"""
+    found = composed(tmp_path, f"database: sqlite:///x.db\n{sources}").workspace("default").sources
+    assert [found[name].shows.empty_members for name in "abcd"] == [True, False, True, False]
+
+
 def test_a_source_keeps_its_policy(tmp_path: Path) -> None:
     sources = composed(tmp_path).workspace("default").sources
     corp = sources["corp"]

@@ -88,7 +88,7 @@ def _policy(name: str, source: written.Source, directory: Directory | None, type
         passwords=source.passwords if isinstance(source, written.ScimSource) else False,
         sees=source.sees if isinstance(source, written.ScimSource) else "all",
         access=_access(source) if isinstance(source, written.ScimSource) else Access(),
-        shows=_shows(source.show) if isinstance(source, written.ScimSource) else Shows(),
+        shows=_shows(source.show, policy) if isinstance(source, written.ScimSource) else Shows(),
         dialect=str(policy),
         tolerances=policy.tolerances,
         digest=_digest(source, directory.mapping) if directory else "",
@@ -106,8 +106,14 @@ def _correlation(source: written.Source, types: Types) -> Correlation:
     return Correlation(rules, given.certain, given.possible)
 
 
-def _shows(show: written.Show) -> Shows:
-    return Shows(show.roles_and_entitlements, show.member_display, show.patched_group, show.security_events)
+def _shows(show: written.Show, policy: written.Policy) -> Shows:
+    return Shows(
+        show.roles_and_entitlements,
+        show.member_display,
+        show.patched_group,
+        show.security_events,
+        policy.base == "authentik" if show.empty_members is None else show.empty_members,
+    )
 
 
 def _access(source: written.ScimSource) -> Access:

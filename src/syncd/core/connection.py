@@ -44,6 +44,7 @@ class Shows:
     member_display: bool = True  # a member's name, without being asked for
     patched_group: bool = False  # a PATCH of a group is answered with the whole group
     security_events: bool = False  # named by /ServiceProviderConfig without being asked for
+    empty_members: bool = False  # a group without members has an empty list of them, rather than none (RFC 7643 2.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ async def get(call: Call) -> Response:
         if stored is None:
             raise _no_such(id)
         call.must_match(stored)
-        return stored, b"" if call.unchanged(stored) else render.group(stored, base, call.types.group, shown)
+        if call.unchanged(stored):
+            return stored, b""
+        return stored, _with_members(call, shown, render.group(stored, base, call.types.group, shown))
 
     # Nobody knows how many members there are.
     stored, body = await (call.context.scan(work) if members else call.context.database.read(work))
@@ -74,7 +76,7 @@ async def _whole(call: Call) -> Response:
         return _not_modified(known)
     sent = memory.rendered(place, stamp)
     if sent is not None:
-        return answer(sent.body, known, _location(call, id))
+        return answer(_with_members(call, Shown(), sent.body), known, _location(call, id))
 
     def work(conn: Connection) -> tuple[Stored, Sent]:
         stored, stamp = lately(conn)
@@ -83,7 +85,13 @@ async def _whole(call: Call) -> Response:
         return stored, sent
 
     stored, sent = await call.context.scan(work)
-    return answer(sent.body, stored, _location(call, id))
+    return answer(_with_members(call, Shown(), sent.body), stored, _location(call, id))
+
+
+def _with_members(call: Call, shown: Shown, body: bytes) -> bytes:
+    """A group with an empty list of members, if it has none and this connection is to be told so."""
+    told = call.shows.empty_members and shown.wants("members", call.types.group)
+    return body[:-1] + b',"members":[]}' if told and b'"members":' not in body else body
 
 
 def _not_modified(stored: Stored) -> Response:
@@ -99,7 +107,7 @@ async def create(call: Call) -> Response:
 
     stored = await call.write(work, 201)
     assert stored is not None
-    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    body = _with_members(call, shown, render.group(stored, call.context.base_url, call.types.group, shown))
     return answer(body, stored, _location(call, stored.id), 201)
 
 
@@ -116,7 +124,7 @@ async def replace_(call: Call) -> Response:
     outcome, stored = await call.written(work, 200)
     assert stored is not None
     note_who_moved(call, id, version, stored.version, outcome)
-    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    body = _with_members(call, shown, render.group(stored, call.context.base_url, call.types.group, shown))
     return answer(body, stored, _location(call, id))
 
 
@@ -144,7 +152,7 @@ async def patch(call: Call) -> Response:
     note_who_moved(call, id, version, stored.version, outcome)
     if silent:
         return Response(status_code=204, headers={"ETag": etag(stored.version), "Location": _location(call, id)})
-    body = render.group(stored, call.context.base_url, call.types.group, shown)
+    body = _with_members(call, shown, render.group(stored, call.context.base_url, call.types.group, shown))
     return answer(body, stored, _location(call, id))
 
 

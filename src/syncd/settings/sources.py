@@ -321,6 +321,9 @@ class Show(Block):
     """A group's members come with their names. Not every client bears a part of a member that it did not send."""
     patched_group: bool = False
     """A PATCH of a group is answered 200 with the whole group, all its members, rather than 204."""
+    empty_members: bool | None = None
+    """A group that has no members is shown with an empty list of them. Default: only to policy authentik, which takes a
+    group without that list for one whose members are not known."""
     security_events: bool = False
     """/ServiceProviderConfig has securityEvents (RFC 9967). Not every client bears an attribute that it does not know."""
 

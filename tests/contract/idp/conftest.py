@@ -1,6 +1,7 @@
 """Transcripts: one file for each thing a provider does, played against the whole application over each engine.
 
-A transcript has `about`, `seen` (where it is documented), `given` (users and groups by name), `steps` and `effect`. A step has
+A transcript has `about`, `seen` (where it is documented), `headers` of all its requests, `given` (users and groups by
+name), `steps` and `effect`. A step has
 the `request`, the part of the `response` that matters, what to `save` of it, the `tolerances` it takes, what it is answered
 `under_rfc` if that is an error, and `otherwise` where leaving one of its tolerances out has another outcome than that
 tolerance's own error; a step may have an `effect` too. `{name}` stands for the id of what was given or saved; "*" for
@@ -12,19 +13,23 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from contract.scim.conftest import Service
+from syncd.core.connection import Shows
 from syncd.core.schema import CORE_GROUP, CORE_USER, SYNCD_USER
+from syncd.core.seats import Pool
 from syncd.core.workspace import SourcePolicy, Workspace
 from syncd.scim import dialects
 from syncd.store.invariants import check
+from web_service import rule
 
 HERE = Path(__file__).parent
 TRANSCRIPTS = {
@@ -47,11 +52,18 @@ class Stage:
     workspace: str
     token: str
     ids: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
 
     def under(self, tolerances: frozenset[str]) -> None:
         """From now on the connection's policy holds these."""
-        source = SourcePolicy(self.provider, dialect="test", tolerances=tolerances)
-        self.service.workspaces[self.workspace] = Workspace(self.workspace, sources={self.provider: source})
+        shows = Shows(empty_members=self.provider == "authentik")
+        source = SourcePolicy(self.provider, dialect="test", tolerances=tolerances, shows=shows)
+        self.service.workspaces[self.workspace] = Workspace(
+            self.workspace,
+            sources={self.provider: source},
+            pools={"internal": Pool("internal", 10)},
+            rules=(rule("everyone", f'source eq "{self.provider}"', seats=("internal",)),),
+        )
 
     # -- playing --------------------------------------------------------------------------------------------------
 
@@ -63,7 +75,7 @@ class Stage:
             self.ids[name] = self._made("Groups", {"schemas": [CORE_GROUP], **values, "members": members})
 
     def _made(self, path: str, body: dict[str, Any]) -> str:
-        found = self.service.ask("POST", path, body, token=self.token)
+        found = self.send("POST", f"/{path}", json.dumps(body).encode())
         assert found.status_code == 201, found.text
         return str(found.json()["id"])
 
@@ -72,15 +84,15 @@ class Stage:
         request = self.filled(step["request"])
         content = json.dumps(request["body"]).encode() if "body" in request else None
         with capture_logs() as lines:
-            found = self.service.ask(
-                request["method"],
-                f"/scim/v2{request['path']}",
-                token=self.token,
-                headers=request.get("headers"),
-                content=content,
-            )
+            found = self.send(request["method"], request["path"], content, request.get("headers", {}))
         (line,) = [line for line in lines if line["event"] == "scim_answered"]
         return found, set(line.get("tolerances", ()))
+
+    def send(
+        self, method: str, path: str, content: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Any:
+        given = {**self.headers, **headers}
+        return self.service.ask(method, f"/scim/v2{path}", token=self.token, headers=given, content=content)
 
     def play(self, step: dict[str, Any]) -> None:
         """One step, answered as it should be."""
@@ -111,8 +123,9 @@ class Stage:
             return
         for name, wanted in effect.get("users", {}).items():
             user = self._get(f"/Users/{self.ids[name]}")
-            status = self._get(f"/Users/{self.ids[name]}?attributes={SYNCD_USER}:status")[SYNCD_USER]["status"]
-            self._holds(user | {"status": status}, wanted)
+            asked = ",".join(f"{SYNCD_USER}:{part}" for part in ("status", "seats"))
+            syncd = self._get(f"/Users/{self.ids[name]}?attributes={asked}")[SYNCD_USER]
+            self._holds(user | {"status": syncd["status"], "seats": syncd.get("seats", [])}, wanted)
         for name, wanted in effect.get("groups", {}).items():
             group = self._get(f"/Groups/{self.ids[name]}")
             members = wanted.get("members", [])
@@ -120,6 +133,12 @@ class Stage:
             self._holds(group, {key: value for key, value in wanted.items() if key != "members"})
         for path in effect.get("gone", ()):
             assert self._asked(self.filled(path)).status_code == 404
+        for kind, names in effect.get("all", {}).items():  # nobody else is there
+            found = self._get(f"/{kind.capitalize()}?attributes=id")["Resources"]
+            assert {each["id"] for each in found} == {self.ids[name] for name in names}
+        self.sound()
+
+    def sound(self) -> None:
         with self.service.database.reading() as conn:
             assert check(conn, self.service.workspaces[self.workspace], self.service.now) == []
 
@@ -139,7 +158,7 @@ class Stage:
         return dict(found.json())
 
     def _asked(self, path: str) -> Any:
-        return self.service.ask("GET", f"/scim/v2{path}", token=self.token)
+        return self.send("GET", path)
 
     def filled(self, value: Any) -> Any:
         match value:
@@ -205,7 +224,9 @@ class Stages:
         stage = Stage(self.service, provider, workspace, "", {})
         stage.under(policy_of(provider) if tolerances is None else tolerances)
         stage.token = self.service.make_token(source=provider, workspace=workspace)
-        stage.give(TRANSCRIPTS[name].get("given", {}) if name in TRANSCRIPTS else {})
+        transcript = TRANSCRIPTS.get(name, {})
+        stage.headers = transcript.get("headers", {})
+        stage.give(transcript.get("given", {}))
         return stage
 
 
