@@ -4,7 +4,8 @@
 SailPoint rely on it). `add` to a list appends what is not there yet, `replace` of a list replaces all of it. A filter
 that selects nothing is no change for `remove` and noTarget for the others. A readOnly target is no error if the value
 is the stored one, since clients repeat what they were sent. null, "" and [] are no value (RFC 7643 2.5): `replace`
-with them removes, `add` of them does nothing. A list element left with only type, primary or display is gone.
+with them removes, `add` of them does nothing. A list element that is left with only type, primary or display, and had more,
+is gone.
 """
 
 from __future__ import annotations
@@ -292,7 +293,8 @@ class Patch:
         if after != before and len(fresh) > 1:
             raise InvalidValue(f"{path.text} selects {len(fresh)} values, but only one may be primary")
         after = _one_primary(after, fresh)
-        return _telling(path, before, _each_once(after) if len(chosen) > 1 and after != before else after)
+        told = _telling(path, before, after)
+        return _each_once(told) if told and len(chosen) > 1 and after != before else told
 
     def _element(self, kind: str, path: Path, before: Any, value: Any) -> Any:
         """A selected element replaced: what the filter says of it stays true unless the value says otherwise."""
@@ -347,9 +349,10 @@ def _identity(attribute: Attribute, element: Any) -> Any:
     found = search_element(attribute, element)
     if not isinstance(found, Mapping):
         return found
-    if "value" in found:
-        return found["value"], found.get("type")
-    return frozenset(found.items())
+    if "value" not in found:
+        return _packed(found)
+    value, kind = found["value"], found.get("type")
+    return _packed([value, kind]) if isinstance(value, list) or isinstance(kind, list) else (value, kind)
 
 
 def _one_primary(elements: list[Any], fresh: Sequence[int]) -> list[Any]:
@@ -374,11 +377,15 @@ def _packed(element: Any) -> bytes:
 
 
 def _telling(path: Path, before: list[Any], after: list[Any]) -> list[Any] | None:
-    """Without the elements of which this operation left nothing but a description."""
+    """Without the elements of which this operation left nothing but a description; what was no more before stays."""
     if path.attribute.attribute.type is not Type.COMPLEX:
         return list(dict.fromkeys(after)) or None
-    known = {_packed(element) for element in before if not element.keys() - _DESCRIPTIVE}
-    return [element for element in after if element.keys() - _DESCRIPTIVE or _packed(element) in known] or None
+    pairs = zip(before or [None] * len(after), after, strict=True)
+    return [
+        new
+        for old, new in pairs
+        if new.keys() - _DESCRIPTIVE or (new and old is not None and not old.keys() - _DESCRIPTIVE)
+    ] or None
 
 
 def _refuse_value_of_remove(kind: str, path: Path, value: Any) -> None:

@@ -72,7 +72,7 @@ def test_many_values_that_are_only_described() -> None:
     with ends():
         after = patch.apply_patch(before, [Operation("remove", 'emails[type eq "t1"]')], USER)
         again = patch.apply_patch(after, [Operation("replace", 'emails[type eq "t2"].type', "t1")], USER)
-    assert len(after["emails"]) == 39_999 == len(again["emails"]) + 1
+    assert len(after["emails"]) == len(again["emails"]) == 39_999
 
 
 def test_a_condition_of_many_comparisons_on_many_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -432,3 +432,30 @@ def test_add_appends_to_a_list_within_a_complex_value_and_replace_sets_it():
     for each in selected:
         found = patched(each, document=start, resource_type=kind)["desks"]
         assert found == [{"value": "x", "keys": ["a", "b"]}]
+
+
+def test_elements_without_a_value_of_their_own_are_told_apart_by_all_their_parts_lists_too():
+    """A list within an element was a 500."""
+    parts = (Attribute("plate"), Attribute("seats", multi_valued=True))
+    cars = Attribute("cars", Type.COMPLEX, multi_valued=True, sub_attributes=parts)
+    kind = ResourceType("Thing", "/Things", "", Schema("urn:x:Thing", "Thing", "", (cars,)))
+    start = {"schemas": ["urn:x:Thing"], "cars": [{"plate": "A", "seats": ["front"]}]}
+    added = patched(
+        op("add", "cars", [{"plate": "a", "seats": ["Front"]}, {"plate": "A", "seats": ["back"]}]),
+        document=start,
+        resource_type=kind,
+    )
+    assert added["cars"] == [{"plate": "a", "seats": ["Front"]}, {"plate": "A", "seats": ["back"]}]
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (op("add", 'emails[type eq "home"].display', "x"), [{"type": "home", "display": "x"}, {"type": "work"}]),
+        (op("replace", 'emails[type eq "home"].primary', True), [{"type": "home", "primary": True}, {"type": "work"}]),
+        (op("remove", 'emails[type eq "home"].type'), [{"type": "work"}]),
+    ],
+)
+def test_an_element_that_was_a_description_only_is_not_taken_away_by_what_adds_to_it(operation, expected):
+    described = babs(emails=[{"type": "home"}, {"type": "work"}])
+    assert patched(operation, document=described) == described | {"emails": expected}
