@@ -49,6 +49,11 @@ class UserEdit:
     priorities: tuple[tuple[str, int], ...] = ()  # (pool, place): whoever waits there is served by it, the lower first
     why: str = ""
 
+    @property
+    def comes_or_goes(self) -> bool:
+        """Whether by it she may be deleted or back again, and so leave or enter groups that it does not name."""
+        return "deleted_at" in self.facts or self.adopt or (self.link is not None and self.link.stage == "deleted")
+
 
 @quick
 @dataclass(frozen=True, slots=True)

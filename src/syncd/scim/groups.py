@@ -30,6 +30,7 @@ from syncd.scim.splice import Sent
 from syncd.scim.statements import Difference, Membership, Statement, difference, membership, stated
 from syncd.store import read
 from syncd.store.commit import Outcome, commit
+from syncd.store.opening import Opened
 from syncd.store.read import Connection, Stamp, Stored
 
 _KEPT = Membership({})
@@ -280,7 +281,9 @@ def _write(
     outcome = Outcome()
     if edits:
         expect = None if stored is None else {stored.id: stored.version}
-        outcome = commit(conn, call.workspace, call.actor, edits, context.clock(), context.ids, expect=expect)
+        opened = Opened(locked=frozenset(expect or ()))
+        now = context.clock()
+        outcome = commit(conn, call.workspace, call.actor, edits, now, context.ids, expect=expect, opened=opened)
     if outcome.error is not None or shown is None:
         return outcome, None
     return outcome, read.get_group(conn, call.reader, id, members=shown.wants("members", call.types.group))

@@ -102,7 +102,7 @@ async def delete(call: Call) -> Response:
     id = call.id
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        stored, opened = _found(conn, call, id)
+        stored, opened = _found(conn, call, id, leaving=True)
         return _write(conn, call, _deletion(call, _user(opened, id)), opened, stored, gone=True)
 
     await call.write(work, 204, quick=True)
@@ -154,10 +154,12 @@ def _kept(
     return done
 
 
-def _found(conn: Connection, call: Call, id: str, whole: bool = False, derived: bool = False) -> tuple[Stored, Opened]:
+def _found(
+    conn: Connection, call: Call, id: str, whole: bool = False, derived: bool = False, leaving: bool = False
+) -> tuple[Stored, Opened]:
     """The user as this connection sees her, her row locked, and what the door needs to know of her. `whole`: with her
-    groups."""
-    opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence)
+    groups; `leaving`: they may lose her."""
+    opened = opening.user(conn, call.workspace.name, id, call.workspace.precedence, leaving)
     if opened is not None and call.types.user.stale:
         active = orjson.loads(opened.document).get("active", True)
         opened.document = facts.user_document(_user(opened, id), active, call.types)[0]

@@ -1,10 +1,11 @@
 """Seats within a decision: who wants, holds and waits; the pools are settled by core/seats.py, batch by batch.
 
-Users who wait outside the batch are served in the same transaction as the release; their row is locked with the pool's.
+Users who wait outside the batch are served in the same transaction as the release; their row is locked before the pool's.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def settle_seats(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) 
         }
         if not any(_unsettled(claim, decision) for claim in claims.values()) and not _room_for_waiting(decision):
             return
+        _lock_next(decision, claims)
         used = dict(_pools(decision))
         refused = settle(
             decision.workspace.pool_order,
@@ -113,6 +115,26 @@ def wanted(workspace: Workspace, user: User) -> frozenset[str]:
     granted = {grant.value for grant in user.grants if grant.kind == "seat"}
     idle = {name for name in user.reclaimed if name in pools and pools[name].idle_after is not None}
     return frozenset(name for name in (granted & pools.keys()) - idle if pools[name].seats(user.status))
+
+
+def _lock_next(decision: Decision, claims: Mapping[str, Claim]) -> None:
+    """Whoever is the next in line for a seat that these give up, before the pools: she may be changed at this moment by
+    somebody who then waits for the pools. Who is served is looked up again when they are locked."""
+    if not decision.lock or decision.conn.dialect.name != "postgresql":
+        return
+    released = Counter(
+        pool
+        for claim in claims.values()
+        for pool, seat in claim.seats.items()
+        if seat.held and pool not in claim.wanted
+    )
+    workspace = decision.workspace
+    ids: set[str] = set()
+    for pool in released.keys() & workspace.pools.keys():
+        excluding = workspace.excluders.get(pool, frozenset())
+        first = queue(workspace.name, pool, workspace.pools[pool].requires, excluding, released[pool] + len(claims))
+        ids |= set(decision.conn.scalars(first)) - claims.keys()
+    facts.lock_users(decision.conn, workspace.name, ids)
 
 
 def _pools(decision: Decision) -> dict[str, int]:

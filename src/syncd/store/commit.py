@@ -35,7 +35,7 @@ from syncd.store import events, facts, raw
 from syncd.store import fact_queries as queries
 from syncd.store import tables as t
 from syncd.store.decide import Decision
-from syncd.store.drafts import Verdict
+from syncd.store.drafts import Verdict, shown_in
 from syncd.store.escalation import exceeded, holder_of
 from syncd.store.limits import judge_losses
 from syncd.store.opening import Opened
@@ -323,7 +323,7 @@ def apply(
         for old, new in verdict.groups:
             known = new or old
             assert known is not None
-            bumped |= _parents(old) ^ _parents(new)
+            bumped |= shown_in(old) ^ shown_in(new)
             seen = known.id in groups_seen or old is None
             if seen:
                 versioned.add(known.id)
@@ -335,7 +335,7 @@ def apply(
             documents[after.id] = written
             if before is None or before.status != after.status or before.memberships is not after.memberships:
                 totals["user"] += after.present - (before is not None and before.present)
-                bumped |= _parents(before) ^ _parents(after)
+                bumped |= shown_in(before) ^ shown_in(after)
             if before is None or before.seats is not after.seats:
                 for seats, sign in ((before.seats if before else (), -1), (after.seats, 1)):
                     for seat in seats:
@@ -492,13 +492,6 @@ def _pass_names_on(conn: Connection, rows: Rows, verdicts: Sequence[Verdict]) ->
         conn.execute(update(t.users).where(*mine).values(user_name_key="\x01" + u.id))
         for id, name in {after.id: after.name for _, after in users if after.id in between}.items():
             rows.update(t.users, id=id, user_name_key=name_key(name))
-
-
-def _parents(member: User | Group | None) -> set[str]:
-    """The groups whose members show this one; a deleted user is shown in none."""
-    if member is None or (isinstance(member, User) and not member.present):
-        return set()
-    return {each.group for each in member.memberships}
 
 
 def _shown(user: User) -> tuple[object, ...]:

@@ -134,9 +134,20 @@ class Decision:
         elif self.whole_graph or any([edit.join for edit in edits]):
             facts.lock(self.conn, self.workspace.name, "groups", shared=True)
         else:
+            self._lock_groups(edits)
             return
         if not self.whole_graph:
             self.graph = Graph()  # what was read before the lock may be gone
+        self._lock_groups(edits)
+
+    def _lock_groups(self, edits: Sequence[Edit]) -> None:
+        """The groups that get another version by these edits, before any of their members: see `facts.lock_groups`."""
+        groups = {group for edit in edits for group in (*edit.join, *edit.leave, *edit.leave_all)}
+        groups |= {edit.id for edit in edits if isinstance(edit, GroupEdit)}
+        going = {edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.delete}
+        people = {edit.id for edit in edits if isinstance(edit, UserEdit) and edit.comes_or_goes}
+        of = going | (people - self.opened.users.keys())
+        facts.lock_groups(self.conn, self.workspace.name, groups - self.opened.locked, of, going)
 
     def _groups(self, verdicts: list[Verdict]) -> None:
         edits = [edit for verdict in verdicts for edit in verdict.edits if isinstance(edit, GroupEdit)]

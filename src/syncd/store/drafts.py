@@ -68,6 +68,13 @@ class Verdict:
         return {before.id: before.version for before, _ in pairs if before is not None and before.id in edited_ids}
 
 
+def shown_in(member: User | Group | None) -> set[str]:
+    """The groups whose members show this one; a deleted user is shown in none."""
+    if member is None or (isinstance(member, User) and not member.present):
+        return set()
+    return {each.group for each in member.memberships}
+
+
 def claims_name(draft: Draft) -> bool:
     return takes_name(draft.before, draft.after)
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -62,6 +62,7 @@ _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 Turn = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 _stage: ContextVar[Turn | None] = ContextVar("stage", default=None)
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
+_ATTEMPTS: Final = 5  # then the client is to come again
 
 
 @contextmanager
@@ -182,13 +183,12 @@ class Database:
 
     def write_now(self, work: Callable[[Connection], T], wait_s: float = _WRITE_S) -> T:
         """`work` in a write transaction, tried again when PostgreSQL picked it as a deadlock's victim."""
-        for attempt in range(5):
+        for attempt in range(_ATTEMPTS):
             try:
                 with self.writing(wait_s) as conn:
                     return work(conn)
             except DBAPIError as exc:
-                if not _retried(exc) or attempt == 4:
-                    raise
+                self._may_retry(exc, attempt)
                 time.sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
 
@@ -364,16 +364,23 @@ class Database:
                     *(self.writing, self._available, self._waited), self._writing_here, self._checkpoint
                 )
             return await self._writer.do(work, _WEB_WRITE_S, quick, lasts)
-        for attempt in range(5):
+        for attempt in range(_ATTEMPTS):
             try:
                 with self._available(OSError):
                     done: T = await greenlet_spawn(self._write_beside, work, lasts)
                     return done
             except DBAPIError as exc:
-                if not _retried(exc) or attempt == 4:
-                    raise
+                self._may_retry(exc, attempt)
                 await asyncio.sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
+
+    def _may_retry(self, exc: DBAPIError, attempt: int) -> None:
+        """Raises it, unless PostgreSQL undid this transaction for another; DatabaseUnavailable after the last attempt."""
+        if not _retried(exc):
+            raise exc
+        if attempt + 1 == _ATTEMPTS:
+            what = f"has too many writers of the same rows: undone {_ATTEMPTS} times for others"
+            raise _logged(DatabaseUnavailable(f"database {self.display} {what}", 1)) from exc
 
     def _pool(self) -> AsyncEngine:
         if self._async is None:

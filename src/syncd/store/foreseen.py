@@ -23,7 +23,7 @@ from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
 from syncd.store import tables as t
 from syncd.store.allocate import queue
-from syncd.store.drafts import Verdict, takes_name
+from syncd.store.drafts import Verdict, shown_in, takes_name
 from syncd.store.made_roles import known
 from syncd.store.unmoved import Sight, unmoved
 
@@ -80,6 +80,10 @@ class Foreseen:
             return verdicts
         facts.lock(conn, self.workspace.name, "groups", shared=True)
         pairs = [pair for verdict in verdicts for pair in verdict.users]
+        moved = [
+            shown_in(old) ^ shown_in(new) for old, new in pairs if old is None or old.memberships is not new.memberships
+        ]
+        facts.lock_groups(conn, self.workspace.name, {group for groups in moved for group in groups})
         same = (
             self._groups_are(conn, self.basis)
             and self._people_are(conn, self.basis, pairs)

@@ -32,13 +32,21 @@ class Opened:
     graph: Graph = field(default_factory=Graph)
     document: bytes = b""
     modified: int = 0  # microseconds since 1970
+    locked: frozenset[str] = frozenset()  # groups whose rows this transaction has locked
 
 
-def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> Opened | None:
-    """A user with all that hangs on her, her row locked. None: there is nobody of this id."""
+def user(conn: Connection, workspace: str, id: str, precedence: Precedence, leaving: bool = False) -> Opened | None:
+    """A user with all that hangs on her, her row locked. None: there is nobody of this id.
+
+    `leaving`: she may leave all of her groups, so their rows are locked before hers.
+    """
     bound = {"workspace": workspace, "id": id}
     if conn.dialect.name == "postgresql":
-        raw.locked(conn, queries.locked("user", "postgresql"), "users", workspace, id)
+        own = queries.locked("user", "postgresql")
+        if leaving:
+            raw.locked_after(conn, queries.groups_locked(), queries.groups_left(), own, workspace, id)
+        else:
+            raw.locked(conn, own, "users", workspace, id)
     settle_user(conn, workspace, id)
     found = raw.rows(conn, queries.opened(conn.dialect.name), bound, apart=True)
     if not found:
@@ -47,6 +55,7 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence) -> O
     opened = Opened({id: facts.user_of(row, precedence)}, rules=rules, document=document, modified=modified)
     opened.held = orjson.loads(held) if held else ()
     groups = {each.group for user in opened.users.values() if user is not None for each in user.memberships}
+    opened.locked = frozenset(groups if leaving else ())
     if groups:
         _nest(conn, workspace, groups, count, opened.graph)
     return opened

@@ -32,6 +32,7 @@ MOVED: Final = "syncd_groups_moved"
 PENDING: Final = "syncd_pending"
 LASTS: Final = "syncd_lasts"  # there, whether what is done will be committed, and is no rehearsal
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
+_AGAIN: Final = 5  # times that locks are taken anew because they would be in the wrong order
 _COPIED: Final = 50  # rows from which on PostgreSQL's COPY is cheaper than as many statements
 _PLACE: Final = re.compile(r"\$(\d+)")  # a parameter of asyncpg; the statements have no texts in them
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # a text that means the same between quotes
@@ -102,17 +103,54 @@ def beforehand(
 
 def locked(conn: Connection, query: Query, table: str, workspace: str, id: str) -> None:
     """Lock one row, by `query` with its parameters; on asyncpg in the same round trip as BEGIN where this comes first."""
+    if not _first(conn, workspace, id):
+        rows(conn, query, _named(workspace, id))
+        return
+    _begun(conn, f"SELECT 1 FROM {table} WHERE workspace = '{workspace}' AND id = '{id}' FOR UPDATE")  # noqa: S608 - plain texts
+
+
+def locked_after(conn: Connection, before: Query, left: Query, query: Query, workspace: str, id: str) -> None:
+    """The same with other rows locked `before` it. `left`: locks, without waiting, what has become one of these while the row
+    was waited for, and finds what others have of it: then all is begun again in the right order."""
+    bound = _named(workspace, id)
+    if not _first(conn, workspace, id):
+        for each in (before, query):
+            rows(conn, each, bound)
+        return
+    in_order = "; ".join(_written_out(conn, each, bound) for each in (before, query))
+    for _ in range(_AGAIN):
+        if _begun(conn, f"{in_order}; {_written_out(conn, left, bound)}") == "SELECT 0":
+            return
+        await_only(_driver(conn).execute("ROLLBACK"))
+    _begun(conn, in_order)
+
+
+def _first(conn: Connection, workspace: str, id: str) -> bool:
+    """Whether asyncpg's transaction has yet to begin, and these texts mean the same between quotes."""
     adapted: Any = conn.connection.dbapi_connection
     known = conn.dialect.driver == "asyncpg" and adapted._transaction is None
-    if not (known and _PLAIN.fullmatch(workspace) and _PLAIN.fullmatch(id)):
-        rows(conn, query, {"workspace": workspace, "ids": orjson.dumps([id]).decode()})
-        return
+    return bool(known and _PLAIN.fullmatch(workspace) and _PLAIN.fullmatch(id))
+
+
+def _named(workspace: str, id: str) -> dict[str, str]:
+    return {"workspace": workspace, "ids": orjson.dumps([id]).decode()}
+
+
+def _begun(conn: Connection, text: str) -> str:
+    """BEGIN and these statements in one round trip. Returns what the last of them did, such as `SELECT 1`."""
+    adapted: Any = conn.connection.dbapi_connection
     adapted._transaction = _Begun(_driver(conn))
-    text = f"BEGIN; SELECT 1 FROM {table} WHERE workspace = '{workspace}' AND id = '{id}' FOR UPDATE"  # noqa: S608 - plain texts
     try:
-        await_only(_driver(conn).execute(text))
+        return str(await_only(_driver(conn).execute(f"BEGIN; {text}")))
     except Exception as exc:
         _raise(conn, text, exc)
+
+
+def _written_out(conn: Connection, query: Query, bound: Mapping[str, str]) -> str:
+    """A statement with plain texts in the place of its parameters."""
+    text, places = _compiled(query, conn.dialect)
+    values = places.values(bound)
+    return _PLACE.sub(lambda found: f"'{values[int(found[1]) - 1]}'", text)
 
 
 class _Begun:
