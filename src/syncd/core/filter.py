@@ -2,8 +2,9 @@
 
 An absent attribute matches nothing, except what `not` or `ne` makes of it: `a ne v` is `not (a eq v)`, `a eq null` is
 `not (a pr)`. A multi-valued attribute matches if any element does, so `emails.type ne "work"` is true if some element
-is not "work", or if there is no element at all. The conditions in `emails[...]` hold for one element together; in a list
-of plain values the element is called `value` there. And(()) is true, Or(()) is false.
+is not "work", or if there is no element at all. An element that does not say whether it is primary is not (RFC 7643 section
+2.4). The conditions in `emails[...]` hold for one element together; in a list of plain values the element is called `value`
+there. And(()) is true, Or(()) is false.
 Not understood means InvalidFilter with the place and what is accepted, never "everything matches".
 """
 
@@ -275,7 +276,15 @@ def _some(attribute: Resolved, scope: _Scope, op: Op, value: Literal) -> Bound:
 
 
 def _negated_if_ne(attribute: Resolved, keys: tuple[str, ...], op: Op, value: Literal) -> Bound:
+    if value is False and _assumed_false(attribute):
+        op, value = (Op.NE if op is Op.EQ else Op.EQ), True
     return Not(Condition(attribute, keys, Op.EQ, value)) if op is Op.NE else Condition(attribute, keys, op, value)
+
+
+def _assumed_false(attribute: Resolved) -> bool:
+    """RFC 7643 section 2.4: of a list's values `primary` is false if it is not specified."""
+    in_list = attribute.parent is not None and attribute.parent.multi_valued
+    return in_list and attribute.attribute.name == "primary" and attribute.attribute.type is Type.BOOLEAN
 
 
 def _find(path: str, at: int, scope: _Scope) -> Resolved:

@@ -97,6 +97,11 @@ VIEW = search_view(canonical(BABS, USER), RULE_USER, **EXTRA)
         'emails.type ne "work"',
         'not (emails.type eq "other")',
         "emails.display eq null",
+        # RFC 7643 section 2.4: primary is false where it is not specified
+        'emails[primary eq false and type eq "home"]',
+        "emails.primary eq false",
+        "emails.primary ne true",
+        "emails.primary ne false",
         # precedence: not > and > or
         "title pr or nickName pr and nickName pr",
         "not (nickName pr) and title pr",
@@ -133,6 +138,10 @@ def test_matches(text: str) -> None:
         'meta.lastModified gt "2011-05-13T04:42:34Z"',
         "active eq false",
         'addresses[not (type eq "work")]',
+        'emails[primary eq false and type eq "work"]',
+        'emails[primary ne false and type eq "home"]',
+        "ims.primary ne false",
+        "photos.primary eq false",
     ],
 )
 def test_does_not_match(text: str) -> None:
