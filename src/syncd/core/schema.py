@@ -193,6 +193,9 @@ class ResourceType:
     _extensions: dict[str, Schema] = field(init=False, repr=False, default_factory=dict)
     set_once: frozenset[str] = field(init=False, repr=False)  # paths of values that are immutable
     hides: bool = field(init=False, repr=False)  # whether a stored document holds what is not shown by default
+    asked_for: tuple[str, ...] = field(
+        init=False, repr=False
+    )  # paths of what clients may write and is returned on request
     unique: tuple[Resolved, ...] = field(init=False, repr=False)  # of a workspace's own, with uniqueness `server`
     # Paths of core texts of which there is one and whose case does not count -> Resolved.search_keys.
     plain: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
@@ -223,6 +226,8 @@ class ResourceType:
             if each.attribute.mutability is Mutability.IMMUTABLE and not (each.parent and each.parent.multi_valued)
         }
         object.__setattr__(self, "set_once", frozenset(set_once))
+        on_request = (each.path for each in every if each.attribute.returned is Returned.REQUEST and not each.read_only)
+        object.__setattr__(self, "asked_for", tuple(on_request))
         unique = (each for each in every if each.own and each.attribute.uniqueness is Uniqueness.SERVER)
         object.__setattr__(self, "unique", tuple(unique))
         # What is readOnly is derived, and not stored, but in a workspace's own extension: there a directory may state it.

@@ -7,7 +7,7 @@ id. PUT without `members` keeps them: only an explicit empty list empties a grou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.etag import etag
 from syncd.core.resource import shown as readable
 from syncd.core.state import Link
-from syncd.errors import InvalidValue, NotFound, Refused, TooLarge
+from syncd.errors import InvalidValue, Mutability, NoTarget, NotFound, Refused, TooLarge
 from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
-from syncd.scim.members import MemberEdit, split_members
+from syncd.scim.members import CANNOT_BE_CHANGED, MemberEdit, split_members
 from syncd.scim.patch import apply_patch
 from syncd.scim.remembered import note_who_moved, shown_group
 from syncd.scim.render import Shown
@@ -100,7 +100,7 @@ def _not_modified(stored: Stored) -> Response:
 
 
 async def create(call: Call) -> Response:
-    said, shown = await _document(call), selected(call.query())
+    said, shown = await _document(call)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         id = call.context.ids()
@@ -113,7 +113,7 @@ async def create(call: Call) -> Response:
 
 
 async def replace_(call: Call) -> Response:
-    said, shown, id, version = await _document(call), selected(call.query()), call.id, 0
+    (said, shown), id, version = await _document(call), call.id, 0
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         nonlocal version
@@ -137,12 +137,13 @@ async def patch(call: Call) -> Response:
     version = 0
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
-        nonlocal version
+        nonlocal version, shown
         stored, own = _found(conn, call, id)
         version = stored.version
         type = call.types.group
         document = orjson.loads(render.group(stored, call.context.base_url, type, Shown(whole=True)))
         formed = call.in_rfc_form(operations, document, type)
+        shown = render.answering(shown, ((each.path, each.value) for each in formed), type)
         others, member_edits = split_members(formed)
         said = difference(document, apply_patch(document, others, type), others, type)
         wanted = membership(_by_id(conn, call, id, member_edits))
@@ -181,8 +182,11 @@ def creation(
     return [made, *_member_edits(conn, call, id, wanted, beside)]
 
 
-async def _document(call: Call) -> Statement:
-    return stated(call.document(await call.body(), call.types.group), call.types.group)
+async def _document(call: Call) -> tuple[Statement, Shown]:
+    """What a POST or PUT states, and what its answer shows."""
+    type = call.types.group
+    document = call.document(await call.body(), type)
+    return stated(document, type), render.answering(selected(call.query()), [(None, document)], type)
 
 
 def _found(conn: Connection, call: Call, id: str) -> tuple[Stored, Link | None]:
@@ -218,15 +222,14 @@ def _state(
 
 
 def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]) -> list[MemberEdit]:
-    """The edits with whom a filter selects by then: who is stored, or was added by an operation before it."""
+    """The edits with whom a filter selects by then: who is stored, or was added by an operation before it. Raises NoTarget if
+    it is to be somebody and is nobody, Mutability if they would become others."""
     found: list[MemberEdit] = []
     views: dict[str, dict[str, str]] = {}  # of who is added before
-    fresh: list[str] = []
     conditions = 0
     for edit in edits:
         if edit.where is None:
             found.append(edit)
-            fresh.extend(edit.ids if edit.kind != "remove" else ())
             continue
         before, conditions = conditions, conditions + 1 + len(edit.where.text) // 200  # a long one is as several
         if before and conditions > MAX_CONDITIONS:
@@ -234,12 +237,38 @@ def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]
                 f"{edit.at}: more than {MAX_CONDITIONS} conditions, each asked of every member: select members by their"
                 " ids, or send fewer in one PATCH"
             )
-        views |= read.member_views(conn, call.reader, fresh) if fresh else {}
-        fresh.clear()
-        matches = filters.compile(edit.where)
-        ids = {*read.members_matching(conn, call.reader, group, edit.where), *(i for i in views if matches(views[i]))}
-        found.append(MemberEdit("remove", tuple(sorted(ids))))
+        ids = _selected(conn, call, group, edit.where, membership(found), views)
+        if edit.kind == "remove":
+            found.append(MemberEdit("remove", ids))
+            continue
+        if not ids:
+            raise NoTarget(f"{edit.at}: no member is selected: add the member")
+        if edit.kind == "exchange":
+            found += [MemberEdit("remove", ids), MemberEdit("add", edit.ids, at=edit.at)]
+        elif not _have(read.member_views(conn, call.reader, ids).values(), edit.parts):
+            raise Mutability(f"{edit.at}: {CANNOT_BE_CHANGED}")
     return found
+
+
+def _selected(
+    conn: Connection,
+    call: Call,
+    group: str,
+    where: filters.Filter,
+    before: Membership,
+    views: dict[str, dict[str, str]],
+) -> tuple[str, ...]:
+    """`before`: what the operations before this one come to; `views`: of who is added by them, and filled here."""
+    if fresh := before.joining - views.keys():
+        views |= read.member_views(conn, call.reader, fresh)
+    matches = filters.compile(where)
+    stored = frozenset() if before.whole else read.members_matching(conn, call.reader, group, where)
+    added = {id for id in before.joining if id in views and matches(views[id])}
+    return tuple(sorted((stored - before.leaving) | added))
+
+
+def _have(members: Iterable[Mapping[str, str]], parts: Mapping[str, Any]) -> bool:
+    return all(member[part] == value for member in members for part, value in parts.items())
 
 
 def _member_edits(

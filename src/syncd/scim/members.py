@@ -1,8 +1,10 @@
 """Changes of a group's members as deltas, so that the members themselves are never loaded.
 
-Understood: `members` with add, replace and remove, `members[filter]` with remove, and a `members` key in a path-less value.
+Understood: `members` and `members[filter]` with add, replace and remove, and a `members` key in a path-less value.
 `members[value eq "x"]` (and such terms joined by `or`) names its members; who another filter selects is the store's to
 say. Only an explicit empty list, null or a bare `remove` empties a group; a malformed list changes nothing.
+A member's parts are immutable (RFC 7643 section 4.2): replace puts another member in the place of those selected, and what
+is said of their parts may only be what they are.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from syncd.core import filter as filters
-from syncd.core.resource import shown
+from syncd.core.resource import search_element, shown
 from syncd.core.schema import GROUP
+from syncd.core.schema import Mutability as Mutable
 from syncd.errors import InvalidPath, InvalidValue, Mutability, SyncdError
 from syncd.scim import path as paths
 from syncd.scim.messages import ABSENT, Operation
@@ -24,19 +27,22 @@ _ONE_MEMBER = re.compile(
     r'members\[value eq "([^"\\\x00-\x1f]+)"\]', re.IGNORECASE
 )  # all that Okta and the dialects make
 
+CANNOT_BE_CHANGED: Final = "a member cannot be changed, only added and removed: remove it and add another"
+
 
 @dataclass(frozen=True, slots=True)
 class MemberEdit:
     """One step, to be applied in order: add or remove `ids`, replace all by `ids`, or clear (`ids` empty).
 
-    Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say. `where`: remove
-    those whom it selects, asked of one member in its search form (core.resource.search_element). `at`: how a message
-    names the operation.
+    Ids are as the client wrote them, each once, in its order; whether they exist is the store's to say. `where`, asked of
+    one member in its search form (core.resource.search_element): remove those whom it selects, exchange them for `ids`, or
+    keep them, if they have these `parts`. `at`: how a message names the operation.
     """
 
-    kind: Literal["add", "remove", "replace", "clear"]
+    kind: Literal["add", "remove", "replace", "clear", "exchange", "keep"]
     ids: tuple[str, ...] = ()
     where: filters.Filter | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)  # canonical names, comparable values
     at: str = field(default="", compare=False)
 
 
@@ -86,7 +92,7 @@ def _edit(operation: Operation, text: str) -> list[MemberEdit]:
     path = paths.parse(text, GROUP)
     if path.where is not None:
         if path.sub is not None or operation.kind != "remove":
-            raise Mutability("a member cannot be changed, only added and removed: remove it and add another")
+            return [_of_selected(operation, path, path.where)]
         ids = _named(path.where)
         return [MemberEdit("remove", where=path.where) if ids is None else MemberEdit("remove", ids)]
     if path.sub is not None:
@@ -102,6 +108,37 @@ def _edit(operation: Operation, text: str) -> list[MemberEdit]:
     if operation.kind == "add":
         return [MemberEdit("add", ids)] if ids else []
     return [MemberEdit("replace", ids) if ids else MemberEdit("clear")]
+
+
+def _of_selected(operation: Operation, path: paths.Path, where: filters.Filter) -> MemberEdit:
+    """What is to become of the members that a filter selects, other than that they go (RFC 7644 section 3.5.2.3)."""
+    if operation.kind == "remove" or (path.sub is not None and path.sub.attribute.mutability is Mutable.READ_ONLY):
+        raise Mutability(CANNOT_BE_CHANGED)
+    if operation.value is ABSENT:
+        raise InvalidValue(f'{operation.kind} needs a value: a member, such as {{"value": "<id>"}}')
+    if operation.kind == "replace" and path.sub is None:
+        ids = ids_of(operation.value)
+        if len(ids) != 1:
+            raise InvalidValue(
+                "replace of selected members needs one other member as its value; remove takes them away"
+            )
+        return MemberEdit("exchange", ids, where)
+    given = operation.value if path.sub is None else {path.sub.attribute.name: operation.value}
+    if not isinstance(given, Mapping):
+        raise InvalidValue('add to selected members needs an object as its value, such as {"value": "<id>"}')
+    return MemberEdit("keep", where=where, parts=search_element(path.attribute.attribute, _known_parts(given, path)))
+
+
+def _known_parts(given: Mapping[str, Any], path: paths.Path) -> dict[str, Any]:
+    """Without what is readOnly, which is the server's to say. Raises InvalidValue for what no member has."""
+    parts: dict[str, Any] = {}
+    for key, value in given.items():
+        sub = path.attribute.attribute.sub(key)
+        if sub is None or not isinstance(value, str):
+            raise InvalidValue(f"a member has no {shown(key)} like that")
+        if sub.mutability is not Mutable.READ_ONLY:
+            parts[sub.name] = value
+    return parts
 
 
 def ids_of(value: Any) -> tuple[str, ...]:

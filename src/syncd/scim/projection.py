@@ -1,7 +1,7 @@
 """Which attributes of a document an answer shows (RFC 7643 section 2.2 `returned`, RFC 7644 section 3.9).
 
-`always` stays whatever was asked, `never` leaves in no case, `request` comes only when named, `default` comes unless
-the client named others. A name may be in any case, with or without the core URN, a sub-attribute, or a bare extension
+`always` stays whatever was asked, `never` leaves in no case, `request` comes only when named or just written, `default` comes
+unless the client named others. A name may be in any case, with or without the core URN, a sub-attribute, or a bare extension
 URN. A name that does not exist selects nothing: at the root's `/.search` it may be another type's (RFC 7644 3.4.2.1).
 """
 
@@ -24,6 +24,7 @@ class _Choice:
     towards: frozenset[str]  # every attribute that encloses an asked one
     without: frozenset[str]
     visible: frozenset[str] | None = None  # beyond which nothing is shown
+    sent: frozenset[str] = frozenset()  # of what is returned on request
 
     def hides(self, path: str) -> bool:
         return path not in _FIXED and bool(outside(self.visible, [path]))
@@ -35,6 +36,7 @@ def project(
     excluded: Collection[str],
     resource_type: ResourceType,
     visible: frozenset[str] | None = None,
+    sent: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """A new document with what may be shown; `document` is nested, in canonical spelling, and stays as it is.
 
@@ -48,6 +50,7 @@ def project(
         towards=frozenset(above for path in asked for above in asked[path]),
         without=frozenset(_paths(excluded, resource_type)),
         visible=visible,
+        sent=sent,
     )
     shown: dict[str, Any] = {}
     for key, value in document.items():
@@ -77,14 +80,16 @@ def _paths(names: Collection[str], resource_type: ResourceType) -> dict[str, tup
 def _extension(attribute: Attribute, path: str, value: Mapping[str, Any], choice: _Choice) -> dict[str, Any]:
     """Of an extension's attributes each by itself: one that is always returned is so whatever became of the others."""
     if path in choice.without:
-        choice = _Choice(True, frozenset(), frozenset(), choice.without, choice.visible)
+        choice = _Choice(True, frozenset(), frozenset(), choice.without, choice.visible, choice.sent)
     return _element(attribute, path, ":", value, choice, inherited=path in choice.asked)
 
 
 def _select(attribute: Attribute, path: str, value: Any, choice: _Choice, *, inherited: bool) -> Any | None:
     named = path in choice.asked
     whole = inherited or named or not choice.restricted
-    if attribute.returned is Returned.NEVER or (attribute.returned is Returned.REQUEST and not named):
+    if attribute.returned is Returned.NEVER:
+        return None
+    if attribute.returned is Returned.REQUEST and not (named or path in choice.sent):
         return None
     if attribute.returned is Returned.ALWAYS and not choice.hides(path):
         whole = True

@@ -7,8 +7,8 @@ that names attributes pays for it. ETags are weak and made of the version alone,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ import orjson
 from syncd.core.quick import quick
 from syncd.core.resource import redeclared
 from syncd.core.schema import SYNCD_USER, ResourceType
+from syncd.scim import path as paths
 from syncd.scim.projection import project
 from syncd.store.read import GroupOf, Stored
 
@@ -25,12 +26,16 @@ from syncd.store.read import GroupOf, Stored
 @quick
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which attributes a request wants, as it named them; () and () is the default. `visible`: as of ListQuery."""
+    """Which attributes a request wants, as it named them; () and () is the default. `visible`: as of ListQuery.
+
+    `sent`: canonical paths of those which a write states, and which are otherwise returned on request only.
+    """
 
     attributes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     whole: bool = False  # with what is never shown: for who changes it, not for an answer
     visible: frozenset[str] | None = None
+    sent: frozenset[str] = frozenset()
 
     @property
     def all(self) -> bool:
@@ -48,6 +53,22 @@ class Shown:
     def derived(self) -> bool:
         """Whether status or seats were asked for by name."""
         return any(each.lower().startswith(SYNCD_USER.lower()) for each in self.attributes)
+
+
+def answering(shown: Shown, sent: Iterable[tuple[str | None, Any]], type: ResourceType) -> Shown:
+    """What a write is answered with: also what it states of attributes that are returned on request (RFC 7643 section 7).
+
+    `sent`: paths with their values as a PATCH has them; None is the path of a whole resource.
+    """
+    if not type.asked_for:
+        return shown
+    named = {name for path, value in sent for name in paths.named(path, value, type)}
+    stated = (each for each in type.asked_for if any(_is_about(name, each) or _is_about(each, name) for name in named))
+    return replace(shown, sent=frozenset(stated))
+
+
+def _is_about(path: str, part: str) -> bool:
+    return part.startswith(path) and part[len(path) : len(path) + 1] in ("", ".", ":")
 
 
 def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown()) -> bytes:
@@ -164,7 +185,7 @@ def _all_known(resource_type: ResourceType, head: bytes) -> bool:
 def projected(document: dict[str, Any], shown: Shown, resource_type: ResourceType) -> bytes:
     of_type = (resource_type.schema.id, *(schema.id for schema, _ in resource_type.extensions))
     document["schemas"] = [urn for urn in document["schemas"] if urn in of_type]
-    return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type, shown.visible))
+    return orjson.dumps(project(document, shown.attributes, shown.excluded, resource_type, shown.visible, shown.sent))
 
 
 def _instant(micros: int) -> bytes:

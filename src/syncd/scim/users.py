@@ -57,7 +57,7 @@ async def get(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     body, sent = await passwords.of_document(call, await call.body())
-    said, shown = _stated(call, body), selected(call.query())
+    said, shown = _stated(call, body)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         opened = _unopened(conn, call, said)
@@ -71,7 +71,7 @@ async def create(call: Call) -> Response:
 async def replace_(call: Call) -> Response:
     id = call.id
     body, sent = await passwords.of_document(call, await call.body(), id)
-    said, shown = _stated(call, body), selected(call.query())
+    said, shown = _stated(call, body)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
         stored, opened = _found(conn, call, id)
@@ -88,14 +88,17 @@ async def patch(call: Call) -> Response:
     members = looked_at(operations, type)
 
     def work(conn: Connection) -> tuple[Outcome, Stored | None]:
+        nonlocal shown
         stored, opened = _found(conn, call, id, whole=members is None, derived=shown.derived)
         document = render.opened(stored, call.context.base_url, type, members)
         formed = call.in_rfc_form(operations, document, type)
+        shown = render.answering(shown, ((each.path, each.value) for each in formed), type)
         after = apply_patch(document, formed, type)
         said = difference(document, after, formed, type)
         return _kept(conn, call, _state(conn, call, stored, opened, said, shown.derived), sent)
 
-    return await _answered(call, work, shown, 200, quick=len(body) < SHORT and len(operations) <= FEW)
+    stored = await call.write(work, 200, quick=len(body) < SHORT and len(operations) <= FEW)
+    return _answer(call, stored, shown)
 
 
 async def delete(call: Call) -> Response:
@@ -137,8 +140,11 @@ def _unopened(conn: Connection, call: Call, said: Statement) -> Opened:
     return opening.nobody(conn, call.workspace.name, call.actor.source, name, said.external_id)
 
 
-def _stated(call: Call, body: bytes) -> Statement:
-    return stated(call.document(body, call.types.user), call.types.user)
+def _stated(call: Call, body: bytes) -> tuple[Statement, Shown]:
+    """What a POST or PUT states, and what its answer shows."""
+    type = call.types.user
+    document = call.document(body, type)
+    return stated(document, type), render.answering(selected(call.query()), [(None, document)], type)
 
 
 def _kept(
@@ -245,7 +251,10 @@ def _write(
 
 
 async def _answered(call: Call, work: Any, shown: Shown, status: int, quick: bool) -> Response:
-    stored = await call.write(work, status, quick)
+    return _answer(call, await call.write(work, status, quick), shown, status)
+
+
+def _answer(call: Call, stored: Stored | None, shown: Shown, status: int = 200) -> Response:
     assert stored is not None
     body = render.user(stored, call.context.base_url, call.types.user, shown)
     return answer(body, stored, _location(call, stored), status)

@@ -298,6 +298,33 @@ def test_members_are_removed_by_any_filter(service: Service) -> None:
     assert (assert_unknown["status"], assert_unknown["scimType"]) == ("400", "invalidFilter")
 
 
+def test_selected_members_are_replaced_by_another_and_never_changed(service: Service) -> None:
+    """RFC 7644 section 3.5.2.3, and 4.2 of RFC 7643: the parts of a member are immutable."""
+    ann, bob, cid = (service.user(name)["id"] for name in ("ann", "bob", "cid"))
+    path = f"Groups/{service.group('g', ann, bob)['id']}"
+
+    def answered(*operations: dict[str, Any]) -> tuple[int, str | None, set[str]]:
+        answer = service.patch(path, *operations)
+        scim_type = answer.json()["scimType"] if answer.content else None
+        return answer.status_code, scim_type, members(service, path.split("/")[1])
+
+    def of(id: str, value: Any, part: str = "", op: str = "replace") -> dict[str, Any]:
+        return {"op": op, "path": f'members[value eq "{id}"]{part}', "value": value}
+
+    version = service.ask("GET", path).json()["meta"]["version"]
+    assert answered(of(ann, ann, ".value"), of(ann, "user", ".type", "add")) == (204, None, {ann, bob})
+    assert answered(of(ann, {"value": ann, "type": "User", "display": "A"}, op="add")) == (204, None, {ann, bob})
+    assert service.ask("GET", path).json()["meta"]["version"] == version, "they are as they were"
+    for wrong in (of(ann, cid, ".value"), of(ann, "Group", ".type"), of(ann, {"value": cid}, op="add")):
+        assert answered(wrong) == (400, "mutability", {ann, bob})
+    for op, value in (("replace", {"value": ann}), ("add", {"value": cid})):
+        assert answered(of(cid, value, op=op)) == (400, "noTarget", {ann, bob})
+    assert answered({"op": "remove", "path": "members"}, of(ann, {"value": cid})) == (400, "noTarget", {ann, bob})
+    assert answered(of(ann, {"value": "nosuch"})) == (400, "invalidValue", {ann, bob})
+    assert answered(of(ann, {"value": cid})) == (204, None, {bob, cid})
+    assert answered({"op": "replace", "path": "members[value pr]", "value": {"value": ann}}) == (204, None, {ann})
+
+
 def test_members_are_found_by_what_they_are_shown_as_whatever_the_width_of_its_letters(service: Service) -> None:
     names = ("ａｄａ", "ﾔﾏﾀﾞ", "bob")
     inner = service.group("Ｉnner")["id"]

@@ -23,6 +23,8 @@ RIGHT |= {"integer": 7, "decimal": 1.5, "dateTime": "2026-11-21T12:00:00Z"}
 WRONG: Json = {"string": 7, "reference": 7, "binary": "?", "boolean": "perhaps", "complex": 7}
 WRONG |= {"integer": 1.5, "decimal": "much", "dateTime": "tomorrow"}
 
+_QUIET = Attribute("quiet", returned=Returned.REQUEST)
+
 # An extension that has every type and every word.
 ODD = Schema(
     "urn:example:params:scim:schemas:extension:odd:2.0",
@@ -43,8 +45,10 @@ ODD = Schema(
         Attribute("asked", returned=Returned.REQUEST),
         Attribute("kept", returned=Returned.ALWAYS),
         Attribute("theirs", mutability=Mutability.READ_ONLY),
-        Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor"), Attribute("room"))),
-        Attribute("keys", Type.COMPLEX, multi_valued=True, sub_attributes=(Attribute("value"), Attribute("door"))),
+        Attribute("desk", Type.COMPLEX, sub_attributes=(Attribute("floor"), Attribute("room"), _QUIET)),
+        Attribute(
+            "keys", Type.COMPLEX, multi_valued=True, sub_attributes=(Attribute("value"), Attribute("door"), _QUIET)
+        ),
     ),
 )
 
@@ -131,7 +135,8 @@ class Trial:
         if place.attribute["type"] != "complex":
             value = RIGHT[place.attribute["type"]]
             return [value] if place.attribute["multiValued"] else value
-        subs = {sub["name"]: RIGHT[sub["type"]] for sub in place.attribute["subAttributes"]}
+        shown = (sub for sub in place.attribute["subAttributes"] if sub["returned"] != "request")
+        subs = {sub["name"]: RIGHT[sub["type"]] for sub in shown}
         return [subs] if place.attribute["multiValued"] else subs
 
     def fails(self, answer: Any, status: int, scim_type: str | None) -> None:
@@ -149,7 +154,7 @@ class Trial:
         answer = self.post(**place.document(self.right()))
         assert answer.status_code == 201, answer.text
         found = place.of(answer.json())
-        if place.attribute["returned"] in ("never", "request"):
+        if place.attribute["returned"] == "never":
             assert found is None
         elif place.attribute["type"] != "complex":
             assert found == self.right()
@@ -230,9 +235,30 @@ class Trial:
                 whole = place.of(self.service.ask("GET", path, excludedAttributes=place.schema).json())
                 assert asked == without == other == whole == place.of(made) == self.right()
             case "request":
-                assert (asked, place.of(made)) == (self.right(), None)
+                assert (asked, without) == (self.right(), None)
+                self.answered_to_who_writes_it(path, made)
             case "default":
                 assert asked == place.of(made) and without is None, "it was to be left out"
+
+    def answered_to_who_writes_it(self, path: str, made: Json) -> None:
+        """RFC 7643 section 7: in response to a POST, PUT or PATCH in which the client specified it, and to no other."""
+        place, value = self.place, self.right()
+        text = "userName" if place.core == USER_URN else "displayName"
+        assert place.of(made) == value and place.of(self.service.ask("GET", path).json()) is None
+        whole = {key: made[key] for key in ("schemas", text)}
+        put = self.service.ask("PUT", path, whole | place.document(value)).json()
+        patched = self.patched(path, {"op": "replace", "path": place.path, "value": value})
+        nested = self.patched(path, {"op": "add", "value": place.document(value)})
+        assert [place.of(each) for each in (put, patched, nested)] == [value] * 3
+        other = {"op": "replace", "path": text, "value": made[text]}
+        assert place.of(self.patched(path, other)) is None
+        restricted = self.service.ask("PUT", path, whole | place.document(value), attributes=text).json()
+        assert place.of(restricted) is None
+
+    def patched(self, path: str, *operations: Json) -> Json:
+        """The answer to a PATCH; of a group, which has none by default, one that leaves nothing out."""
+        found: Json = self.service.patch(path, *operations, excludedAttributes="nosuch").json()
+        return found
 
     def case_exact(self) -> None:
         place = self.place

@@ -61,8 +61,14 @@ def test_what_does_not_name_members_passes_untouched():
         (op("remove", 'members[value eq "\n\0"]'), InvalidFilter),
         (op("remove", "members.value"), InvalidPath),
         (op("add", "members.value", "x"), InvalidPath),
-        (op("replace", 'members[value eq "x"].value', "y"), Mutability),
-        (op("replace", 'members[value eq "x"]', {"value": "y"}), Mutability),
+        (op("remove", 'members[value eq "x"].value'), Mutability),
+        (op("replace", 'members[value eq "x"].display', "y"), Mutability),
+        (op("replace", 'members[value eq "x"]'), InvalidValue),
+        (op("replace", 'members[value eq "x"]', []), InvalidValue),
+        (op("replace", 'members[value eq "x"]', ["y", "z"]), InvalidValue),
+        (op("add", 'members[value eq "x"]', "y"), InvalidValue),
+        (op("add", 'members[value eq "x"]', {"nosuch": "y"}), InvalidValue),
+        (op("replace", 'members[value eq "x"].type', None), InvalidValue),
         (op("remove", "members", [{"value": "x"}]), InvalidValue),
         (op("add", "members"), InvalidValue),
         (op("add", "members", [{"display": "x"}]), InvalidValue),
@@ -93,3 +99,18 @@ def test_refusals_name_the_operation(operation, error):
 def test_whom_another_filter_selects_is_left_to_the_store(text):
     (others, (edit,)) = split_members([op("remove", f"members[{text}]")])
     assert (others, edit.kind, edit.ids, edit.where.text) == ((), "remove", (), text)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "ids", "parts"),
+    [
+        (op("replace", 'members[value eq "a"]', {"value": "b", "display": "B"}), "exchange", ("b",), {}),
+        (op("replace", 'members[type eq "User"]', [{"value": "b"}]), "exchange", ("b",), {}),
+        (op("replace", 'members[value eq "a"].value', "a"), "keep", (), {"value": "a"}),
+        (op("add", 'members[value eq "a"].type', "User"), "keep", (), {"type": "user"}),
+        (op("add", 'members[value eq "a"]', {"VALUE": "a", "display": "A"}), "keep", (), {"value": "a"}),
+    ],
+)
+def test_selected_members_are_exchanged_or_kept(operation, kind, ids, parts):
+    (others, (edit,)) = split_members([operation])
+    assert (others, edit.kind, edit.ids, edit.parts) == ((), kind, ids, parts)
