@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from syncd.core.resource import shown
 from syncd.core.schema import Attribute, Mutability, Resolved, ResourceType, Type
+from syncd.errors import InvalidSyntax
 from syncd.scim import path as paths
 from syncd.scim.dialects.tolerance import Context
 from syncd.scim.dialects.values import json_object
@@ -46,6 +48,30 @@ def repeated_read_only(operation: Operation, context: Context) -> Operations | N
         if not (key.lower() == "meta" or (key.lower() == "id" and value == stored))
     }
     return None if len(kept) == len(operation.value) else (replace(operation, value=kept),)
+
+
+def core_schema_as_extension(operation: Operation, context: Context) -> Operations | None:
+    """Attributes of the core schema in an object under its URN, as key of a value without a path or as the path itself."""
+    if operation.kind == "remove" or not isinstance(operation.value, Mapping):
+        return None
+    if operation.path is not None:
+        whole = operation.path.strip().lower() == context.type.schema.id.lower()
+        return (replace(operation, path=None),) if whole else None
+    value = unpacked(operation.value, context.type)
+    return None if value is None else (replace(operation, value=value),)
+
+
+def unpacked(body: Mapping[str, Any], type: ResourceType) -> dict[str, Any] | None:
+    """Its core attributes beside each other; None: they were. Raises InvalidSyntax if one is there twice."""
+    urn = type.schema.id.lower()
+    key = next((key for key, value in body.items() if key.lower() == urn and isinstance(value, Mapping)), None)
+    if key is None:
+        return None
+    beside = {name: value for name, value in body.items() if name != key}
+    twice = {name.lower() for name in beside} & {name.lower() for name in body[key]}
+    if twice:
+        raise InvalidSyntax(f"{shown(min(twice))} is given twice: beside {type.schema.id} and in it")
+    return {**beside, **body[key]}
 
 
 def dotted_and_urn_keys(operation: Operation, context: Context) -> Operations | None:

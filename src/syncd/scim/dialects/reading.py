@@ -18,7 +18,7 @@ from syncd.core.schema import Resolved, ResourceType, Type
 from syncd.errors import SyncdError, TooLarge
 from syncd.scim import path as paths
 from syncd.scim.dialects import table
-from syncd.scim.dialects.operations import is_a_path, with_colon
+from syncd.scim.dialects.operations import is_a_path, unpacked, with_colon
 from syncd.scim.dialects.tolerance import Context, Tolerance
 from syncd.scim.messages import ABSENT, PATCH_URN, Operation
 from syncd.scim.patch import Patch, at
@@ -43,6 +43,7 @@ def document_in_rfc_form(
     reading = _Reading(tolerances)
     body = reading.body(document, resource_type.schema.id)
     body = reading.took(table.SCHEMAS, body, table.SCHEMAS.form(body, resource_type), "the body")
+    body = reading.took(table.CORE, body, unpacked(body, resource_type), "the body")
     as_paths = [key for key in _names(body) if ("." in key or ":" in key) and is_a_path(key, resource_type)]
     body = reading.took(
         table.KEYS, body, body if as_paths else None, "the body", shown(as_paths[0]) if as_paths else ""

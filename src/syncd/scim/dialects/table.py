@@ -74,6 +74,15 @@ ATTRIBUTES: Final = Tolerance(
     InvalidSyntax,
     "is no attribute that /Schemas shows: leave it out",
 )
+CORE: Final = Tolerance(
+    operations.core_schema_as_extension,
+    "attributes of the core schema in an object under its URN, as an extension's are",
+    (*_EVERY, "ping"),
+    "ping/update_user_in_core_schema",
+    "limosa-io/laravel-scim-server",
+    InvalidSyntax,
+    "attributes of the core schema are in no object of their own: put them beside the others",
+)
 KEYS: Final = Tolerance(
     operations.dotted_and_urn_keys,
     "in a resource, or a value without a path, keys that are paths: `name.givenName`, `urn:...:User:department`",
@@ -120,6 +129,7 @@ OPERATIONS: Final = (
         Mutability,
         "id and meta are readOnly: leave them out",
     ),
+    CORE,
     KEYS,
     Tolerance(
         operations.extension_with_dot,
@@ -159,7 +169,7 @@ OPERATIONS: Final = (
     Tolerance(
         operations.remove_with_value,
         "remove with a list of what to remove as its value",
-        (*_EVERY, "entra", "jumpcloud", "authentik"),
+        (*_EVERY, "entra", "okta", "onelogin", "jumpcloud", "authentik"),
         "entra/remove_member_with_value",
         _ENTRA_FLAG,
         InvalidValue,
@@ -188,11 +198,20 @@ VALUES: Final = (
     Tolerance(
         values.list_for_single_value,
         "a list of one for an attribute with a single value",
-        (*_EVERY, "entra", "keycloak"),
+        (*_EVERY, "entra", "onelogin", "keycloak"),
         "entra/manager_as_list_of_one",
         _ENTRA,
         InvalidValue,
         "has a single value: send it without the list",
+    ),
+    Tolerance(
+        values.object_for_plain_value,
+        'an object with a `value` where the value itself is meant: `[{"value": "Ann"}]` for a displayName',
+        (*_EVERY, "entra", "onelogin"),
+        "entra/values_in_objects",
+        "jelhub/scimgateway (lib/scimgateway.js)",
+        InvalidValue,
+        "is a plain value: send it without the object",
     ),
     Tolerance(
         values.object_as_json_text,

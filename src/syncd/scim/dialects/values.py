@@ -25,6 +25,14 @@ def bare_value(attribute: Resolved, value: Any) -> Any | None:
     return {"value": value} if complex_with_value and isinstance(value, str) and value else None
 
 
+def object_for_plain_value(attribute: Resolved, value: Any) -> Any | None:
+    """An object that holds nothing but a `value`, where the value itself is meant."""
+    if attribute.attribute.type is Type.COMPLEX or not isinstance(value, Mapping):
+        return None
+    parts = {key.lower(): part for key, part in value.items() if part is not None}
+    return parts["value"] if parts.keys() == {"value"} and not isinstance(parts["value"], Mapping | list) else None
+
+
 def object_as_json_text(attribute: Resolved, value: Any) -> Any | None:
     """Text that holds a JSON object where an object is meant: `"{\\"value\\": \\"id\\"}"` for a member."""
     return json_object(value) if attribute.attribute.type is Type.COMPLEX else None
