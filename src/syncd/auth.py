@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from syncd import jwks
 from syncd.core.actor import Actor
 from syncd.core.connection import Access, TrustedIssuer, address_of
+from syncd.core.permission import exceeding
 from syncd.core.workspace import Workspace
 from syncd.errors import Forbidden, InvalidToken, SyncdError, TooManyRequests, Unauthorized
 from syncd.serving import header
@@ -166,13 +167,14 @@ class Authenticator:
                 return None
         return await self.database.read(lambda conn: tokens.authenticate(conn, text, now))
 
-    async def access_token(self, client: Token) -> tuple[str, int]:
-        """An access token of a client that has proven itself, and how many seconds it lasts."""
+    async def access_token(self, client: Token, scope: frozenset[str] | None = None) -> tuple[str, int]:
+        """An access token of a client that has proven itself, and how many seconds it lasts. `scope`: it may do no more."""
         now = self.clock()
         until = now + self._policy.access_lifetime
         if client.expires_at is not None:
             until = min(until, client.expires_at)
-        said = base64.urlsafe_b64encode(orjson.dumps([client.id, int(until.timestamp())])).rstrip(b"=").decode()
+        named = [client.id, int(until.timestamp()), *([] if scope is None else [sorted(scope)])]
+        said = base64.urlsafe_b64encode(orjson.dumps(named)).rstrip(b"=").decode()
         self._used[client.id] = now
         return f"{_ACCESS}{said}.{_seal(said, await self._key())}", max(1, int((until - now).total_seconds()))
 
@@ -181,12 +183,17 @@ class Authenticator:
         # Bytes, since text with other letters cannot be compared.
         if not hmac.compare_digest(_seal(said, await self._key()).encode(), seal.encode()):
             return None
-        client_id, until_s = orjson.loads(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)))
+        client_id, until_s, *scope = orjson.loads(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)))
         until = datetime.fromtimestamp(until_s, UTC)
         if until <= now:
             return None
         found = await self.database.read(lambda conn: tokens.bearer_of_access(conn, client_id, now))
-        return None if found is None else replace(found, expires_at=min(until, found.expires_at or until))
+        if found is None:
+            return None
+        allow = found.allow
+        if scope:  # what the client may not do any more, its tokens may not either
+            allow = frozenset(scope[0]) - frozenset(exceeding(allow, scope[0]))
+        return replace(found, allow=allow, expires_at=min(until, found.expires_at or until))
 
     async def _key(self) -> bytes:
         """What access tokens are sealed with, the same in all processes of this database."""

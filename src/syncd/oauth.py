@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from binascii import Error as NotBase64
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,8 +24,8 @@ from starlette.types import Receive, Scope, Send
 from syncd import jwks
 from syncd.auth import Authenticator
 from syncd.core.connection import ALGORITHMS
-from syncd.core.permission import PLAIN
-from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError, TooManyRequests
+from syncd.core.permission import ALL, METRICS_READ, OTHERS, PLAIN, TYPES, exceeding, understood
+from syncd.errors import DatabaseUnavailable, Forbidden, InvalidValue, SyncdError, TooManyRequests
 from syncd.store import tokens
 from syncd.store.tokens import Token
 
@@ -94,14 +95,15 @@ class TokenEndpoint:
             raise Refused("invalid_request", "grant_type is missing: it must be client_credentials")
         if form["grant_type"] != "client_credentials":
             raise Refused("unsupported_grant_type", "grant_type must be client_credentials")
+        scope = _scope(form.get("scope", ""), client.allow)
         if used is not None and not await self._first(client, *used):
             raise self._nobody(address)
-        text, lifetime_s = await authenticator.access_token(client)
+        text, lifetime_s = await authenticator.access_token(client, scope)
         return {
             "access_token": text,
             "token_type": "Bearer",
             "expires_in": lifetime_s,
-            "scope": " ".join(client.allow),
+            "scope": " ".join(sorted(client.allow if scope is None else scope)),
         }
 
     def _nobody(self, address: str | None) -> Refused:
@@ -191,6 +193,23 @@ async def _form(request: Request) -> dict[str, str]:
     if len(form) < len(pairs):
         raise Refused("invalid_request", "a parameter was given twice (RFC 6749 section 3.2)")
     return {name: value for name, value in form.items() if value}
+
+
+def _scope(asked: str, allow: Collection[str]) -> frozenset[str] | None:
+    """What the token is to be narrowed to (RFC 6749 section 3.3); None: to nothing.
+
+    Words that are no permissions of ours, such as `scim` or `api://syncd/.default`, are ignored, as that section allows; the
+    answer says what the token may do.
+    """
+    kinds = {*TYPES, *OTHERS}
+    ours = [each for each in asked.split(" ") if each in (ALL, METRICS_READ) or each.partition(":")[0] in kinds]
+    try:
+        named = frozenset(map(understood, ours))
+    except InvalidValue as exc:
+        raise Refused("invalid_scope", str(exc)) from exc
+    if beyond := exceeding(frozenset(allow), named):
+        raise Refused("invalid_scope", f"this client may not {', '.join(beyond)}")
+    return named or None
 
 
 def _proof(request: Request, form: dict[str, str]) -> Proof:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwk, jwt
+from joserfc.jws import JWSRegistry
 
 from syncd import jwks
 from syncd.auth import Authenticator, Policy
@@ -87,15 +88,23 @@ def idp(service: Service, keys: Keys) -> Keys:
     return keys
 
 
+class Anything(JWSRegistry):
+    """Signs whatever the header says."""
+
+    max_header_length = 1_000_000
+
+    def check_header(self, header: Any) -> None:
+        pass
+
+
 def signed(
     service: Service, key: Any = KEY, alg: str = "RS256", header: dict[str, Any] | None = None, **claims: Any
 ) -> str:
     now = int(service.now.timestamp())
     said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "robot", "exp": now + 600, "iat": now} | claims
     top = {"alg": alg, "kid": key.kid} | (header or {})
-    return jwt.encode(
-        {k: v for k, v in top.items() if v}, {k: v for k, v in said.items() if v is not None}, key, algorithms=[alg]
-    )
+    head, body = ({k: v for k, v in part.items() if v is not None and v != ""} for part in (top, said))
+    return jwt.encode(head, body, key, registry=Anything(algorithms=[alg]))
 
 
 def status(service: Service, token: str) -> int:
@@ -172,6 +181,19 @@ def test_who_signed_it_and_how(service: Service, idp: Keys) -> None:
     assert [status(service, each) for each in wrong] == [401] * len(wrong)
     idp.body = Keys.of(KEY, SECOND)
     assert status(service, signed(service, header={"kid": None})) == 200, "one key fits"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_a_header_has_beside_counts_for_nothing(service: Service, idp: Keys) -> None:
+    """RFC 7515 section 4; PingFederate sends `pi.atm`, Microsoft Graph `nonce`, others whole chains of certificates."""
+    for header in (
+        {"pi.atm": "1"},
+        {"nonce": "n" * 700},
+        {"jwk": THIEF.as_dict(private=False)},
+        {"x5c": ["MII" * 400]},
+    ):
+        assert status(service, signed(service, header=header)) == 200, header
+    assert status(service, signed(service, header={"crit": ["pi.atm"], "pi.atm": "1"})) == 401
 
 
 def test_a_token_for_two_connections_is_for_none(service: Service, keys: Keys) -> None:

@@ -66,6 +66,39 @@ def test_a_client_gets_an_access_token_and_uses_it(service: Service) -> None:
     assert service.ask("GET", "Users", token=token).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_scope_narrows_an_access_token_to_permissions_of_its_client(service: Service) -> None:
+    id, secret = client(service, allow=["users:*", "groups:read"])
+    asked = GRANT | {"client_id": id, "client_secret": secret}
+
+    def token(scope: str) -> tuple[str, str]:
+        said = post(service, asked | {"scope": scope}).json()
+        return said["scope"], said["access_token"]
+
+    read = token("scim users:read users:read:userName")
+    assert read[0] == "users:read users:read:userName"
+    made = {"schemas": [USER_URN], "userName": "x"}
+    for scope, list_of_groups, list_of_users, creation in (
+        ("users:read", 403, 200, 403),
+        ("groups:read users:create", 200, 403, 201),
+        ("scim api://syncd/.default", 200, 200, 409),
+    ):
+        said, access = token(scope)
+        assert said == (scope if "scim" not in scope else "groups:read users:*")
+        got = [service.ask("GET", "Groups", token=access), service.ask("GET", "Users", token=access)]
+        got.append(service.ask("POST", "Users", made, token=access))
+        assert [each.status_code for each in got] == [list_of_groups, list_of_users, creation], scope
+    for scope in ("*", "groups:write", "users:raed", "groups:read:nothing", "metrics:read", "users:read tokens:write"):
+        refused = post(service, asked | {"scope": scope})
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope"), scope
+    with service.database.writing() as conn:
+        conn.execute(t.tokens.update().where(t.tokens.c.id == id).values(allow=["users:read:userName"]))
+    assert service.ask("GET", "Groups", token=token("scim")[1]).status_code == 403
+    service.later(seconds=10)
+    shown = service.ask("GET", "Users", token=read[1]).json()["Resources"][0]
+    assert shown.keys() == {"schemas", "id", "userName"}, "what is taken from the client is taken from its tokens"
+
+
 def test_a_client_is_no_bearer_token_and_a_bearer_token_no_client(service: Service) -> None:
     id, secret = client(service)
     assert service.ask("GET", "Users", token=secret).status_code == 401
