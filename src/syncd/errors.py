@@ -53,6 +53,10 @@ class Mutability(SyncdError):
     status, scim_type = 400, "mutability"
 
 
+class InvalidVersion(SyncdError):
+    status, scim_type = 400, "invalidVers"
+
+
 class TooMany(SyncdError):
     status, scim_type = 400, "tooMany"
 

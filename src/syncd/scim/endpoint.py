@@ -33,6 +33,7 @@ from syncd.core.workspace import Workspace
 from syncd.errors import (
     Forbidden,
     HeldByGuard,
+    InvalidVersion,
     MethodNotAllowed,
     NotFound,
     Retryable,
@@ -64,6 +65,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/scim+json"
 PREFIX: Final = "/scim/v2"
+UNVERSIONED: Final = "/scim"
+ALIAS_OF: Final = "syncd.alias_of"  # in the scope: the URL of the resource that a request for /Me is about
 
 
 class NotOffered(SyncdError):
@@ -345,6 +348,8 @@ class Endpoint:
             return
         if dry_run:
             response.headers[DRY_RUN] = "true"
+        if ALIAS_OF in scope:
+            response.headers.setdefault("Location", scope[ALIAS_OF])
         if request.method == "HEAD":
             response.body = b""
         await response(scope, receive, send)
@@ -354,7 +359,7 @@ class Endpoint:
         if not isinstance(actor, Actor):
             raise Unauthorized("send a token: Authorization: Bearer syncd_...")
         if not self.methods:
-            raise NotFound("there is nothing at this path; see /scim/v2/ResourceTypes")
+            raise _nothing_at(request.scope["path"])
         method = self.methods.get(request.method)
         if method is None:
             allow = ", ".join(sorted(self.methods))
@@ -364,6 +369,17 @@ class Endpoint:
         workspace = self.context.workspaces[actor.workspace]
         asking = _asking(actor, request.method)
         return await method.handle(Call(self.context, request, asking, workspace, method.permission, dry_run))
+
+
+def _nothing_at(path: str) -> SyncdError:
+    """RFC 7644 section 3.13: a version that is not spoken is refused as such."""
+    other = _OTHER_VERSION.match(path)
+    if other is not None:
+        return InvalidVersion(f"SCIM {other[1]} is not spoken here, only v2: ask {PREFIX}{path[other.end(1) :][:100]}")
+    return NotFound(f"there is nothing at this path; see {PREFIX}/ResourceTypes")
+
+
+_OTHER_VERSION: Final = re.compile(r"/scim/(v(?!2(?:/|$))[0-9][0-9.]{0,10})(?:/|$)")
 
 
 @lru_cache(1024)  # tokens are few, and each makes the same requests

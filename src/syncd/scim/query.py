@@ -229,7 +229,8 @@ def _sortable(name: str, of: ResourceType) -> Resolved | None:
         return found
     value: Attribute | None = found.attribute.sub("value")
     if value is None or found.path == found.extension:
-        names = ", ".join(f"{found.path}.{sub.name}" for sub in found.attribute.sub_attributes[:3])
+        joint = ":" if found.path == found.extension else "."
+        names = ", ".join(f"{found.path}{joint}{sub.name}" for sub in found.attribute.sub_attributes[:3])
         raise InvalidValue(f"sortBy: {found.path} is complex: name a part of it, such as {names}")
     return of.resolve(f"{found.path}.{value.name}")
 

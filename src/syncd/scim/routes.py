@@ -20,7 +20,18 @@ from syncd.core.types import Types, with_password
 from syncd.errors import Forbidden, NotFound
 from syncd.scim import catalogue, discovery, groups, passwords, query, users
 from syncd.scim.bulk import Bulk
-from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Endpoint, Handler, Method, NotOffered
+from syncd.scim.endpoint import (
+    ALIAS_OF,
+    AUTHENTICATED,
+    MEDIA_TYPE,
+    PREFIX,
+    UNVERSIONED,
+    Call,
+    Endpoint,
+    Handler,
+    Method,
+    NotOffered,
+)
 from syncd.scim.later import Later
 from syncd.scim.messages import list_response
 from syncd.scim.writes import Writes
@@ -63,8 +74,7 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
             at(f"{name}/.search", POST=Method(can_read, search)),
             at(f"{name}/{{id}}", GET=Method(can_read, module.get), **or_later(name, of_one)),
         ]
-    return [
-        *routes,
+    routes += [
         *shelf("roles:read", catalogue.ROLES),
         *shelf("seats:read", catalogue.ENTITLEMENTS),
         at("/ServiceProviderConfig", **reading(_config)),
@@ -77,9 +87,11 @@ def scim_routes(context: Context, later: Later) -> list[Route]:
         at("/Events/{id}", **reading(later.event)),
         at("", GET=Method(AUTHENTICATED, query.everything)),
         at("/.search", POST=Method(AUTHENTICATED, query.search_everything)),
-        Route("/scim", Endpoint(context, "/scim")),
-        Route("/scim/{rest:path}", Endpoint(context, "/scim/{rest}")),
     ]
+    # A request that names no version is one of the latest (RFC 7644 section 3.13).
+    unversioned = [Route(UNVERSIONED + each.path.removeprefix(PREFIX), each.app) for each in routes]
+    nothing = Route(f"{UNVERSIONED}/{{rest:path}}", Endpoint(context, f"{UNVERSIONED}/{{rest}}"))
+    return [*routes, *unversioned, nothing]
 
 
 def writes_of(context: Context) -> Writes:
@@ -141,11 +153,13 @@ def _refuse_filter(call: Call) -> None:
 
 
 def _as_me(method: Method) -> Handler:
-    """The same request of the user who bears the token (RFC 7644 section 3.11); 501 if it is a connection's."""
+    """The same request of the user who bears the token (RFC 7644 section 3.11), every answer with the `Location` of this
+    user; 501 if it is a connection's."""
 
     async def handle(call: Call) -> Response:
         if call.actor.user is None:
             raise NotOffered("this token belongs to a connection, not to a person: ask for /Users/{id}")
+        call.request.scope[ALIAS_OF] = f"{call.context.base_url}/Users/{call.actor.user}"
         if not call.actor.may(method.permission):
             raise Forbidden(f"this token lacks the permission {named(method.permission)}")
         call.request.scope["path_params"] = {"id": call.actor.user}

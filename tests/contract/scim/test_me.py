@@ -31,6 +31,23 @@ def test_me(service: Service) -> None:
     assert service.ask("GET", f"Users/{bob['id']}").status_code == 200
 
 
+def test_every_answer_about_me_says_where_i_am(service: Service) -> None:
+    """RFC 7644 section 3.11: "in any response", errors and empty ones included."""
+    ann = service.user("ann")
+    mine, reads = service.make_token(user=ann["id"]), service.make_token(user=ann["id"], allow=["users:read"])
+    version, rename = ann["meta"]["version"], {"op": "remove", "path": "title"}
+    answers = {
+        304: service.ask("GET", "Me", token=mine, headers={"If-None-Match": version}),
+        400: service.patch("Me", {"op": "remove", "path": "nosuch"}, token=mine),
+        403: service.patch("Me", rename, token=reads),
+        412: service.patch("Me", rename, token=mine, headers={"If-Match": 'W/"9"'}),
+        204: service.ask("DELETE", "Me", token=mine),
+    }
+    for status, answer in answers.items():
+        assert (answer.status_code, answer.headers["location"]) == (status, ann["meta"]["location"])
+    assert "location" not in service.ask("GET", "Me").headers  # a connection is nobody
+
+
 def test_a_connection_is_nobody(service: Service) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE", "POST"):
         answer = service.ask(method, "Me", {"schemas": [USER_URN]})

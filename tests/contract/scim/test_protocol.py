@@ -76,6 +76,21 @@ def test_however_a_path_is_spelled_it_needs_a_token(service: Service, path: str)
     assert service.ask("GET", path).json()["totalResults"] == 1
 
 
+def test_versions_of_the_protocol(service: Service) -> None:
+    """RFC 7644 section 3.13: none is the latest, another one is refused, and what is answered names this one."""
+    ann = service.user("ann")
+    assert service.ask("GET", f"/scim/Users/{ann['id']}").json() == ann
+    assert service.ask("GET", "/scim/Users", filter='userName eq "ann"').json()["totalResults"] == 1
+    assert service.ask("GET", "/scim").json()["totalResults"] == 1
+    made = service.ask("POST", "/scim//Users/", {"schemas": [USER_URN], "userName": "bob"})
+    assert made.headers["location"] == f"{BASE}/scim/v2/Users/{made.json()['id']}"
+    assert_error(service.ask("DELETE", "/scim/Users"), 405)
+    for path in ("/scim/v1/Users", "/scim/v3", "/scim/v2.1/Users/x"):
+        assert_error(service.ask("GET", path), 400, "invalidVers")
+    for path in ("/scim/v2/v1/Users", "/scim/v2/nosuch", "/scim/version", "/scim/v"):
+        assert_error(service.ask("GET", path), 404)
+
+
 @pytest.mark.parametrize(
     "path", ["/scim/v2/../../healthz", "/healthz/../scim/v2/Users", "/readyz%2F..%2Fscim/v2/Users"]
 )
