@@ -305,6 +305,8 @@ def _joined(attribute: Attribute, before: list[Any], given: list[Any]) -> list[A
     """3.5.2.1: a value that is there already is not added again. Which one it is, value and type say."""
     after, fresh = list(before), []
     for element in given:
+        if element in before:
+            continue
         place = next((at for at, known in enumerate(after) if _same(attribute, known, element)), len(after))
         if place == len(after):
             after.append(element)

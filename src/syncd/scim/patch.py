@@ -330,7 +330,10 @@ def _appended(attribute: Attribute, before: list[Any], given: list[Any]) -> list
     after = list(before)
     places = {_identity(attribute, element): index for index, element in enumerate(before)}
     fresh: list[int] = []
+    exactly = {_packed(each) for each in before} if len(places) < len(before) else frozenset()  # some are alike
     for element in given:
+        if exactly and _packed(element) in exactly:
+            continue
         index = places.setdefault(_identity(attribute, element), len(after))
         if index == len(after):
             after.append(element)

@@ -12,14 +12,16 @@ from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, li
 
 from syncd.core.filter import And, Bound, Condition, Element, Filter, Op, Or
 from syncd.core.resource import fold, name_key
+from syncd.core.schema import ENTERPRISE_USER
 from syncd.store import tables as t
 from syncd.store.facts import EMAIL_KEY
-from syncd.store.read_queries import EVERYTHING, GROUPS_BY_KEY, SOURCE, Reader, external_id, visible_group
-from syncd.store.search import Columns, Either, Rows
+from syncd.store.read_queries import EVERYTHING, GROUPS_BY_KEY, SOURCE, Reader, external_id, visible, visible_group
+from syncd.store.search import Columns, Either, Led, Rows
 
 USER_KEYS: Final = frozenset({"id", "userName", "externalId"})
 GROUP_KEYS: Final = frozenset({"id", "externalId"})
 _EMAIL: Final = "emails.value"
+_MANAGER: Final = f"{ENTERPRISE_USER}:manager"
 
 
 def pins(filter: Filter, keys: frozenset[str]) -> bool:
@@ -149,6 +151,7 @@ def user_columns(reader: Reader) -> Columns:
         **_meta_columns(t.users, "User", reader.users_url),
         "userName": u.user_name_key,
         "externalId": external_id("user", u.id),
+        f"{_MANAGER}.$ref": Led((_MANAGER.lower(), "value"), lambda id: _url_of_manager(reader, id)),
         "groups": Rows(
             e.join(g, and_(g.c.workspace == e.c.workspace, g.c.id == e.c.group_id)),
             and_(e.c.workspace == u.workspace, e.c.user_id == u.id, visible_group(g.c)),
@@ -160,6 +163,14 @@ def user_columns(reader: Reader) -> Columns:
             },
         ),
     }
+
+
+def _url_of_manager(reader: Reader, id: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Of the manager who is there, as answers have it."""
+    boss = t.users.alias("boss")
+    found = select(literal(reader.users_url, Text()) + boss.c.id)
+    found = found.where(boss.c.workspace == t.users.c.workspace, boss.c.id == id, *visible(users=boss))
+    return found.correlate(t.users).scalar_subquery()
 
 
 def members_of(reader: Reader) -> Rows:

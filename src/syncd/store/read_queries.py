@@ -80,15 +80,15 @@ def external_id(resource: str, id: ColumnElement[str]) -> ColumnElement[Any]:
     return func.nullif(key.scalar_subquery(), id, type_=Text())
 
 
-def visible(own: bool | None = None) -> tuple[ColumnElement[bool], ...]:
-    """`own`: whether it sees only its own; None: as the parameter `everything` says."""
-    u = t.users.c
+def visible(own: bool | None = None, users: Any = t.users) -> tuple[ColumnElement[bool], ...]:
+    """`own`: whether it sees only its own; None: as the parameter `everything` says. `users`: the table or an alias."""
+    u = users.c
     gone = select(literal(1)).select_from(t.links).where(_own_link("user", u.id), t.links.c.stage == "deleted")
     linked = select(literal(1)).select_from(t.links).where(_own_link("user", u.id))
-    there = (u.status != "deleted", ~exists(gone.correlate(t.users)))
+    there = (u.status != "deleted", ~exists(gone.correlate(users)))
     if own is None:
-        return (*there, or_(EVERYTHING == 1, exists(linked.correlate(t.users))))
-    return (*there, exists(linked.correlate(t.users))) if own else there
+        return (*there, or_(EVERYTHING == 1, exists(linked.correlate(users))))
+    return (*there, exists(linked.correlate(users))) if own else there
 
 
 def visible_group(g: Any) -> ColumnElement[bool]:

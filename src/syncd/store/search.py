@@ -47,8 +47,16 @@ class Either:
     columns: tuple[tuple[Sql, Callable[[str], str]], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Led:
+    """What another text leads to that the search view keeps under `by`: the URL of the user whose id it is."""
+
+    by: Keys
+    to: Callable[[Sql], Sql]
+
+
 # By canonical path. A column holds comparable values (resource.comparable): folded text, or a DateTime for a dateTime.
-Columns: TypeAlias = Mapping[str, "Sql | Rows | Either"]
+Columns: TypeAlias = Mapping[str, "Sql | Rows | Either | Led"]
 
 
 def compile_filter(filter: Filter, dialect: Dialect, search: Sql, columns: Columns | None = None) -> Sql:
@@ -121,6 +129,8 @@ def _condition(bound: Condition, json: _Json, columns: Columns) -> Sql:
             (one, replace(bound, value=made(text) if isinstance(text, str) else text)) for one, made in column.columns
         )
         return sa.or_(*(_condition(condition, json, {path: one}) for one, condition in asked))
+    if isinstance(column, Led):
+        column = column.to(json.value(column.by, Type.STRING))
     if column is None and json.node is None:
         raise InvalidFilter(f"Invalid filter: {bound.attribute.path} cannot be searched.")
     if bound.op is Op.PR:
@@ -199,6 +209,8 @@ def sort_key(attribute: Resolved, dialect: Dialect, search: Sql, columns: Column
         first = sa.select(column).select_from(rows.table).where(rows.of).order_by(ordered)
         return json.ordered(first.limit(1).scalar_subquery())
     known = columns.get(attribute.path)
+    if isinstance(known, Led):
+        known = known.to(json.value(known.by, Type.STRING))
     if known is not None and not isinstance(known, Rows | Either):
         return json.ordered(known)
     kind, keys = attribute.attribute.type, attribute.search_keys

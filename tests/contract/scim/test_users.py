@@ -127,6 +127,19 @@ def test_a_manager_who_exists_is_linked(service: Service) -> None:
     assert service.names(f'{ENTERPRISE}:manager.value eq "elsewhere"') == ["ann"]
 
 
+def test_the_reference_to_a_manager_is_found_and_sorted_by_as_it_is_shown(service: Service) -> None:
+    """It is made for the answer, and was found by no filter."""
+    boss, chief, reference = service.user("boss"), service.user("chief"), f"{ENTERPRISE}:manager.$ref"
+    for name, above in (("ann", chief["id"]), ("bob", boss["id"]), ("cid", "elsewhere")):
+        service.user(name, **{ENTERPRISE: {"manager": {"value": above}}})
+    assert service.names(f'{reference} eq "{boss["meta"]["location"]}"') == ["bob"]
+    assert service.names(f'{ENTERPRISE}:manager[$ref ew "{chief["id"]}" and value pr]') == ["ann"]
+    assert service.names(f"{reference} pr", sortBy=reference) == ["bob", "ann"]
+    assert service.names(f'{reference} ne "x"') == ["boss", "chief", "ann", "bob", "cid"]
+    assert service.ask("DELETE", f"Users/{boss['id']}").status_code == 204
+    assert service.names(f"{reference} pr") == ["ann"]
+
+
 # -- two sources --------------------------------------------------------------------------------------------------------------
 
 

@@ -459,3 +459,11 @@ def test_elements_without_a_value_of_their_own_are_told_apart_by_all_their_parts
 def test_an_element_that_was_a_description_only_is_not_taken_away_by_what_adds_to_it(operation, expected):
     described = babs(emails=[{"type": "home"}, {"type": "work"}])
     assert patched(operation, document=described) == described | {"emails": expected}
+
+
+def test_adding_a_list_as_it_is_shown_changes_nothing_though_values_of_it_are_alike():
+    """RFC 7644 section 3.5.2.1: "If the value already exists, no changes SHALL be made"."""
+    alike = babs(emails=[{"value": "a", "primary": True}, {"value": "a", "display": "x"}, {"value": "a"}])
+    assert patched(op("add", "emails", alike["emails"]), document=alike) == alike
+    added = patched(op("add", "emails", {"value": "A", "primary": True}), document=alike)
+    assert [each.get("primary") for each in added["emails"]] == [False, None, True]
