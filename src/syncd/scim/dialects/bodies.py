@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from syncd.core.schema import CORE_USER, ENTERPRISE_USER, ResourceType
+from syncd.scim.messages import PATCH_URN
 
 Body: TypeAlias = Mapping[str, Any]
 SCIM_1: str = "urn:scim:schemas:core:1.0"
@@ -43,6 +44,17 @@ def _manager_of_scim_1(body: Body) -> dict[str, Any]:
         return {}
     named = {"value" if part == "managerId" else part: value for part, value in manager.items()}
     return {ENTERPRISE_USER: {**extension, "manager": named}}
+
+
+def another_patch_urn(body: Body, urn: str) -> dict[str, Any] | None:
+    """A PATCH message under the URN that drafts and libraries give it."""
+    if urn != PATCH_URN:
+        return None
+    key, schemas = _schemas(body)
+    if any(each.lower() == urn.lower() for each in schemas):
+        return None
+    named = [urn if each.lower().endswith(":patchop") else each for each in schemas]
+    return {**body, key: named} if named != schemas else None
 
 
 def unknown_schemas(body: Body, type: ResourceType) -> dict[str, Any] | None:

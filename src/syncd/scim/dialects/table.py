@@ -47,6 +47,15 @@ BODIES: Final = (
         "there is a URN of SCIM 1.0: send urn:ietf:params:scim:schemas:core:2.0:User or ...:Group",
     ),
     Tolerance(
+        bodies.another_patch_urn,
+        "in the `schemas` of a PATCH a URN of drafts for the message's own: `urn:ietf:params:scim:schemas:core:2.0:PatchOp`",
+        (*_EVERY, "entra"),
+        "entra/urn_of_drafts",
+        "thomaspoignant/scim-patch#207",
+        InvalidSyntax,
+        'the URN of this message is urn:ietf:params:scim:api:messages:2.0:PatchOp: send it in "schemas"',
+    ),
+    Tolerance(
         bodies.no_operations,
         "a PATCH with an empty list of operations changes nothing",
         (*_EVERY, "entra"),
@@ -194,6 +203,14 @@ FILTER: Final = Tolerance(
     InvalidFilter,
     "is compared with true or false, without quotes",
 )
+EMPTY: Final = Tolerance(
+    values.elements_without_value,
+    'elements of a list whose `value` is empty are none: `[{"value": "", "type": "work"}]` for no e-mail address',
+    (*_EVERY, "okta", "onelogin"),
+    "onelogin/empty_values_in_lists",
+    "https://developers.onelogin.com/scim",
+    None,
+)
 VALUES: Final = (
     Tolerance(
         values.list_for_single_value,
@@ -258,7 +275,7 @@ CREATION: Final = Tolerance(
     NoTarget,
     "no value matches: add the whole value",
 )
-ALL: Final = (*BODIES, SCHEMAS, ATTRIBUTES, *OPERATIONS, FILTER, *VALUES, CREATION)
+ALL: Final = (*BODIES, SCHEMAS, ATTRIBUTES, *OPERATIONS, FILTER, EMPTY, *VALUES, CREATION)
 TOLERANCES: Final[Mapping[str, Tolerance]] = {each.name: each for each in ALL}
 POLICIES: Final[Mapping[str, frozenset[str]]] = {
     policy: frozenset(each.name for each in ALL if policy in each.policies) for policy in NAMES

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from syncd.core.filter import Comparison, Op
 from syncd.core.schema import Resolved, Type
+
+_LABELS: Final = frozenset({"value", "type", "primary", "display"})
+
+
+def elements_without_value(attribute: Resolved, values: list[Any]) -> list[Any] | None:
+    """Elements whose `value` is empty text or null are left out: what is left of them only labels it. Members never are."""
+    if attribute.attribute.sub("value") is None or attribute.path == "members":
+        return None
+    kept = [each for each in values if not _only_labels(each)]
+    return None if len(kept) == len(values) else kept
+
+
+def _only_labels(element: Any) -> bool:
+    if not isinstance(element, Mapping):
+        return False
+    parts = {key.lower(): part for key, part in element.items()}
+    return "value" in parts and parts["value"] in ("", None) and parts.keys() <= _LABELS
 
 
 def list_for_single_value(attribute: Resolved, value: Any) -> Any | None:
