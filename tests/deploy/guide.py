@@ -64,10 +64,25 @@ class Guide:
         kind, text = next(parts)
         assert kind == "yaml"
         self._configure(text)
-        assert main(["db", "upgrade"]) == 0
+        if "\nsyncd db upgrade\n" in self.document.text:
+            self._before_it_runs(parts)
+        else:
+            assert main(["db", "upgrade"]) == 0
         while days := self._serve(parts):
             self._at(self.now + timedelta(days=days))
         self._nothing_left("the end")
+
+    def _before_it_runs(self, parts: Iterator[tuple[str, str]]) -> None:
+        """To where the guide makes the database, and what it shows of that."""
+        made = False
+        for kind, text in parts:
+            if kind == "sh":
+                made = "syncd db upgrade" in _lines(text)
+                self.printed = "".join(self._type(line) for line in _lines(text))
+            elif kind == "text":
+                self._shows(text)
+                if made:
+                    return
 
     def _serve(self, parts: Iterator[tuple[str, str]]) -> int:
         """Until days pass (their number) or the guide ends (0). What a process counts it writes when it ends."""
