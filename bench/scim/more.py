@@ -29,11 +29,11 @@ def groups(folder: Path, ours: Ours) -> list[Figure]:
         large, small = f"/Groups/{seeded.large}", f"/Groups/{seeded.small}"
         outside = itertools.cycle(seeded.outside)
 
-        def add(group: str) -> float:
+        def add(group: str, by: Client = client) -> float:
             took = 0.0
             for _ in range(5):
                 body = {"op": "add", "path": "members", "value": [{"value": next(outside)}]}
-                took += client.timed_ms("PATCH", f"{group}?excludedAttributes=members", _patch(body))
+                took += by.timed_ms("PATCH", f"{group}?excludedAttributes=members", _patch(body))
             return took / 5
 
         def silent(group: str) -> float:
@@ -44,24 +44,39 @@ def groups(folder: Path, ours: Ours) -> list[Figure]:
         added = [(add(large), add(small)) for _ in range(ROUNDS)]
         unanswered = [(silent(large), silent(small)) for _ in range(5)]
         body = client.ask("GET", large)
-        with bare(folder, body) as bare_client:
+        with bare(folder, body) as bare_client, _another(ours) as other:
 
             def read() -> tuple[float, float]:
                 return client.timed_ms("GET", large), bare_client.timed_ms("GET", "/")
 
             read()
             known = [read() for _ in range(ROUNDS)]
-            fresh = []
+            fresh, elsewhere = [], []
             for _ in range(ROUNDS):
                 add(large)
                 fresh.append(read())
+                add(large, other)
+                elsewhere.append(read())
     mib = f"{len(body) / 2**20:.1f} MiB"
     return [
         figure(f"add one member, group of {size}, {name}", "the same, group of 5", added, "ms", 1.5, at_least=False),
         figure(f"the same, answered 204, {name}", "the same, group of 5", unanswered, "ms", 1.5, at_least=False),
         figure(f"GET of that group, {name}", f"its {mib} sent by a bare ASGI app", known, "ms", 10, at_least=False),
         figure(f"GET of that group just changed, {name}", "the same bytes", fresh, "ms", 10, at_least=False),
+        figure(f"GET of it just changed by another process, {name}", "the same", elsewhere, "ms", 10, at_least=False),
     ]
+
+
+@contextmanager
+def _another(ours: Ours) -> Iterator[Client]:
+    """A second web process on the same database, by its own port."""
+    daemon = Daemon(ours.daemon.folder, CONFIG.format(database=ours.database, source=SOURCE), name="another")
+    daemon.start()
+    try:
+        with replace(ours.server, port=daemon.port).client() as client:
+            yield client
+    finally:
+        daemon.stop()
 
 
 def pages(ours: Ours) -> list[Figure]:

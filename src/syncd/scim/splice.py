@@ -19,7 +19,8 @@ _START: Final = b'{"value":"'
 @dataclass(frozen=True, slots=True)
 class Sent:
     """`body[start:end]` are its members, of them `body[start:groups]` the users; `ids`: of all users that are members, also of
-    those who are not shown, in order, a comma before each. None: it is not made of the bytes that are stored."""
+    those who are not shown, in order, a comma before each; some more than once. None: it is not made of the bytes that are
+    stored."""
 
     body: bytes
     start: int
@@ -49,16 +50,18 @@ def delta(before: bytes, after: bytes) -> Delta | None:
     comma = before.find(b",", len(before) - alike)
     tail = 0 if comma < 0 else len(before) - comma
     old, new = ({id for id in each[head : len(each) - tail].split(b",") if id} for each in (before, after))
-    if len(old ^ new) > MOST:
+    touched = [id.decode() for id in old ^ new]
+    if len(touched) > MOST:
         return None
-    return Delta(frozenset(map(bytes.decode, old - new)), frozenset(map(bytes.decode, new - old)))
+    was, is_ = ({id for id in touched if _at(each, b",", id, 0, len(each)) >= 0} for each in (before, after))
+    return Delta(frozenset(was - is_), frozenset(is_ - was))
 
 
 def delta_among(ids: bytes, touched: Collection[str], now: Collection[str]) -> tuple[Delta, bytes]:
     """The delta where only these may have joined or left, of whom those of `now` are members; and all ids of now."""
     before = {id for id in touched if _at(ids, b",", id, 0, len(ids)) >= 0}
     found = Delta(frozenset(before.difference(now)), frozenset(now) - before)
-    edits = [(at, _end(ids, b",", at, len(ids)), b"") for at in (_at(ids, b",", id, 0, len(ids)) for id in found.left)]
+    edits = [(*_all_of(ids, b",", id, 0, len(ids)), b"") for id in found.left]
     for id in sorted(found.joined):
         at = _place(ids, b",", id, 0, len(ids))
         edits.append((at, at, b"," + id.encode()))
@@ -130,6 +133,14 @@ def _at(text: bytes, opening: bytes, id: str, start: int, end: int) -> int:
     """Where this id stands, with its opening; -1: nowhere."""
     at = _place(text, opening, id, start, end)
     return at if at < end and _id(text, opening, at, end) == id.encode() else -1
+
+
+def _all_of(text: bytes, opening: bytes, id: str, start: int, end: int) -> tuple[int, int]:
+    """From where to where this id stands, once or more often."""
+    at = behind = _place(text, opening, id, start, end)
+    while behind < end and _id(text, opening, behind, end) == id.encode():
+        behind = _end(text, opening, behind, end)
+    return at, behind
 
 
 def _place(text: bytes, opening: bytes, id: str, start: int, end: int) -> int:

@@ -257,7 +257,7 @@ def list_groups(
 
 def members_of(conn: Connection, reader: Reader, id: str) -> tuple[bytes, bytes, bytes]:
     """Users and groups in a group, each JSON objects with commas between; and the ids of all users in it, shown or not,
-    each with a comma before it."""
+    in order, each with a comma before it, as often as sources state it."""
     query = queries.members_of_groups(reader.own, conn.dialect.name, ids=True)
     rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list([id])})
     if not rows:

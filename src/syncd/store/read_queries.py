@@ -30,6 +30,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
@@ -318,11 +319,9 @@ def stated_members(dialect: str, among: bool, but: bool) -> Select[Any]:
         m.member.in_(("user", "group")),
         m.origin == SOURCE,
     )
-    if among:
-        query = query.where(m.member_id.in_(_listed(bindparam("among", type_=Text()), dialect)))
     if but:
         query = query.where(m.member_id.not_in(_listed(bindparam("but", type_=Text()), dialect)))
-    return query
+    return _each_by_itself(query, m.member_id, bindparam("among", type_=Text()), dialect) if among else query
 
 
 def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
@@ -332,6 +331,18 @@ def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
 
 def as_list(ids: Iterable[str]) -> str:
     return orjson.dumps(sorted(set(ids))).decode()
+
+
+def _each_by_itself(
+    query: Select[Any], id: ColumnElement[str], wanted: ColumnElement[str], dialect: str
+) -> Select[Any]:
+    """Of a group's members, only the `wanted`. PostgreSQL takes every group for one of average size and would go through all
+    members of a large one; with OFFSET it has to look for one after the other."""
+    if dialect == "sqlite":
+        return query.where(id.in_(_listed(wanted, dialect)))
+    ids = _listed(wanted, dialect).subquery()
+    found = query.where(id == ids.c.value).offset(literal_column("0")).lateral()
+    return select(*found.c).select_from(ids.join(found, true()))
 
 
 def _listed(wanted: ColumnElement[str], dialect: str) -> Select[Any]:
@@ -357,8 +368,7 @@ def members_of_groups(own: bool, dialect: str, ids: bool = False) -> Select[Any]
     )
     columns = [_together(users, dialect), _groups_inside(of.id, dialect)]
     if ids:
-        every = _members("user", of.id).member_id
-        columns.append(_together(select(every, every.label("sent")), dialect))
+        columns.append(_ids_of_members(of.id, dialect))
     found = select(of.id, *columns)
     return found.where(of.workspace == _WORKSPACE, of.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
 
@@ -386,18 +396,27 @@ def groups_inside(dialect: str) -> Select[Any]:
 def ids_of_members(dialect: str) -> Select[Any]:
     """Of all users in the group `id`, in the same order, with commas between."""
     of = t.groups.c
-    every = _members("user", of.id).member_id
-    columns: list[ColumnElement[Any]] = [_together(select(every, every.label("sent")), dialect)]
+    columns = [_ids_of_members(of.id, dialect)]
     return select(*columns).where(of.workspace == _WORKSPACE, of.id == bindparam("id", type_=Text()))
+
+
+def _ids_of_members(id: ColumnElement[str], dialect: str) -> ColumnElement[Any]:
+    """Each as often as sources state it: to take them once costs more than to read them. Put together in the order that they
+    come in, which is that of either index of the table; PostgreSQL promises no order, and does not sort what has it."""
+    m = t.memberships.c
+    mine = and_(m.workspace == _WORKSPACE, m.group_id == id, m.member == "user")
+    if dialect == "sqlite":  # which would copy each of them once more to put them in order
+        return select(func.group_concat(m.member_id, ",")).where(mine).correlate(t.groups).scalar_subquery()
+    c = select(m.member_id).where(mine).order_by(m.member_id).correlate(t.groups).subquery().c
+    return select(func.string_agg(c.member_id, ",")).correlate(t.groups).scalar_subquery()
 
 
 @cache
 def members_among(dialect: str) -> Select[Any]:
     """Those of the users `ids` who are in the group `id`, a row for each source that states it."""
     m = t.memberships.c
-    wanted = _listed(bindparam("ids", type_=Text()), dialect)
     found = select(m.member_id).where(m.workspace == _WORKSPACE, m.group_id == bindparam("id", type_=Text()))
-    return found.where(m.member == "user", m.member_id.in_(wanted))
+    return _each_by_itself(found.where(m.member == "user"), m.member_id, bindparam("ids", type_=Text()), dialect)
 
 
 @cache

@@ -11,6 +11,7 @@ from sqlalchemy.event import listen
 
 from syncd.store import allocate, describe, holders, raw, rows
 from syncd.store import fact_queries as queries
+from syncd.store import read_queries as reads
 from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade
@@ -48,14 +49,18 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return made
 
 
-@pytest.mark.parametrize("name", ASKED)
-def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) -> None:
+def steps_of(database: Database, query: Any) -> list[str]:
     with database.writing() as conn:
-        text, places = raw._compiled(ASKED[name](), conn.dialect)
+        text, places = raw._compiled(query, conn.dialect)
         values = {place: "[]" if place == "ids" else "x" for place in places.names}
-        steps = [
+        return [
             row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", tuple(values[p] for p in places.names))
         ]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) -> None:
+    steps = steps_of(database, ASKED[name]())
     tables = {table.name for table in t.metadata.sorted_tables}
     searched = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
     assert searched
@@ -63,6 +68,13 @@ def test_it_walks_over_no_table_and_no_workspace(database: Database, name: str) 
         of_a_table = step.split()[1] in tables or step.split()[1].rpartition("_")[0] in tables
         assert not (step.startswith("SCAN") and of_a_table), step
         assert not step.endswith("(workspace=?)"), step
+
+
+def test_the_ids_of_members_come_in_order(database: Database) -> None:
+    (found,) = [step for step in steps_of(database, reads.ids_of_members("sqlite")) if "memberships" in step]
+    assert found.endswith(
+        "USING COVERING INDEX sqlite_autoindex_memberships_1 (workspace=? AND group_id=? AND member=?)"
+    )
 
 
 def test_who_waits_for_a_seat_is_not_looked_for_among_those_who_have_one(database: Database) -> None:
@@ -88,3 +100,29 @@ def test_an_address_that_a_stranger_types_is_found_by_an_index(database: Databas
     assert len(asked) == 2 and any("emails" in step for step in steps)
     for step in steps:
         assert "SCAN users" not in step and not step.endswith("(workspace=?)"), step
+
+
+@pytest.mark.parametrize("name", ["stated_members", "members_among"])
+def test_of_a_large_group_postgresql_looks_for_those_who_are_asked_for(postgres_url: str, name: str) -> None:
+    """Also where it plans for a group of average size, as it does once it has seen a statement a few times."""
+    query = (
+        reads.stated_members("postgresql", True, False)
+        if name == "stated_members"
+        else reads.members_among("postgresql")
+    )
+    database = Database(postgres_url)
+    try:
+        with database.reading() as conn:
+            text, places = raw._compiled(query, conn.dialect)
+            numbers = {place: number for number, place in enumerate(dict.fromkeys(places.names), 1)}
+            for place, number in numbers.items():
+                text = text.replace(f"%({place})s", f"${number}")
+            given = ", ".join("'[]'" if place in ("ids", "among") else "'x'" for place in numbers)
+            conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            conn.exec_driver_sql(f"PREPARE asked AS {text}")
+            steps = [row[0] for row in conn.exec_driver_sql(f"EXPLAIN EXECUTE asked({given})")]
+    finally:
+        database.close()
+    (found,) = [step for step in steps if "Index Cond" in step and "group_id" in step]
+    assert "member_id" in found, steps
