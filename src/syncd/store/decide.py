@@ -158,19 +158,23 @@ class Decision:
         self._extend({*(edit.id for edit in edits), *(group for edit in edits for group in edit.join)})
         self.awaited |= self._leaving_awaited({edit.id for edit in edits if edit.leave})
         for verdict in verdicts:
-            affected: set[str] = set()
+            changed_groups: set[str] = set()
+            above: set[str] = set()  # with those that they are and were in
             for edit in verdict.edits:
                 if isinstance(edit, GroupEdit):
-                    affected |= self._group(verdict, edit, current)
-            if affected:
-                within = facts.users_within(self.conn, self.workspace.name, affected)
-                self._touch(verdict, within.union(*(self.entered[id] for id in affected & self.entered.keys())))
+                    were_in = self.graph.closure([edit.id])
+                    if self._group(verdict, edit, current):
+                        changed_groups.add(edit.id)
+                        above.update(were_in, self.graph.closure([edit.id]))
+            if changed_groups:
+                within = facts.users_within(self.conn, self.workspace.name, changed_groups)
+                self._touch(verdict, within.union(*(self.entered[id] for id in above & self.entered.keys())))
 
-    def _group(self, verdict: Verdict, edit: GroupEdit, current: dict[str, Group]) -> set[str]:
-        """Decide one group; returns the groups whose members must be derived anew."""
+    def _group(self, verdict: Verdict, edit: GroupEdit, current: dict[str, Group]) -> bool:
+        """Decide one group; returns whether its members must be derived anew. Those of a group that it is in need not be."""
         before = current.get(edit.id)
         if before is None and not edit.create:
-            return set()  # gone meanwhile
+            return False  # gone meanwhile
         if edit.delete:
             return self._delete_group(verdict, edit, before, current)
         start = before or Group(edit.id, edit.source, created_at=self.now)
@@ -185,7 +189,7 @@ class Decision:
         conflict = display_taken(self, after) or group_values_taken(self, before, after)
         if conflict:
             verdict.error = conflict
-            return set()
+            return False
         changes = group_between(before, after, self._name_of, edit.why)
         seen = any(change.kind in GROUP_SHOWS for change in changes)
         after = replace(after, version=start.version + 1 if seen else start.version)
@@ -198,18 +202,23 @@ class Decision:
         restated = {(each.group, each.origin) for each in after.memberships} ^ {
             (each.group, each.origin) for each in start.memberships
         }
-        affected = set(self.graph.closure([edit.id])) if (moved or restated) and before else set()
         self._place(edit.id, name, after)
-        if (moved or restated) and before:
-            affected |= set(self.graph.closure([edit.id]))
-        if before and old_name != name:  # what it is called, or what it gives
-            affected.add(edit.id)
-        return affected
+        return before is not None and bool(moved or restated or self._counts(old_name, name))
 
-    def _delete_group(
-        self, verdict: Verdict, edit: GroupEdit, before: Group | None, current: dict[str, Group]
-    ) -> set[str]:
-        """A group that goes away takes its memberships along, those of users and those of groups inside it."""
+    def _counts(self, old: GroupName | None, new: GroupName) -> bool:
+        """Whether it matters to a group's members that it is called otherwise, or gives something else."""
+        if old == new:
+            return False
+        return (
+            old is None
+            or old.source != new.source
+            or bool(old.grants or new.grants)
+            or any(rule.reads_groups for rule in self.workspace.rules)
+        )
+
+    def _delete_group(self, verdict: Verdict, edit: GroupEdit, before: Group | None, current: dict[str, Group]) -> bool:
+        """A group that goes away takes its memberships along, those of users and those of groups inside it. Returns as
+        `_group`."""
         assert before is not None
         m = t.memberships.c
         members = self.conn.scalars(
@@ -225,9 +234,9 @@ class Decision:
             or edit.id in {parent for parent, _ in self.placed[id][1]}  # else it left earlier in this plan
         }
         if (staying or inside) and "membership" in self.by_absence | self.retain:
-            return set()  # its members' leaving is held, so the group stays
+            return False  # its members' leaving is held, so the group stays
         if self._leaving_awaited({*staying, *inside}):
-            return set()
+            return False
         verdict.groups.append((before, None))
         for id, group in facts.load_groups(self.conn, self.workspace.name, inside, self.lock).items():
             start = current.get(id, group)
@@ -237,12 +246,11 @@ class Decision:
             self._place(id, self.graph.names.get(id), after)
         leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)
-        affected = set(self.graph.closure([edit.id])) if staying or inside else set()
         group_values_taken(self, before, None)
         self.left_names[edit.id] = before.name
         self._place(edit.id, None, None)
         current.pop(edit.id)
-        return affected
+        return bool(staying or inside)
 
     def _touch(self, verdict: Verdict, ids: set[str]) -> None:
         named = {edit.id for edit in verdict.edits if isinstance(edit, UserEdit)}

@@ -22,7 +22,9 @@ from sqlalchemy import (
     cast,
     distinct,
     func,
+    literal_column,
     select,
+    true,
     type_coerce,
     union_all,
 )
@@ -42,6 +44,16 @@ def listed(wanted: ColumnElement[str], dialect: str) -> Select[Any]:
     if dialect == "sqlite":
         return select(func.json_each(wanted).table_valued("value").c.value)
     return select(func.jsonb_array_elements_text(cast(wanted, JSONB)).table_valued("value").c.value)
+
+
+def one_by_one(query: Select[Any], id: ColumnElement[str], wanted: Select[Any], dialect: str) -> Select[Any]:
+    """Rows of this query whose `id` is wanted, looked for one after the other. PostgreSQL takes every group for one of average
+    size, and would rather go through all members of a large one, or of all groups; OFFSET keeps it from that."""
+    if dialect == "sqlite":
+        return query.where(id.in_(wanted))
+    ids = wanted.subquery()
+    found = query.where(id == ids.c.value).offset(literal_column("0")).lateral()
+    return select(*found.c).select_from(ids.join(found, true()))
 
 
 def _ids(dialect: str) -> Select[Any]:
@@ -223,16 +235,16 @@ def graph_count() -> Select[Any]:
 @cache
 def users_within(dialect: str) -> CompoundSelect[Any]:
     e, m, ids = t.effective_memberships.c, t.memberships.c, _ids(dialect)
-    return union_all(
-        select(e.user_id).where(e.workspace == WORKSPACE, e.group_id.in_(ids)),
-        select(m.member_id).where(m.workspace == WORKSPACE, m.member == "user", m.group_id.in_(ids)),
-    )
+    effective = select(e.user_id).where(e.workspace == WORKSPACE)
+    direct = select(m.member_id).where(m.workspace == WORKSPACE, m.member == "user")
+    return union_all(one_by_one(effective, e.group_id, ids, dialect), one_by_one(direct, m.group_id, ids, dialect))
 
 
 @cache
 def groups_inside(dialect: str) -> Select[Any]:
     m = t.memberships.c
-    return select(m.member_id).where(m.workspace == WORKSPACE, m.member == "group", m.group_id.in_(_ids(dialect)))
+    inside = select(m.member_id).where(m.workspace == WORKSPACE, m.member == "group")
+    return one_by_one(inside, m.group_id, _ids(dialect), dialect)
 
 
 # -- what the door asks beside (store/commit.py, decide.py, refuse.py) -----------------------------------------------------

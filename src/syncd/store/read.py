@@ -25,8 +25,8 @@ from syncd.core.state import Link, User
 from syncd.store import filtering, pages, raw
 from syncd.store import read_queries as queries
 from syncd.store import tables as t
+from syncd.store.fact_queries import as_list, locked, named_one
 from syncd.store.fact_queries import links_of as links_of_one
-from syncd.store.fact_queries import locked, named_one
 from syncd.store.facts import links_of
 from syncd.store.memory import GroupOf, Memory, Named
 from syncd.store.pages import Order, Page, Window
@@ -162,7 +162,7 @@ def users_by_id(
     if not ids:
         return {}
     query = queries.users_by_ids(reader.own, groups, conn.dialect.name)
-    rows = raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)})
+    rows = raw.rows(conn, query, queries.of(reader) | {"ids": as_list(ids)})
     return {row.id: row for row in _with_derived(conn, reader, _users(conn, reader, rows), derived)}
 
 
@@ -259,7 +259,7 @@ def members_of(conn: Connection, reader: Reader, id: str) -> tuple[bytes, bytes,
     """Users and groups in a group, each JSON objects with commas between; and the ids of all users in it, shown or not,
     in order, each with a comma before it, as often as sources state it."""
     query = queries.members_of_groups(reader.own, conn.dialect.name, ids=True)
-    rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list([id])})
+    rows = raw.rows(conn, query, _as_members(reader) | {"ids": as_list([id])})
     if not rows:
         return b"", b"", b""
     _, users, groups, ids = rows[0]
@@ -285,7 +285,7 @@ def _each_behind_a_comma(ids: str | None) -> bytes:
 def members_among(conn: Connection, reader: Reader, id: str, users: Iterable[str]) -> frozenset[str]:
     """Those of these users who are members of a group, whoever states it."""
     found = raw.rows(
-        conn, queries.members_among(conn.dialect.name), queries.of(reader) | {"id": id, "ids": queries.as_list(users)}
+        conn, queries.members_among(conn.dialect.name), queries.of(reader) | {"id": id, "ids": as_list(users)}
     )
     return frozenset(member for (member,) in found)
 
@@ -293,7 +293,7 @@ def members_among(conn: Connection, reader: Reader, id: str, users: Iterable[str
 def as_members(conn: Connection, reader: Reader, ids: Sequence[str]) -> dict[str, bytes]:
     """Those of these users whom this connection sees, as members are sent."""
     query = queries.users_as_members(reader.own, conn.dialect.name)
-    rows = raw.rows(conn, query, _as_members(reader) | {"ids": queries.as_list(ids)})
+    rows = raw.rows(conn, query, _as_members(reader) | {"ids": as_list(ids)})
     return {id: sent.encode() for id, sent in rows}
 
 
@@ -311,7 +311,7 @@ def groups_by_id(conn: Connection, reader: Reader, ids: Sequence[str], members: 
 def kinds_of(conn: Connection, reader: Reader, ids: Iterable[str]) -> dict[str, str]:
     """Which of these ids are users or groups this connection can see: id -> "user" or "group"."""
     query = queries.kinds_of(conn.dialect.name)
-    return dict(map(tuple, raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)})))
+    return dict(map(tuple, raw.rows(conn, query, queries.of(reader) | {"ids": as_list(ids)})))
 
 
 def stated_members(
@@ -320,7 +320,7 @@ def stated_members(
     """Members this source stated: id -> "user" or "group". Only those of `among`, if given; none of `but`."""
     excluded = list(but)
     query = queries.stated_members(conn.dialect.name, among is not None, bool(excluded))
-    bound = queries.of(reader) | {"id": group, "among": queries.as_list(among or ()), "but": queries.as_list(excluded)}
+    bound = queries.of(reader) | {"id": group, "among": as_list(among or ()), "but": as_list(excluded)}
     return dict(map(tuple, raw.rows(conn, query, bound)))
 
 
@@ -399,9 +399,7 @@ def _names(conn: Connection, reader: Reader, wanted: set[str], graph: int) -> Ma
     missing = wanted - known.keys()
     if not missing:
         return known
-    rows = raw.rows(
-        conn, queries.group_names(conn.dialect.name), queries.of(reader) | {"ids": queries.as_list(missing)}
-    )
+    rows = raw.rows(conn, queries.group_names(conn.dialect.name), queries.of(reader) | {"ids": as_list(missing)})
     fresh = {
         id: Named(GroupOf(id, display, True), GroupOf(id, display, False), source) for id, display, source, _ in rows
     }
@@ -433,7 +431,7 @@ def _with_derived(conn: Connection, reader: Reader, rows: list[Stored], derived:
 
 def _present(conn: Connection, reader: Reader, ids: Iterable[str]) -> frozenset[str]:
     query = queries.users_present(reader.own, conn.dialect.name)
-    found = raw.rows(conn, query, queries.of(reader) | {"ids": queries.as_list(ids)}, apart=True)
+    found = raw.rows(conn, query, queries.of(reader) | {"ids": as_list(ids)}, apart=True)
     return frozenset(row[0] for row in found)
 
 
@@ -441,7 +439,7 @@ def _with_members(conn: Connection, reader: Reader, rows: Sequence[Stored], memb
     if not members or not rows:
         return list(rows)
     query = queries.members_of_groups(reader.own, conn.dialect.name)
-    bound = _as_members(reader) | {"ids": queries.as_list([row.id for row in rows])}
+    bound = _as_members(reader) | {"ids": as_list([row.id for row in rows])}
     found = {id: ",".join(filter(None, (users, groups))).encode() for id, users, groups in raw.rows(conn, query, bound)}
     return [replace(row, members=found.get(row.id, b"")) for row in rows]
 

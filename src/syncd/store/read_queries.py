@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -30,12 +29,12 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from syncd.store import tables as t
+from syncd.store.fact_queries import as_list, listed, one_by_one
 from syncd.store.memory import Memory
 
 _WORKSPACE: Final = bindparam("workspace", type_=Text())
@@ -204,7 +203,7 @@ BY_KEY: Final = {
 @cache
 def users_by_ids(own: bool, groups: bool, dialect: str) -> Select[Any]:
     """`ids`: a JSON list, of any length."""
-    return _user_rows(own, groups).where(t.users.c.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
+    return _user_rows(own, groups).where(t.users.c.id.in_(listed(bindparam("ids", type_=Text()), dialect)))
 
 
 # The columns of a page: who stands there and in which state, how many there are in all, and how many of them are hidden.
@@ -233,7 +232,7 @@ def group_names(dialect: str) -> Select[Any]:
     """`ids`: a JSON list."""
     g = t.groups.c
     return select(g.id, g.display_name, g.source, counted("graph")).where(
-        g.workspace == _WORKSPACE, g.id.in_(_listed(bindparam("ids", type_=Text()), dialect))
+        g.workspace == _WORKSPACE, g.id.in_(listed(bindparam("ids", type_=Text()), dialect))
     )
 
 
@@ -242,7 +241,7 @@ def users_present(own: bool, dialect: str) -> Select[Any]:
     """Which of `ids`, a JSON list, are users that this connection sees."""
     u = t.users.c
     return select(u.id).where(
-        u.workspace == _WORKSPACE, u.id.in_(_listed(bindparam("ids", type_=Text()), dialect)), *visible(own)
+        u.workspace == _WORKSPACE, u.id.in_(listed(bindparam("ids", type_=Text()), dialect)), *visible(own)
     )
 
 
@@ -303,7 +302,7 @@ GROUPS_BY_KEY: Final = {"id": group_by_id, "displayName": groups_by_name, "exter
 def kinds_of(dialect: str) -> CompoundSelect[Any]:
     """Those of `ids`, a JSON list, whom this connection sees, each with what it is."""
     u, g = t.users.c, t.groups.c
-    wanted = _listed(bindparam("ids", type_=Text()), dialect)
+    wanted = listed(bindparam("ids", type_=Text()), dialect)
     users = select(u.id, literal("user", Text())).where(u.workspace == _WORKSPACE, u.id.in_(wanted), *visible())
     groups = select(g.id, literal("group", Text())).where(g.workspace == _WORKSPACE, g.id.in_(wanted), visible_group(g))
     return users.union_all(groups)
@@ -320,35 +319,15 @@ def stated_members(dialect: str, among: bool, but: bool) -> Select[Any]:
         m.origin == SOURCE,
     )
     if but:
-        query = query.where(m.member_id.not_in(_listed(bindparam("but", type_=Text()), dialect)))
-    return _each_by_itself(query, m.member_id, bindparam("among", type_=Text()), dialect) if among else query
+        query = query.where(m.member_id.not_in(listed(bindparam("but", type_=Text()), dialect)))
+    return (
+        one_by_one(query, m.member_id, listed(bindparam("among", type_=Text()), dialect), dialect) if among else query
+    )
 
 
 def in_list(conn: Connection, ids: Iterable[str]) -> Select[Any]:
     """A list of any length as one parameter."""
-    return _listed(literal(as_list(ids), Text()), conn.dialect.name)
-
-
-def as_list(ids: Iterable[str]) -> str:
-    return orjson.dumps(sorted(set(ids))).decode()
-
-
-def _each_by_itself(
-    query: Select[Any], id: ColumnElement[str], wanted: ColumnElement[str], dialect: str
-) -> Select[Any]:
-    """Of a group's members, only the `wanted`. PostgreSQL takes every group for one of average size and would go through all
-    members of a large one; with OFFSET it has to look for one after the other."""
-    if dialect == "sqlite":
-        return query.where(id.in_(_listed(wanted, dialect)))
-    ids = _listed(wanted, dialect).subquery()
-    found = query.where(id == ids.c.value).offset(literal_column("0")).lateral()
-    return select(*found.c).select_from(ids.join(found, true()))
-
-
-def _listed(wanted: ColumnElement[str], dialect: str) -> Select[Any]:
-    if dialect == "sqlite":
-        return select(func.json_each(wanted).table_valued("value").c.value)
-    return select(func.jsonb_array_elements_text(cast(wanted, JSONB)).table_valued("value").c.value)
+    return listed(literal(as_list(ids), Text()), conn.dialect.name)
 
 
 @cache
@@ -370,7 +349,7 @@ def members_of_groups(own: bool, dialect: str, ids: bool = False) -> Select[Any]
     if ids:
         columns.append(_ids_of_members(of.id, dialect))
     found = select(of.id, *columns)
-    return found.where(of.workspace == _WORKSPACE, of.id.in_(_listed(bindparam("ids", type_=Text()), dialect)))
+    return found.where(of.workspace == _WORKSPACE, of.id.in_(listed(bindparam("ids", type_=Text()), dialect)))
 
 
 def _groups_inside(id: ColumnElement[str], dialect: str) -> ColumnElement[Any]:
@@ -416,14 +395,16 @@ def members_among(dialect: str) -> Select[Any]:
     """Those of the users `ids` who are in the group `id`, a row for each source that states it."""
     m = t.memberships.c
     found = select(m.member_id).where(m.workspace == _WORKSPACE, m.group_id == bindparam("id", type_=Text()))
-    return _each_by_itself(found.where(m.member == "user"), m.member_id, bindparam("ids", type_=Text()), dialect)
+    return one_by_one(
+        found.where(m.member == "user"), m.member_id, listed(bindparam("ids", type_=Text()), dialect), dialect
+    )
 
 
 @cache
 def users_as_members(own: bool, dialect: str) -> Select[Any]:
     """Those of `ids` whom this connection sees, each as a member."""
     u = t.users.c
-    wanted = _listed(bindparam("ids", type_=Text()), dialect)
+    wanted = listed(bindparam("ids", type_=Text()), dialect)
     found = _as_json(u.id, "User", u.user_name, dialect)
     return found.where(u.workspace == _WORKSPACE, u.id.in_(wanted), *visible(own))
 

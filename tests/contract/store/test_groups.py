@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import Connection, event, insert
 
 from door_stage import AT_ONCE, NOON, Directory, Stage, group, policy, rule, staff, user
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.guards import Limit, Limits
 from syncd.core.lifecycle import Ladder
 from syncd.core.seats import Pool
+from syncd.core.state import User
 from syncd.errors import HeldByGuard
+from syncd.store import facts
 from syncd.store import tables as t
 
 
@@ -253,6 +257,34 @@ def test_a_member_costs_as_many_statements_in_a_group_of_fifty_thousand_as_in_on
             counts[name].append(count())
     assert counts["g5"] == counts["g50000"]
     assert counts["g5"][0] < 40
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["no rule asks", "a rule asks"])
+def test_only_those_are_derived_anew_to_whom_it_matters(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    if asked:
+        stage.configure(rules=(rule("crew", 'groups[display eq "crew"]', roles=("viewer",)),))
+    stage.do(group("outer"), group("top", join=("outer",)), group("inner"))
+    stage.do(user("u1", join=("top",)), user("u2", join=("outer",)))
+    stage.do(user("u3", join=("inner",)))
+    looked_at: list[set[str]] = []
+
+    def loaded(conn: Connection, workspace: str, ids: Iterable[str], *more: Any) -> dict[str, User]:
+        looked_at.append(set(ids))
+        return load_users(conn, workspace, looked_at[-1], *more)
+
+    load_users, sound = facts.load_users, stage.sound
+    monkeypatch.setattr(facts, "load_users", loaded)
+    monkeypatch.setattr(stage, "sound", lambda: None)  # it looks at everybody
+    stage.do(GroupEdit("inner", "local", join=("top",)))
+    assert looked_at == [{"u3"}], "who is in the outer ones is there as before"
+    looked_at.clear()
+    stage.do(replace(group("top", name="crew"), create=False))
+    assert looked_at == ([{"u1", "u3"}] if asked else [])
+    monkeypatch.undo()
+    sound()
+    assert stage.roles("u3") == ({"viewer"} if asked else set())
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
