@@ -4,6 +4,9 @@ Nobody is authenticated yet here. The head of a request (its line and headers, a
 HEAD_BYTES: the parser itself would keep whatever is sent. All of a request, its body too, is there within REQUEST_S, or the
 connection ends: whoever sends nothing more would keep it for ever. What is no HTTP at all has no path, so it is answered
 in the form of who is asked: a SCIM error where the first line names /scim, else plain text.
+
+What was asked before on the same connection is answered before it: an answer is told by its place alone. Fields behind a
+chunked body are counted and left out, since whoever stands before this server has not seen them (RFC 9110 section 6.5.1).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from asyncio import TimerHandle, Transport
 from http import HTTPStatus
 from typing import Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.scim.endpoint import MEDIA_TYPE
@@ -28,7 +32,11 @@ _SAYS: Final = {
 }
 
 
-class _TooLong(Exception):
+_HOST: Final = "a request of HTTP/1.1 names its host, once (RFC 9112 section 3.2)"
+_CODING: Final = "of the transfer codings only chunked is understood, alone and in HTTP/1.1"
+
+
+class _Refused(Exception):
     pass
 
 
@@ -39,7 +47,10 @@ class Http(HttpToolsProtocol):
     _silent = 0  # bytes that were received since the parser last told of anything
     _line = b""
     _refusal = HTTPStatus.BAD_REQUEST
+    _says = ""  # what is wrong, where the status alone would not tell
+    _refused = False  # nothing more is read; the refusal may wait for the answers before it
     _whole = False  # what came so far ends with the end of a request
+    _in_body = False  # the head of a request is complete and its body is not
     _timer: TimerHandle | None = None
     url = b""
 
@@ -54,12 +65,27 @@ class Http(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._together.ended()
+        last = not self.pipeline
         super().on_response_complete()
+        if self._refused and last:
+            self._refuse()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._line = data
         self._silent += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as offer:
+                # Another protocol is offered: it is answered in this one (RFC 9110 section 7.8), and so is what follows.
+                data = data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
         if self._silent > HEAD_BYTES and not self.transport.is_closing():
             self._refuse_size()
             self.send_400_response("")
@@ -74,7 +100,7 @@ class Http(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        self._whole = True
+        self._whole, self._in_body = True, False
         super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
@@ -83,22 +109,47 @@ class Http(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grown(len(name) + len(value))
-        super().on_header(name, value)
+        if not self._in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._silent = 0
+        hosts, old = 0, self.parser.get_http_version() == "1.0"
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and (old or value.strip().lower() != b"chunked"):
+                self._says = _CODING
+                raise _Refused
+        if hosts != 1 and not old:
+            self._says = _HOST
+            raise _Refused
         super().on_headers_complete()
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
         super().on_body(body)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Whoever offers another protocol is answered in this one (RFC 9110 section 7.8), and nobody needs to hear of it."""
-
     def send_400_response(self, msg: str) -> None:
         """Whatever is wrong with the request as a whole: the connection ends with it."""
-        status, says = self._refusal, _SAYS[self._refusal]
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        if self._in_body and self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()  # it waits for those before it, and is not to be begun
+            self.flow.pause_reading()
+        elif self._in_body and self.cycle.response_started:
+            self.transport.close()  # it is answered already
+        elif self._in_body or self.cycle is None or self.cycle.response_complete:
+            self._refuse()
+        else:
+            self.flow.pause_reading()
+
+    def _refuse(self) -> None:
+        if self.transport.is_closing():
+            return
+        status, says = self._refusal, self._says or _SAYS[self._refusal]
         scim = b" /scim" in self._line[:100] or self.url.startswith(b"/scim")
         body = error_body(status, says) if scim else says.encode()
         media = MEDIA_TYPE if scim else "text/plain; charset=utf-8"
@@ -126,7 +177,7 @@ class Http(HttpToolsProtocol):
         self._silent = 0
         if self._head > HEAD_BYTES:
             self._refuse_size()
-            raise _TooLong
+            raise _Refused
 
     def _refuse_size(self) -> None:
         in_line = not self.headers

@@ -34,6 +34,7 @@ MAX_DEPTH: Final = 16  # a SCIM resource needs 4, a PATCH request 6
 MAX_OPERATIONS: Final = 1000  # in one PATCH; a value list within an operation does not count
 _LARGEST: Final = 2**53  # above any real offset, below what a database's integer holds
 
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of it
 _INTEGER = re.compile(r"\s*([+-]?[0-9]{1,100})\s*")
 
 
@@ -171,7 +172,10 @@ def parse_query_string(raw: bytes) -> ListQuery:
     filters = [part for part in parts if part.startswith(b"filter=")]
     if len(filters) != 1:
         return _kept(raw)
-    text = _decoded(filters[0][len(b"filter=") :])
+    try:
+        text = _decoded(filters[0][len(b"filter=") :])
+    except UnicodeDecodeError:
+        return _read(raw)
     if not text.strip():
         return _read(raw)
     parts.remove(filters[0])
@@ -183,7 +187,12 @@ def parse_query_string(raw: bytes) -> ListQuery:
 
 
 def _read(raw: bytes) -> ListQuery:
-    return parse_query(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+    for name, value in pairs:
+        if not value.isascii() and name.lower() in _SINGLE | _LISTS and _NO_UTF_8.search(value):
+            error = InvalidFilter if name.lower() == "filter" else InvalidValue
+            raise error(f"{name} is not in UTF-8 before it is percent-encoded: a letter such as \u00fc is %C3%BC")
+    return parse_query(pairs)
 
 
 _kept = lru_cache(2048)(_read)
@@ -192,7 +201,7 @@ _kept = lru_cache(2048)(_read)
 def _decoded(value: bytes) -> str:
     """One value of a query, as `urllib.parse.parse_qsl` decodes it."""
     plain = value.replace(b"+", b" ").replace(b"%20", b" ").replace(b"%22", b'"')
-    return (plain if b"%" not in plain else unquote_to_bytes(value.replace(b"+", b" "))).decode("utf-8", "replace")
+    return (plain if b"%" not in plain else unquote_to_bytes(value.replace(b"+", b" "))).decode()
 
 
 def parse_query(parameters: Iterable[tuple[str, str]]) -> ListQuery:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
+import random
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -134,3 +139,150 @@ def test_whoever_came_to_an_end_keeps_the_connection(
             conn.sendall(request[9:])
             assert conn.recv(65_536).startswith(b"HTTP/1.1 200")
             time.sleep(wait_s)
+
+
+# -- one request after the other ---------------------------------------------------------------------------------------------
+
+USER = b'{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"%b"}'
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+ROUNDS = max(40, int(os.environ.get("FUZZ_REQUESTS", "0")) // 100)
+
+
+def chunked(body: bytes, size: int = 20, extension: bytes = b"", behind: bytes = b"") -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts) + b"0\r\n%b\r\n" % behind
+
+
+class Pipe:
+    """Requests for one connection, with what each is to be answered; the last ends it."""
+
+    def __init__(self, token: str, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.bearer = b"Authorization: Bearer %b\r\n" % token.encode()
+        self.sent: list[bytes] = []
+        self.statuses: list[tuple[bytes, int]] = []  # method, status
+        self.made: set[str] = set()
+        self.count = 0
+        self.seed = seed
+
+    def ask(self, status: int, method: bytes, path: bytes, *headers: bytes, body: bytes = b"") -> None:
+        lines = b"".join((b"Host: x\r\n", *headers))
+        self.sent.append(b"%b /scim/v2/%b HTTP/1.1\r\n%b\r\n%b" % (method, path, lines, body))
+        self.statuses.append((method, status))
+
+    def body(self, made: bool) -> bytes:
+        self.count += 1
+        name = f"u{self.seed}-{self.count}"
+        self.made |= {name} if made else set()
+        return USER % name.encode()
+
+    def post(self, status: int, *headers: bytes, auth: bool = True, form: str = "length") -> None:
+        body, bearer = self.body(status == 201), self.bearer if auth else b""
+        typed = b"Content-Type: application/scim+json\r\n"
+        if form == "length":
+            self.ask(
+                status, b"POST", b"Users", bearer, typed, b"Content-Length: %d\r\n" % len(body), *headers, body=body
+            )
+        else:
+            behind = b"X-Dry-Run: true\r\nAuthorization: Bearer nobody\r\nHost: y\r\n" if form == "behind" else b""
+            extension = b';a=b;c="d;e"' if form == "extension" else b""
+            sent = chunked(body, self.random.choice((1, 7, 500)), extension, behind)
+            self.ask(status, b"POST", b"Users", bearer, typed, CHUNKED, *headers, body=sent)
+
+    def right(self, last: bool = False) -> None:
+        close = (b"Connection: close\r\n",) if last else ()
+        offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+        ask, post = self.ask, self.post
+        forms: list[Callable[[], None]] = [
+            lambda: ask(200, b"GET", b"Users?count=0", self.bearer, *close),
+            lambda: ask(200, b"HEAD", b"Users?count=0", self.bearer, *close),
+            lambda: ask(404, b"DELETE", b"Users/nobody", self.bearer, b"Content-Length: 3\r\n", *close, body=b"GET"),
+            lambda: ask(401, b"GET", b"Users", b"X-A: \xe9\xff\r\n", *close),
+            lambda: ask(200, b"GET", b"Users?count=0", self.bearer, *(close or (offer,))),
+            lambda: post(201, *close),
+            lambda: post(201, *close, form="chunked"),
+            lambda: post(201, *close, form="extension"),
+            lambda: post(201, *close, form="behind"),
+            lambda: post(401, *close, auth=False, form="chunked"),
+            lambda: post(415, b"Content-Encoding: gzip\r\n", *close),
+            lambda: post(400, b"X-Dry-Run: perhaps\r\n", *close),
+        ]
+        self.random.choice(forms)()
+
+    def wrong(self) -> None:
+        length = len(USER) + 20
+        heads = (
+            *(b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET /scim/v2/Users HTTP/9.9\r\nHost: x\r\n\r\n"),
+            b"GET /scim/v2/Users HTTP/1.1\r\n%b\r\n" % self.bearer,
+            b"GET /scim/v2/Users HTTP/1.1\r\nHost: x\r\nHost: x\r\n%b\r\n" % self.bearer,
+            b"GET /scim/v2/Users HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
+            b"GET /scim/v2/Users HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n",
+            b"GET /scim/v2/Users HTTP/1.1\r\nHost x\r\n\r\n",
+        )
+        codings = (
+            *(b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer-Encoding : chunked\r\n", CHUNKED + CHUNKED),
+            *(b"Content-Length: 3\r\n" + CHUNKED, b"Content-Length: 3\r\nContent-Length: 4\r\n"),
+            *(b"Content-Length: +3\r\n", b"Content-Length: 0x3\r\n", b"Content-Length: %d\r\n" % 10**30),
+        )
+        bodies = (b"zz\r\n", b"-1\r\nabc\r\n", b"F" * 20 + b"\r\n", b"3\r\nabcXX", b"3\nabc\n0\n\n")
+        if self.random.random() < 0.4:
+            self.sent.append(self.random.choice(heads))
+        else:
+            start = b"POST /scim/v2/Users HTTP/1.1\r\nHost: x\r\n" + self.bearer
+            if self.random.random() < 0.6:
+                self.sent.append(start + self.random.choice(codings) + b"\r\n" + chunked(self.body(False), length))
+            else:
+                self.sent.append(start + CHUNKED + b"\r\n" + self.random.choice(bodies))
+        self.statuses.append((b"", 400))
+
+    def pieces(self) -> list[bytes]:
+        whole, cuts = b"".join(self.sent), self.random.choice((0, 1, 3, 40))
+        places = sorted({0, len(whole), *(self.random.randrange(len(whole)) for _ in range(cuts))})
+        return [whole[a:b] for a, b in itertools.pairwise(places)]
+
+
+def told(answer: bytes, methods: list[bytes]) -> list[int]:
+    """The status of each answer, as a client takes them apart that asked with these methods."""
+    found = []
+    for method in methods:
+        head, _, answer = answer.partition(b"\r\n\r\n")
+        found.append(int(head.split(b" ", 2)[1]))
+        length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+        answer = answer[0 if method == b"HEAD" or length is None else int(length[1]) :]
+    assert answer == b"", "more answers than requests"
+    return found
+
+
+def test_each_request_is_answered_in_its_place_up_to_the_one_that_is_wrong(served: tuple[Service, int]) -> None:
+    """Before, what was wrong was answered at once: as if it were the answer to the request that was being done."""
+    service, port = served
+    seed, made = int(os.environ.get("FUZZ_SEED", "0")), set[str]()
+    for number in range(ROUNDS):
+        pipe = Pipe(service.token, seed + number)
+        for _ in range(pipe.random.randrange(4)):
+            pipe.right()
+        if wrong := pipe.random.random() < 0.6:
+            pipe.wrong()
+        else:
+            pipe.right(last=True)
+        wanted, names = [*pipe.statuses], {*pipe.made}
+        if wrong and pipe.random.random() < 0.5:
+            pipe.right()  # nobody reads it any more
+        answer = b""
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as conn:
+            for part in pipe.pieces():
+                with suppress(OSError):
+                    conn.sendall(part)
+            with suppress(ConnectionError):
+                while chunk := conn.recv(65_536):
+                    answer += chunk
+        assert told(answer, [method for method, _ in wanted]) == [status for _, status in wanted], (seed, number)
+        made |= names
+    listed = ask_names(port, service.token)
+    assert {name for name in listed if name.startswith("u")} == made
+
+
+def ask_names(port: int, token: str) -> set[str]:
+    request = b"GET /scim/v2/Users?count=1000&attributes=userName HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    _, _, body = answered(port, request + b"Authorization: Bearer %b\r\n\r\n" % token.encode())
+    return {each["userName"] for each in orjson.loads(body)["Resources"]}

@@ -206,3 +206,23 @@ def test_list_response():
         "Resources": [{"id": "1"}, {"id": "2"}],
     }
     assert orjson.loads(messages.list_response(0, 1, ()))["Resources"] == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"filter=userName%20eq%20%22j%FCrgen%22", InvalidFilter),
+        (b"FILTER=userName%20eq%20%22%ED%A0%80%22&count=1", InvalidFilter),
+        (b"filter=a+pr&sortBy=%C3", InvalidValue),
+        (b"attributes=%FF", InvalidValue),
+    ],
+)
+def test_what_is_not_utf_8_is_said_to_be_so(raw, error):
+    """It was read with another letter in its place, so that a client in Latin-1 found nobody and made everybody twice."""
+    for _ in range(2):
+        with pytest.raises(error, match="is not in UTF-8"):
+            messages.parse_query_string(raw)
+
+
+def test_what_is_not_utf_8_in_a_parameter_that_scim_does_not_have_is_ignored():
+    assert messages.parse_query_string(b"count=3&flag=%FF&%FF=1") == ListQuery(count=3)
