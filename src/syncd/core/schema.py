@@ -466,7 +466,7 @@ _GROUP_SCHEMA = Schema(
         _complex(
             "members",
             "Users and groups that belong to the group.",
-            _string("value", "The member's id.", case_exact=True, mutability=_IMMUTABLE),
+            _string("value", "The member's id.", required=True, case_exact=True, mutability=_IMMUTABLE),
             _reference("$ref", "The member's URL.", "User", "Group", mutability=_IMMUTABLE),
             _string("type", "User or Group.", mutability=_IMMUTABLE, canonical_values=("User", "Group")),
             _string("display", "The member's name.", mutability=_READ_ONLY),

@@ -21,12 +21,14 @@ from syncd.scim.messages import Operation
 
 _OF_THE_LINK: Final = frozenset({"externalId", "active", "members"})  # stated, but never values
 _INDEXED: Final = ("userName", "externalId", "displayName")
+_JOINERS: Final = "\u200c\u200d"  # which Persian and the scripts of India need within words (RFC 8264 section 9.9)
 INDEXED_BYTES: Final = 800  # PostgreSQL's index takes 2,704 bytes, and folding may make a text longer
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The writable part of a document. `external_id` and `active` None: not said."""
+    """The writable part of a document. `external_id` and `active` None: not said; "" takes it away. `active: null` lets
+    nobody in who was kept out: it is not said."""
 
     values: Mapping[str, Any]
     external_id: str | None = None
@@ -42,7 +44,7 @@ class Statement:
         (RFC 7644 section 3.5.1).
         """
         start = own or Link(source, id)
-        key = self.external_id or start.key
+        key = start.key if self.external_id is None else self.external_id or id
         there = {path: start.values[path] for path in self.set_once if path in start.values}
         for path, value in there.items():
             if self.values.get(path, value) != value:
@@ -64,9 +66,10 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
     """Of the body of a POST or PUT, in RFC form. Raises InvalidValue, InvalidSyntax."""
     values = canonical(document, resource_type)
     sent = [value for key, value in document.items() if _is_members(key, resource_type)]
+    nulled = "externalId" not in values and any(key.lower() == "externalid" for key in document)  # RFC 7643 section 2.5
     return Statement(
         _as_a_name(_values(values, resource_type)),
-        _external_id(values.get("externalId")),
+        "" if nulled else _external_id(values.get("externalId")),
         values.get("active"),
         ids_of(sent[0]) if sent else None,  # from what was sent: an element without an id is not nobody
         resource_type.set_once,
@@ -157,11 +160,17 @@ def _short(path: str, value: str) -> None:
 
 
 def _as_a_name(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values, whose userName has no control characters (RFC 7644 section 5, RFC 8265) and something to be seen."""
+    """The values, whose userName has no control characters, none that hide (RFC 7644 section 5, RFC 8265 section 3.1) and
+    something to be seen."""
     name = values.get("userName")
     if isinstance(name, str) and not name.isprintable():
         if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name):
             raise InvalidValue("userName holds a control character or the end of a line, which no name may")
+        hidden = next((each for each in name if unicodedata.category(each) == "Cf" and each not in _JOINERS), None)
+        if hidden is not None:
+            raise InvalidValue(
+                f"userName holds U+{ord(hidden):04X}, which cannot be seen: two names would look the same"
+            )
         if not any(each.isprintable() and not each.isspace() for each in name):
             raise InvalidValue("userName has nothing in it that can be seen")
     return values

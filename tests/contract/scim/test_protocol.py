@@ -211,7 +211,7 @@ def test_a_name_given_twice_in_one_object_is_refused(service: Service) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_name_that_cannot_be_read_aloud_is_refused(service: Service) -> None:
     ann = f"Users/{service.user('ann')['id']}"
-    for name in ("a\r\nBcc: b", "a\x1b[31m", "a\u2028b", "\u200b", "\u00a0\u2003"):
+    for name in ("a\r\nBcc: b", "a\x1b[31m", "a\u2028b", "\u200b", "\u00a0\u2003", "a\u200bb", "\u202ea", "a\ufeff"):
         assert_error(service.ask("POST", "Users", {"schemas": [USER_URN], "userName": name}), 400, "invalidValue")
         assert_error(service.patch(ann, {"op": "replace", "path": "userName", "value": name}), 400, "invalidValue")
     for name in ("Ann Lee", "\u0646\u0627\u0645\u0647\u200c\u0647\u0627", "\U0001f600"):

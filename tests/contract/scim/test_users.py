@@ -10,7 +10,7 @@ from syncd.core.change import UserEdit
 from syncd.core.state import Grant, Link
 from syncd.store import linked
 
-from .conftest import BASE, USER_URN, Service
+from .conftest import BASE, GROUP_URN, USER_URN, Service
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 SYNCD = "urn:syncd:params:scim:schemas:extension:2.0:User"
@@ -85,6 +85,26 @@ def test_external_id_moves_and_is_free_again(service: Service) -> None:
     assert "externalId" not in gone.json()
     assert service.names('externalId eq "2"') == []
     assert service.names('externalId eq "1"') == ["bob"]
+
+
+def test_null_in_a_put_takes_the_external_id_away(service: Service) -> None:
+    """RFC 7644 section 3.5.1, RFC 7643 section 2.5; what is left out stays, and `active: null` lets nobody in."""
+    ann = service.user("ann", externalId="1", active=False)
+    body = {"schemas": [USER_URN], "userName": "ann"}
+
+    def put(**more: Any) -> tuple[Any, Any]:
+        found = service.ask("PUT", f"Users/{ann['id']}", body | more).json()
+        return found.get("externalId"), found["active"]
+
+    assert put() == ("1", False)
+    assert put(externalId=None) == (None, False)
+    assert service.user("bob", externalId="1")["externalId"] == "1"
+    assert put(EXTERNALID="2", active=None) == ("2", False)
+    assert put(EXTERNALID=None) == (None, False)
+    group = service.group("g", externalId="g1")
+    left = service.ask("PUT", f"Groups/{group['id']}", {"schemas": [GROUP_URN], "displayName": "g", "externalId": ""})
+    assert "externalId" not in left.json()
+    assert "externalId" not in service.user("cid", externalId=None, active=None)
 
 
 def test_delete_then_404_and_the_names_are_free(service: Service) -> None:
