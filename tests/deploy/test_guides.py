@@ -18,7 +18,7 @@ from deploy.providers import Entra, Okta, Provider
 
 # Those of people alone have no provider.
 GUIDES: dict[str, type[Provider]] = {
-    **{"okta.md": Okta, "entra.md": Entra},
+    **{"okta.md": Okta, "entra.md": Entra, "identity-providers.md": Provider},
     **{"seats.md": Provider, "roles.md": Provider, "people.md": Provider},
 }
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from syncd import wire
 from syncd.core import cursor, filter_text
 from syncd.core.connection import Access
+from syncd.core.schema import ENTERPRISE_USER
 from syncd.scim import dialects, discovery, groups, later, messages, patch, references, statements
 from syncd.store import requests
+
+from .conftest import Stages
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "scim.md"
 
@@ -63,3 +71,25 @@ def test_the_limits_that_it_names_are_those_that_there_are() -> None:
     assert rows.keys() - {"of"} == named.keys()
     for what, numbers in named.items():
         assert [number for number in numbers if f"{number:,}" not in rows[what]] == [], what
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="module")
+def test_onelogin_s_template_of_the_guide_makes_a_user_and_what_it_leaves_empty_is_nothing(stages: Stages) -> None:
+    guide = DOCUMENT.with_name("identity-providers.md").read_text(encoding="utf-8")
+    template = guide.split("```json\n", 1)[1].split("```", 1)[0]
+    stage = stages("onelogin/template")
+
+    def made(**known: str) -> dict[str, Any]:
+        body = re.sub(r"\{\$\w+\.(\w+)\}", lambda macro: known.get(macro[1], ""), template)
+        answer = stage.send("POST", "/Users", json.dumps(json.loads(body)).encode())
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = stage.send("GET", f"/Users/{answer.json()['id']}").json()
+        return found
+
+    ada = made(scimusername="ada", firstname="Ada", phone="+44 20", department="Engines", title="Analyst")
+    assert (ada["userName"], ada["title"], ada["name"]) == ("ada", "Analyst", {"givenName": "Ada"})
+    assert (ada["phoneNumbers"], ada[ENTERPRISE_USER]) == (
+        [{"value": "+44 20", "type": "work"}],
+        {"department": "Engines"},
+    )
+    assert made(scimusername="bob").keys() == {"schemas", "id", "meta", "userName", "active"}
