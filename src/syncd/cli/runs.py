@@ -30,7 +30,7 @@ from syncd.cli.session import (
 from syncd.cli.users import AsJson, Yes
 from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.filter import parse_filter
-from syncd.core.plan import LET_GO, Report
+from syncd.core.plan import IMPORT, LET_GO, Report
 from syncd.errors import Conflict, DatabaseUnavailable, NotFound, SourceUnreachable, UsageError
 from syncd.reconcile import render, run
 from syncd.store import activity, linked, quarantine, run_records
@@ -409,7 +409,7 @@ def discard(ctx: typer.Context, digest: Digest = None, source: AllOf = None) -> 
 
 
 def _what(row: run_records.RunRow) -> str:
-    if row.kind == run.IMPORT:
+    if row.kind == IMPORT:
         return "import --plan" if row.dry_run else "import"
     if row.kind == LET_GO:
         return "plan --let-go" if row.dry_run else "let go"

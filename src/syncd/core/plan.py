@@ -20,6 +20,7 @@ from syncd.core.lookup import Looked
 from syncd.core.seats import Price
 from syncd.core.snapshot import Certificate, SetAside
 
+IMPORT = "import"  # what was read is a file of people
 LET_GO = "let_go"  # what a directory owns that is not in the configuration any more is let go
 COUNTED = ("read", *KINDS, "set_aside")
 
