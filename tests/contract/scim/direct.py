@@ -20,6 +20,7 @@ class Asked:
     body: bytes = b""
     chunks: int = 1  # in how many pieces the body arrives
     breaks_off: bool = False  # the client is gone before the last of them
+    statuses: tuple[int, ...] = ()  # one of which has to be the answer's; (): any
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ async def ask(web: Starlette, asked: Asked) -> Answered:
         "method": asked.method,
         "scheme": "http",
         "path": asked.path,
-        "raw_path": asked.path.encode("utf-8", "surrogateescape"),
+        "raw_path": asked.path.encode("utf-8", "surrogatepass"),
         "query_string": asked.query,
         "root_path": "",
         "headers": list(asked.headers),

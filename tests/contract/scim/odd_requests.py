@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, SYNCD_USER, USER
 
-from .direct import Asked
+from .direct import Answered, Asked
 
 MESSAGES = "urn:ietf:params:scim:api:messages:2.0:"
 TEXTS = (
@@ -71,7 +71,52 @@ TEXTS = (
         "]",
     ),
 )
+# The same letter in several forms, letters that nobody sees, and those whose capitals are other letters.
+LETTERS = (
+    *("\u00e9", "e\u0301", "\u212b", "\u00c5", "\ufb01", "\u017f", "\u1e9e", "\u0130", "i\u0307", "\u0131"),
+    *(
+        "\u200b",
+        "a\u200db",
+        "\u2066x\u2069",
+        "\ufeff",
+        "\u2028",
+        "\uff41",
+        "\U0010ffff",
+        "\ud800",
+        "\udc00a",
+        "\x7f",
+        "\x85",
+    ),
+    *("a" + "\u0301" * 500, "\U0001f468\u200d\U0001f469", "\u0e01\u0e33", "\u03a3\u03c2", "\u01c5"),
+)
+DATES = (
+    *("2016-12-31T23:59:60Z", "2026-01-01T24:00:00Z", "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"),
+    *("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00." + "9" * 40 + "Z"),
+    *(
+        "2026-01-01t00:00:00z",
+        "2026-01-01T00:00:00",
+        "2026-W01-1",
+        "2026-01-01T00:00:00+24:00",
+        "-2026-01-01T00:00:00Z",
+    ),
+)
+BINARIES = ("QUI", "QUI=", "QQ===", "Q U I =", "-_-_", "=", "QUI=QUI=", "\u00e9", " " * 50 + "!", "A" * 5000)
+REFERENCES = (
+    "javascript:alert(1)",
+    "http://[::1",
+    "//x",
+    "http://x/\0",
+    "Users/x",
+    "../Groups/x",
+    "urn:",
+    "data:,x",
+    "\\\\x\\y",
+)
+TEXTS = (*TEXTS, *LETTERS, *DATES, *BINARIES, *REFERENCES)
 VALUES: tuple[Any, ...] = (
+    *(float("inf"), float("nan"), -0.0, 1.0, 1e-400, 10**400, -(10**19), 2**53 + 1, 5e-324),
+    *(json.loads("[" * 20 + "]" * 20), json.loads('{"a":' * 20 + "1" + "}" * 20), [*range(3000)], ["a"] * 3000),
+    *([{"value": str(n)} for n in range(500)], {str(n): n for n in range(500)}),
     *(
         None,
         True,
@@ -113,7 +158,61 @@ NAMES = (
     "schemas",
 )
 OPERATORS = ("eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le", "pr", "EQ", "Pr", "is", "==", "and", "")
+PATHS_OF_PATCH = (
+    *(
+        'emails[type eq "work"]',
+        'EMAILS[TYPE EQ "work"].VALUE',
+        'emails[not (type eq "work")].value',
+        "emails[value pr]",
+    ),
+    *(
+        'emails[type eq "a]b"].value',
+        'emails[type eq "a\\"]"].value',
+        'emails[(type eq "work")]',
+        'emails[type eq "\\u0041"]',
+    ),
+    *('emails[type eq "work"][value eq "x"]', 'emails[emails[type eq "x"]]', 'emails[addresses[type eq "x"].value]'),
+    *(
+        'emails[type eq "work"].value.x',
+        "emails[].value",
+        "emails.value[type pr]",
+        ".emails",
+        "emails.",
+        "emails..value",
+    ),
+    *(
+        'emails[type eq "work"] .value',
+        ' emails [ type eq "work" ] . value',
+        'emails[type eq "work"]value',
+        "emails[0]",
+    ),
+    *(f'{CORE_USER}:emails[type eq "work"].value', f"{CORE_USER.replace('2.0', '3.0')}:title", f"{CORE_USER}", "urn:"),
+    *(
+        f"{ENTERPRISE_USER}:manager.value",
+        f"{ENTERPRISE_USER}:manager[value pr]",
+        f"{ENTERPRISE_USER.upper()}:DEPARTMENT",
+    ),
+    *(f"{ENTERPRISE_USER.replace('2.0', '1.0')}:department", f"{ENTERPRISE_USER}.department", f"{ENTERPRISE_USER}:"),
+    *(
+        "schemas",
+        'schemas[value eq "x"]',
+        "name.formatted.x",
+        "$ref",
+        "emails.$ref",
+        "members[value eq",
+        "members[type pr].display",
+    ),
+    *('members[value eq "bulkId:b0"]', 'members[$ref ew "x" or display co "a"]', "groups[value pr]", "meta.version"),
+    *('emails[type eq "' + "w" * 9000 + '"]', "emails[" + "(" * 40 + "type pr" + ")" * 40 + "]", "a" * 70_000),
+)
 LITERALS = (
+    '"\\ud800\\udc00"',
+    '"e\\u0301"',
+    "-0",
+    "1.0",
+    "1e-400",
+    "9223372036854775808",
+    '"2016-12-31T23:59:60Z"',
     '"a"',
     '""',
     "1",
@@ -179,6 +278,23 @@ HEADERS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
     ),
     (b"x-dry-run", (b"true", b"TRUE ", b"yes", b"", b"\xff", b"true, false")),
     (b"x-request-id", (b"a b", b"\r", b"a" * 5000, b"\xff\xfe", b"{}")),
+    (b"content-length", (b"1", b"0", b"2097153")),
+    (b"authorization", (b"Bearer x", b"", b"Basic YTpi")),
+    (b"content-type", (b"text/plain", b"application/scim+json", b"application/scim+json; charset=\xff")),
+    (
+        b"if-match",
+        (b'W/"1", W/"2", "3"', b'"1" "2"', b'"*"', b"W/*", b'w/"1"', b"W/1", b'"\xe9"', b" " * 500 + b'"', b'"1\\""'),
+    ),
+    (b"if-none-match", (b'"*"', b'W/"1", *', b'W/"2"')),
+    (
+        b"prefer",
+        (
+            b'respond-async; a="b,c"; wait',
+            b"RESPOND-ASYNC, wait=0",
+            b"wait=99999999999, respond-async",
+            b"return=minimal",
+        ),
+    ),
     (b"accept", (b"text/html", b"*/*;q=a", b"\xff")),
     (b"accept-encoding", (b"gzip", b"identity;q=0")),
     (b"content-encoding", (b"gzip", b"br", b"deflate")),
@@ -210,6 +326,16 @@ class Odd:
         self.token = token
         self.users: list[str] = ["nobody"]
         self.groups: list[str] = ["nothing"]
+        self.cursors: list[tuple[str, dict[str, str], str]] = []  # path, query and the cursor that was given for it
+
+    def saw(self, asked: Asked, answer: Answered) -> None:
+        """Keep the cursor of a list."""
+        if answer.status == 200 and asked.method == "GET" and b'"nextCursor"' in answer.body:
+            query = dict(parse_qsl(asked.query.decode("latin-1")))
+            cursor, path = answer.json()["nextCursor"], asked.path.removeprefix("/scim/v2/")
+            plain = query.keys() <= {"count", "sortBy", "cursor"} and path in ("Users", "Groups", "")
+            if plain and query.pop("cursor", None) is not None:
+                self.cursors = [*self.cursors[-20:], (path, query, cursor)]
 
     # -- what would be right ---------------------------------------------------------------------------------------------
 
@@ -223,6 +349,8 @@ class Odd:
             (self.reading, 2),
             (self.searching, 2),
             (self.deleting, 1),
+            (self.paging, 2),
+            (self.entangled, 1.5),
         )()
         for _ in range(self.random.choice((0, 0, 1, 1, 2))):
             asked = self.chance(
@@ -233,7 +361,9 @@ class Odd:
                 (self.wrong_method, 0.6),
                 (self.wrong_size, 0.06),
                 (self.wrong_token, 0.3),
+                (self.combined, 1),
             )(asked)
+            asked = replace(asked, statuses=())
         return asked
 
     def chance(self, *weighed: tuple[Callable[..., Any], float]) -> Callable[..., Any]:
@@ -294,7 +424,15 @@ class Odd:
         made: dict[str, Any] = {"op": self.random.choice(("add", "replace", "remove", "Add", "Remove"))}
         name = "members" if kind == "Groups" and self.random.random() < 0.5 else self.random.choice(NAMES)
         made["path"] = self.random.choice(
-            (name, name, f"{name}.value", f"{name}[{self.filter(1)}]", f'{name}[type eq "work"].value', None)
+            (
+                self.random.choice(PATHS_OF_PATCH),
+                name,
+                name,
+                f"{name}.value",
+                f"{name}[{self.filter(1)}]",
+                f'{name}[type eq "work"].value',
+                None,
+            )
         )
         made["value"] = self.random.choice(
             (self.value(), self.value(), [{"value": self.random.choice(self.users)}], {name: self.value()})
@@ -317,6 +455,89 @@ class Odd:
         if self.random.random() < 0.3:
             message["failOnErrors"] = self.random.choice((0, 1, -1, "1", 2**40, None, 1.5))
         return self.asked("POST", "Bulk", self.maybe_wrong(message))
+
+    def entangled(self) -> Asked:
+        """Operations that need each other: in circles, themselves, what failed, what is gone, what is no operation."""
+        n = self.random.choice((1, 2, 3, 5, 9))
+        name = lambda: f"bulkId:b{self.random.randrange(n + 1)}"  # noqa: E731
+        known = self.random.choice(self.users)
+        operations: list[dict[str, Any]] = []
+        for number in range(n):
+            user, group = self.document("Users"), self.document("Groups")
+            user[ENTERPRISE_USER] = {"manager": {"value": name(), "$ref": f"../Users/{name()}"}}
+            group["members"] = [{"value": name()}, {"value": f"bulkId:b{(number + 1) % n}", "$ref": name()}]
+            changes = [
+                {"op": "add", "path": "members", "value": [{"value": name()}]},
+                {"op": "remove", "path": f'members[value eq "{name()}"]'},
+                {"op": "replace", "path": f"{ENTERPRISE_USER}:manager.value", "value": name()},
+            ]
+            patch = {"schemas": [MESSAGES + "PatchOp"], "Operations": [self.random.choice(changes)]}
+            where = self.random.choice((f"/Users/{known}", f"/Users/{name()}", f"/Groups/{name()}"))
+            form = self.random.choice(
+                (
+                    {"method": "POST", "path": "/Users", "data": user},
+                    {"method": "POST", "path": "/Groups", "data": group},
+                    {"method": "POST", "path": "/Groups", "data": group},
+                    {
+                        "method": "PATCH",
+                        "path": where,
+                        "data": patch,
+                        "version": self.random.choice(('W/"1"', '"9"', "*")),
+                    },
+                    {"method": "PATCH", "path": where, "data": patch},
+                    {"method": "PUT", "path": where, "data": user},
+                    {"method": "DELETE", "path": where},
+                    {
+                        "method": "POST",
+                        "path": "/Bulk",
+                        "data": {"schemas": [MESSAGES + "BulkRequest"], "Operations": []},
+                    },
+                )
+            )
+            own = number if self.random.random() < 0.95 else 0
+            operations.append(form | {"bulkId": f"b{own}"})
+        message: dict[str, Any] = {"schemas": [MESSAGES + "BulkRequest"], "Operations": operations}
+        if self.random.random() < 0.2:
+            message["failOnErrors"] = 1
+        return self.asked("POST", "Bulk", message)
+
+    def paging(self) -> Asked:
+        """By cursors: those that were given, and what is none of them."""
+        path, query, cursor = self.random.choice(self.cursors or [("Users", {"count": "1"}, "")])
+        form = self.random.randrange(7)
+        if form == 0:
+            cursor, said = "", {"count": "1", "sortBy": self.random.choice(("userName", "id", "displayName"))}
+            return self.asked(
+                "GET", self.random.choice(("Users", "Groups", "")), query=urlencode({**said, "cursor": cursor})
+            )
+        refused: tuple[int, ...] = (400,)
+        if form == 1:
+            refused = ()  # as it was given
+        elif form == 2:
+            cursor = cursor[: self.random.randrange(1, len(cursor))] if len(cursor) > 1 else "x"
+        elif form == 3 and cursor:
+            place = self.random.randrange(len(cursor))
+            cursor = cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
+        elif form == 4:
+            query = query | {"filter": 'userName ne "nobody"'}
+        elif form == 5:
+            query = query | {"sortBy": "meta.created", "sortOrder": "descending"}
+        else:
+            query = query | self.random.choice(
+                ({"startIndex": "2"}, {"count": "2"}, {"count": "x"}, {"attributes": "id"})
+            )
+        asked = self.asked("GET", path, query=urlencode(query | {"cursor": cursor}))
+        return replace(asked, statuses=refused if cursor else ())
+
+    def combined(self, asked: Asked) -> Asked:
+        """Later, as a trial and only if: several of them together."""
+        said = [
+            (b"prefer", b"respond-async"),
+            (b"x-dry-run", self.random.choice((b"true", b"false"))),
+            (b"if-match", self.random.choice((b'W/"1"', b"*", b'W/"1", W/"2"'))),
+            (b"if-none-match", self.random.choice((b"*", b'W/"1"'))),
+        ]
+        return replace(asked, headers=(*asked.headers, *self.random.sample(said, self.random.randrange(1, 4))))
 
     def reading(self) -> Asked:
         kind, ids = self.kind()

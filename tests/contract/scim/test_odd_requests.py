@@ -129,6 +129,7 @@ def sent(service: Service, seed: int, requests: int) -> Counter[int]:
             location = answer.headers["location"].rpartition("/")
             ids = odd.users if location[0].endswith("Users") else odd.groups
             ids[self_limited(ids, odd)] = location[2]
+        odd.saw(asked, answer)
         if answer.status < 400:
             watch.changed()
         answers[answer.status] += 1
@@ -154,6 +155,8 @@ def what_is_wrong(asked: Asked, answer: Answered, token: str) -> str:
         return "the token is in the answer"
     if leak := LEAKS.search(everything):
         return f"something of the inside: {leak[0]!r}"
+    if asked.statuses and answer.status not in asked.statuses:
+        return f"not answered with one of {asked.statuses}"
     if answer.status < 400:
         return ""
     if answer.status >= 500 and not (answer.status == 501 and asked.path.strip("/").endswith("Me")):
