@@ -165,9 +165,20 @@ def test_every_name_in_rules_and_dashboard_exists(exported: Mapping[str, set[str
 
 
 def test_every_metric_of_ours_has_its_place_on_the_dashboard(exported: Mapping[str, set[str]]) -> None:
-    shown = {name for text in expressions().values() for name in promql.parse(text).metrics}
+    on_panels = [text for where, text in expressions().items() if where.startswith("panel ")]
+    shown = {name for text in on_panels for name in promql.parse(text).metrics}
     counted = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in exported if name.startswith("syncd_")}
     assert {name for name in counted if not {name, f"{name}_bucket"} & shown} == set()
+
+
+def test_every_metric_that_the_documents_name_exists(exported: Mapping[str, set[str]]) -> None:
+    told = {
+        name
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        for name in re.findall(r"`(syncd_\w+)(?:\{[^`]*)?`", page.read_text(encoding="utf-8"))
+    }
+    assert {"syncd_held_items", "syncd_source_drift"} <= told, "else nothing is looked at"
+    assert told - exported.keys() - {"syncd_pgqueuer"} == set(), "a table, and metrics"
 
 
 # -- what can be said without one --------------------------------------------------------------------------------------
