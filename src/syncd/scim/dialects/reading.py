@@ -7,6 +7,7 @@ further on need know of policies. Operations are seen one after the other, as th
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -87,11 +88,16 @@ def filter_in_rfc_form(
 ) -> tuple[str, Names]:
     """A filter that a list is asked for with, and what it took. Raises InvalidFilter."""
     reading = _Reading(tolerances)
+    types = tuple(resource_types)
 
     def resolve(path: str) -> Resolved | None:
-        return next((found for each in resource_types if (found := each.resolve(path)) is not None), None)
+        return next((found for each in types if (found := each.resolve(path)) is not None), None)
 
-    return reading.condition(text, resolve, "the filter"), frozenset(reading.used)
+    if not _may_hold_booleans(text) and not _extension_names(types).search(text):
+        return text, frozenset()
+    tree = filters.parse(text)
+    formed = reading.condition(reading.with_urns(tree, types, resolve), resolve, "the filter")
+    return text if formed == tree else filters.render(formed), frozenset(reading.used)
 
 
 def _sets_plainly(operation: Operation, resource_type: ResourceType) -> bool:
@@ -182,27 +188,31 @@ class _Reading:
             tree = filters.parse(condition)
         except SyncdError:
             return operation  # refused by the patch
-        formed = self._condition(tree, resolve, operation)
+        formed = self.condition(tree, resolve, operation)
         return operation if formed == tree else replace(operation, path=f"{name}[{filters.render(formed)}]{sub}")
 
-    def condition(self, text: str, resolve: Any, where: Where) -> str:
-        """A filter in RFC form; the text as it is, if it took nothing."""
-        if not _may_hold_booleans(text):
-            return text
-        tree = filters.parse(text)
-        formed = self._condition(tree, resolve, where)
-        return text if formed == tree else filters.render(formed)
+    def with_urns(self, tree: filters.Ast, types: tuple[ResourceType, ...], resolve: Any) -> filters.Ast:
+        """A filter whose attributes of extensions have their URN."""
+        match tree:
+            case filters.And() | filters.Or():
+                return type(tree)(tuple(self.with_urns(term, types, resolve) for term in tree.terms))
+            case filters.Not():
+                return filters.Not(self.with_urns(tree.term, types, resolve))
+            case _:
+                meant = None if resolve(tree.path) is not None else table.NAME.form(tree.path, types)
+                path = self.took(table.NAME, tree.path, meant, "the filter", shown(tree.path))
+                return tree if path == tree.path else replace(tree, path=path)
 
-    def _condition(self, tree: filters.Ast, resolve: Any, where: Where) -> filters.Ast:
+    def condition(self, tree: filters.Ast, resolve: Any, where: Where) -> filters.Ast:
         match tree:
             case filters.And():
-                return filters.And(tuple(self._condition(term, resolve, where) for term in tree.terms))
+                return filters.And(tuple(self.condition(term, resolve, where) for term in tree.terms))
             case filters.Or():
-                return filters.Or(tuple(self._condition(term, resolve, where) for term in tree.terms))
+                return filters.Or(tuple(self.condition(term, resolve, where) for term in tree.terms))
             case filters.Not():
-                return filters.Not(self._condition(tree.term, resolve, where))
+                return filters.Not(self.condition(tree.term, resolve, where))
             case filters.ValuePath():
-                of_element = self._condition(tree.term, lambda name: resolve(f"{tree.path}.{name}"), where)
+                of_element = self.condition(tree.term, lambda name: resolve(f"{tree.path}.{name}"), where)
                 return replace(tree, term=of_element)
             case _:
                 found = resolve(tree.path)
@@ -256,6 +266,13 @@ class _Reading:
             parts[key] = part if plain or sub is None else self._value(_part(to, sub), part, where)
         same = len(parts) == len(value) and all(parts[key] is value[key] for key in parts)
         return value if same else parts
+
+
+@lru_cache(64)
+def _extension_names(types: tuple[ResourceType, ...]) -> re.Pattern[str]:
+    """Finds what may be an extension's attribute without its URN, in a filter."""
+    names = {each.name for type in types for schema, _ in type.extensions for each in schema.attributes}
+    return re.compile(rf"(?<![\w:.])(?:{'|'.join(map(re.escape, sorted(names))) or '(?!)'})\b", re.IGNORECASE)
 
 
 def _may_hold_booleans(text: str) -> bool:

@@ -194,6 +194,15 @@ OPERATIONS: Final = (
         meant=operations.whole_replace,
     ),
 )
+NAME: Final = Tolerance(
+    values.extension_without_urn_in_filter,
+    'a filter that names an extension\'s attribute without its URN: `id eq "<id>" and manager eq "<id>"`',
+    (*_EVERY, "entra"),
+    "entra/manager_before_it_is_written",
+    _ENTRA,
+    InvalidFilter,
+    "the attribute belongs to an extension: put its URN and a colon before it",
+)
 FILTER: Final = Tolerance(
     values.boolean_as_text_in_filter,
     '`"True"` and `"False"` for true and false in a filter or a path',
@@ -275,7 +284,7 @@ CREATION: Final = Tolerance(
     NoTarget,
     "no value matches: add the whole value",
 )
-ALL: Final = (*BODIES, SCHEMAS, ATTRIBUTES, *OPERATIONS, FILTER, EMPTY, *VALUES, CREATION)
+ALL: Final = (*BODIES, SCHEMAS, ATTRIBUTES, *OPERATIONS, NAME, FILTER, EMPTY, *VALUES, CREATION)
 TOLERANCES: Final[Mapping[str, Tolerance]] = {each.name: each for each in ALL}
 POLICIES: Final[Mapping[str, frozenset[str]]] = {
     policy: frozenset(each.name for each in ALL if policy in each.policies) for policy in NAMES

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from syncd.core.filter import Comparison, Op
-from syncd.core.schema import Resolved, Type
+from syncd.core.schema import Resolved, ResourceType, Type
 
 _LABELS: Final = frozenset({"value", "type", "primary", "display"})
 
@@ -71,6 +71,13 @@ def role_as_json_text(attribute: Resolved, value: Any) -> Any | None:
 def boolean_as_text(attribute: Resolved, value: Any) -> Any | None:
     """`"False"` is false."""
     return _boolean(value) if attribute.attribute.type is Type.BOOLEAN else None
+
+
+def extension_without_urn_in_filter(path: str, types: Sequence[ResourceType]) -> str | None:
+    """`manager` or `manager.value` with the URN of the one extension that has it."""
+    name = path.partition(".")[0]
+    homes = {schema.id for type in types for schema, _ in type.extensions if schema.attribute(name) is not None}
+    return f"{homes.pop()}:{path}" if len(homes) == 1 else None
 
 
 def boolean_as_text_in_filter(attribute: Resolved, comparison: Comparison) -> Comparison | None:
