@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias, Union, assert_never
 
 from syncd.core.filter_text import And, Ast, Comparison, Literal, Not, Op, Or, ValuePath, parse, refuse, render
-from syncd.core.resource import comparable, instant, shown
+from syncd.core.resource import comparable, instant, shown, this_version
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
 from syncd.errors import InvalidFilter
 
@@ -135,7 +135,7 @@ def _asked(known: Condition | Element, value: str) -> Bound:
     if isinstance(known, Element):
         assert isinstance(known.term, Condition)
         return Element(known.attribute, known.keys, _asked(known.term, value))
-    compared: Literal = comparable(known.attribute.attribute, value)
+    compared = _wanted(known.attribute.attribute, value)
     return Condition(known.attribute, known.keys, Op.EQ, compared)
 
 
@@ -327,7 +327,15 @@ def _comparable(tree: Comparison, attribute: Resolved) -> Literal:
                 fits = False
     if not fits:
         refuse(f"{attribute.path} is compared with {expected}", tree.at)
-    compared: Literal = comparable(attribute.attribute, value)
+    return _wanted(attribute.attribute, value)
+
+
+def _wanted(attribute: Attribute, value: Literal) -> Literal:
+    """What values are compared with. The URL of a resource is the same with another version of the protocol, or none (RFC 7643
+    section 2.4)."""
+    if attribute.name in ("$ref", "location") and isinstance(value, str):
+        value = this_version(value)
+    compared: Literal = comparable(attribute, value)
     return compared
 
 

@@ -30,6 +30,7 @@ _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]*(?:=\s*){0,2}")  # no two parts can take the same character
 _OF_A_RESOURCE = re.compile(r"(?:^|/)(User|Group)s/[^/?#\s]+$")
 SHOWN = 100  # characters: the URN of a schema and what is named in it
+_OF_A_VERSION = re.compile(r"/scim(?:/v[0-9]{1,4})?/(?=(?:User|Group)s/[^/]+$)")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -70,6 +71,11 @@ def instant(text: str) -> str:
     except OverflowError as exc:
         raise ValueError(text) from exc
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def this_version(url: str) -> str:
+    """The URL of a user or group as it is shown, whichever version of the protocol it names, or none."""
+    return _OF_A_VERSION.sub("/scim/v2/", url)
 
 
 def comparable(attribute: Attribute, value: JSON) -> JSON:

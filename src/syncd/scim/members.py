@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from syncd.core import filter as filters
-from syncd.core.resource import search_element, shown
+from syncd.core.resource import search_element, shown, this_version
 from syncd.core.schema import GROUP
 from syncd.core.schema import Mutability as Mutable
 from syncd.errors import InvalidPath, InvalidValue, Mutability, SyncdError
@@ -137,7 +137,7 @@ def _known_parts(given: Mapping[str, Any], path: paths.Path) -> dict[str, Any]:
         if sub is None or not isinstance(value, str):
             raise InvalidValue(f"a member has no {shown(key)} like that")
         if sub.mutability is not Mutable.READ_ONLY:
-            parts[sub.name] = value
+            parts[sub.name] = this_version(value) if sub.name == "$ref" else value
     return parts
 
 

@@ -85,6 +85,14 @@ def test_versions_of_the_protocol(service: Service) -> None:
     made = service.ask("POST", "/scim//Users/", {"schemas": [USER_URN], "userName": "bob"})
     assert made.headers["location"] == f"{BASE}/scim/v2/Users/{made.json()['id']}"
     assert_error(service.ask("DELETE", "/scim/Users"), 405)
+    group = service.group("g", ann["id"])
+    for base in ("/scim/v2", "/scim", "/scim/v1"):  # RFC 7643 section 2.4: these URLs are the same
+        url = f"{BASE}{base}/Users/{ann['id']}"
+        assert service.names(f'members.$ref eq "{url}"', "Groups") == ["g"]
+        assert service.names(f'members[$ref eq "{url}" and type eq "User"]', "Groups") == ["g"]
+        assert service.names(f'meta.location eq "{url}"') == ["ann"]
+        same = {"op": "add", "path": "members[value pr]", "value": {"$ref": url}}
+        assert service.patch(f"Groups/{group['id']}", same).status_code == 204
     for path in ("/scim/v1/Users", "/scim/v3", "/scim/v2.1/Users/x"):
         assert_error(service.ask("GET", path), 400, "invalidVers")
     for path in ("/scim/v2/v1/Users", "/scim/v2/nosuch", "/scim/version", "/scim/v"):
