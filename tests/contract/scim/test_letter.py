@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from syncd.core.schema import ENTERPRISE_USER
+from syncd.core.workspace import SourcePolicy
+from syncd.scim.dialects import POLICIES
 
 from .conftest import BASE, GROUP_URN, USER_URN, Service
 
@@ -79,6 +82,20 @@ def test_the_examples_that_are_not_in_the_grammar(service: Service) -> None:
         assert refused(service.ask("GET", "Groups", filter=text), 400, "invalidFilter")
     gone = service.patch(f"Groups/{group['id']}", {"op": "remove", "path": f'members[value eq"{ann["id"]}"]'})
     assert gone.status_code == 204 and "members" not in service.ask("GET", f"Groups/{group['id']}").json()
+
+
+def test_targets_of_a_patch_that_are_none_or_several(service: Service) -> None:
+    path = f"Users/{service.user('ann')['id']}"
+    work = {"op": "add", "path": 'emails[type eq "work"].value', "value": "a@x"}
+    strict = replace(service.workspaces["default"], sources={"okta": SourcePolicy("okta", tolerances=POLICIES["rfc"])})
+    tolerant, service.workspaces["default"] = service.workspaces["default"], strict
+    assert refused(service.patch(path, work), 400, "noTarget")
+    service.workspaces["default"] = tolerant
+    both = {"op": "add", "path": "emails", "value": [{"value": "b@x", "type": "home"}]}
+    assert service.patch(path, work, both).status_code == 200
+    assert refused(service.patch(path, {"op": "replace", "path": "emails.type", "value": "x"}), 400, "invalidPath")
+    left = service.patch(path, {"op": "remove", "path": "emails.type"}).json()
+    assert left["emails"] == [{"value": "a@x"}, {"value": "b@x"}]
 
 
 def test_one_format_and_412(service: Service) -> None:

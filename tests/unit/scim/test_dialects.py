@@ -495,3 +495,14 @@ def test_a_key_of_a_resource_that_is_a_path_is_counted_and_by_the_rfc_refused(ke
     assert dialects.document_in_rfc_form(within, USER)[1] == {"dotted_and_urn_keys"}
     nested = {"schemas": [CORE_USER], f"{CORE_USER}:userName": "ann", ENTERPRISE_USER: {"department": "x"}}
     assert dialects.document_in_rfc_form(nested, USER, dialects.POLICIES["rfc"])[1] == frozenset()
+
+
+@pytest.mark.parametrize("policy", ["interop-strict", "rfc", "tolerant"])
+def test_what_is_read_only_is_ignored_whatever_it_is(policy):
+    """RFC 7644 sections 3.3 and 3.5.1: it SHALL be, and takes no tolerance."""
+    read_only = {"id": 5, "meta": "x", "groups": ["g1", {"nosuch": 1}]}
+    boss = {ENTERPRISE_USER: {"manager": {"value": "m", "displayName": ["x"], "$ref": 5}}}
+    body = {"schemas": [CORE_USER], "userName": "ann", **read_only, **boss}
+    document, used = dialects.document_in_rfc_form(body, USER, dialects.POLICIES[policy])
+    assert (document, used) == (body, frozenset())
+    assert canonical(document, USER) == {"userName": "ann", f"{ENTERPRISE_USER}:manager.value": "m"}

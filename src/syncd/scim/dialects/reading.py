@@ -249,6 +249,8 @@ class _Reading:
 
     def _value(self, to: Resolved, value: Any, where: Where, *, element: bool = False) -> Any:
         """The value in RFC form: the same object if it was."""
+        if to.read_only and isinstance(where, str):
+            return value  # of a POST or PUT, which ignores it
         if to.attribute.multi_valued and not element and isinstance(value, list):
             value = self.took(table.EMPTY, value, table.EMPTY.form(to, value), where, to.path)
             formed = [self._value(to, item, where, element=True) for item in value]
