@@ -202,6 +202,16 @@ def test_the_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pyte
     assert settings.database == f"sqlite:///{tmp_path}/b.db"
 
 
+def test_networks_are_what_clients_are_compared_with(tmp_path: Path) -> None:
+    networks = "['::ffff:192.0.2.0/120', '::ffff:10.1.2.3', 10.0.0.0/8, '2001:db8::/32', '::/0']"
+    settings = settings_of(
+        f"database: sqlite:///x.db\nsources: {{okta: {{kind: scim, networks: {networks}}}}}\n", tmp_path
+    )
+    okta = settings.workspaces["default"].sources["okta"]
+    assert isinstance(okta, ScimSource)
+    assert okta.networks == ("192.0.2.0/24", "10.1.2.3/32", "10.0.0.0/8", "2001:db8::/32", "::/0")
+
+
 def test_a_wrong_environment_is_reported_by_its_own_name(tmp_path: Path) -> None:
     env = {"SYNCD_DATABASE": "oracle://x", "SYNCD_BIND": "8080"}
     first, second = faults_of("timezone: UTC\n", tmp_path, env)

@@ -229,7 +229,7 @@ def _what(kind: str, context: dict[str, Any], error: Any) -> str:
             return f"{value} is less than {context['ge']}"
         case "less_than_equal":
             return f"{value} is more than {context['le']}"
-        case "too_short":
+        case "too_short" | "string_too_short":
             return "must not be empty"
     return f"{value}: {error['msg']}"
 

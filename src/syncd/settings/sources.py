@@ -294,14 +294,17 @@ def _policy(value: object) -> object:
     return {"base": policy_name(value)} if isinstance(value, str) else value
 
 
+SomeText = Annotated[str, Field(min_length=1)]  # an empty one is mostly a placeholder that nothing was put into
+
+
 class Jwt(Block):
-    issuer: str
+    issuer: SomeText
     """Who issues them: the claim `iss`, letter by letter."""
-    audience: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(one_or_list)]
+    audience: Annotated[tuple[SomeText, ...], Field(min_length=1), BeforeValidator(one_or_list)]
     """The claim `aud` must name one of these."""
     jwks_url: KeysUrl
     """Where the issuer's public keys are: https://HOST/..., or http:// on this machine."""
-    claims: Annotated[dict[str, str], Field(min_length=1)]
+    claims: Annotated[dict[str, SomeText], Field(min_length=1)]
     """What else a token must say, such as sub or azp: who of those the issuer knows may speak for this source.
     Of a list one text is enough."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
@@ -341,7 +344,7 @@ class ScimSource(Connection):
     """Keep the passwords it sends, as hashes, so that its users may sign in by them as well."""
     show: Show = Show.model_construct()
     """What it is shown, where clients differ in what they bear."""
-    networks: tuple[Network, ...] = ()
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)] = ()
     """Where its requests may come from. Not given: anywhere. Behind a proxy it needs http.trusted_proxies to be told."""
     rate: Annotated[int, Field(ge=25)] = 1000
     """Requests a second that each web process takes from it, twice as many at once; more are answered 429."""

@@ -32,6 +32,7 @@ from syncd.ldap.config import is_loopback, socket_path
 from syncd.scim import dialects
 from syncd.settings.block import did_you_mean
 
+_MAPPED_BITS = 96  # of an IPv6 address before the IPv4 address that it stands for
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 CRON_NAMES = {
@@ -255,10 +256,15 @@ def _database(value: object, info: ValidationInfo) -> str:
 
 
 def _network(value: object) -> str:
+    """An IPv4 network that is written as IPv6 has it (`::ffff:10.0.0.0/104`) is the IPv4 network, as with who asks."""
     try:
-        return str(ipaddress.ip_network(str(value)))
+        network = ipaddress.ip_network(str(value))
     except ValueError:
         raise ValueError(f"{shown(value)} is not an address or network such as 10.0.0.0/8") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+        return f"{mapped}/{network.prefixlen - _MAPPED_BITS}"
+    return str(network)
 
 
 def _web_url(value: str) -> str:
