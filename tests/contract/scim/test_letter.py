@@ -98,6 +98,23 @@ def test_targets_of_a_patch_that_are_none_or_several(service: Service) -> None:
     assert left["emails"] == [{"value": "a@x"}, {"value": "b@x"}]
 
 
+def test_a_value_without_its_value_goes(service: Service) -> None:
+    sent = [{"value": "a@x", "type": "work", "display": "A"}, {"value": "b@x"}]
+    path = f"Users/{service.user('ann', emails=sent)['id']}"
+    left = service.patch(path, {"op": "remove", "path": 'emails[type eq "work"].value'}).json()
+    assert left["emails"] == [{"value": "b@x"}]
+
+
+def test_roles_and_entitlements_are_found_by_name(service: Service) -> None:
+    for path in ("ResourceTypes", "Schemas"):
+        listed = service.ask("GET", path).json()["Resources"]
+        assert not {"Role", "Entitlement"} & {each["name"] for each in listed}
+    pool = service.ask("GET", "Entitlements").json()["Resources"][0]
+    assert set(pool["meta"]) == {"resourceType", "location"}
+    assert service.ask("GET", "/scim/v2").json()["totalResults"] == 0
+    assert service.ask("GET", "ResourceTypes/Entitlement").json()["schema"] == pool["schemas"][0]
+
+
 def test_one_format_and_412(service: Service) -> None:
     ann = service.user("ann")
     for wanted in ("text/html", "application/json", "application/scim+json;q=0"):
