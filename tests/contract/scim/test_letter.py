@@ -115,6 +115,18 @@ def test_roles_and_entitlements_are_found_by_name(service: Service) -> None:
     assert service.ask("GET", "ResourceTypes/Entitlement").json()["schema"] == pool["schemas"][0]
 
 
+def test_what_no_type_has_and_what_a_member_is(service: Service) -> None:
+    ann = service.user("ann")
+    group = service.group("crew", ann["id"])
+    assert service.names("not (members pr)", "/scim/v2") == ["ann"]
+    assert refused(service.ask("GET", "/scim/v2", filter="not (mebers pr)"), 400, "invalidFilter")
+    body = {"schemas": [GROUP_URN], "displayName": "crew"}
+    put = service.ask(
+        "PUT", f"Groups/{group['id']}", body | {"members": [{"value": ann["id"], "type": "Group", "$ref": "x"}]}
+    )
+    assert put.json() == group
+
+
 def test_one_format_and_412(service: Service) -> None:
     ann = service.user("ann")
     for wanted in ("text/html", "application/json", "application/scim+json;q=0"):
