@@ -19,9 +19,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from syncd.core import password as policies
-from syncd.core.actor import Actor
+from syncd.core.actor import ADMIN_SOURCE, Actor
 from syncd.core.lifecycle import status
 from syncd.core.mail import address_of
+from syncd.core.ownership import merge
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, NotFound, Refused, SyncdError
@@ -175,9 +176,24 @@ def _why_not(workspace: Workspace, user: User, now: datetime) -> SyncdError | No
         way = "her invitation can be sent again" if state == "pending" else "a password would not let her in"
         return Conflict(f"{user.name} is {state}: {way}")
     barred = policies.barred(user, workspace.passwords, lambda name: workspace.source(name).passwords)
+    barred = barred or _out_of_reach(workspace, user, now)
     if barred is not None:
         return Refused(barred)
     return None if address_of(user.values) else Conflict(f"{user.name} has no e-mail address")
+
+
+def _out_of_reach(workspace: Workspace, user: User, now: datetime) -> str | None:
+    """Whoever says what her address is could have the link and sign in as her: that has to be somebody who may give all that
+    she holds, as with the password itself (scim/passwords.py)."""
+    source = merge(user.links, workspace.precedence)[1].get("emails", ADMIN_SOURCE)
+    for grant in user.grants if source != ADMIN_SOURCE else ():
+        over = grant.expires_at is not None and grant.expires_at <= now
+        if not over and not workspace.may_grant.allowed(grant.kind, grant.value, source):
+            return (
+                f"{user.name} has the {grant.kind} {grant.value}, which source {source} may not give; it is {source} that says "
+                "what her address is, so no link goes there: `syncd user set-password` sets a password"
+            )
+    return None
 
 
 def _can_write(workspace: Workspace) -> None:

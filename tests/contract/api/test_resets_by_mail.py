@@ -204,6 +204,37 @@ def test_nobody_takes_the_address_of_somebody_above_to_get_her_link(desk: Desk) 
 
 
 @SQLITE
+def test_a_connection_that_says_an_address_gets_no_link_of_somebody_above_it(desk: Desk) -> None:
+    """It may not set an admin's password; with a link sent to an address of its choice it would."""
+    service, here = desk.service, desk.service.workspaces["default"]
+    okta = replace(here.sources["okta"], passwords=True, may_grant=frozenset({"viewer"}))
+    service.workspaces["default"] = here = replace(here, sources={**here.sources, "okta": okta})
+    service.web = service.application()
+    grants = {"boss": "admin", "ann": "viewer", "once": "admin"}
+    for name, role in grants.items():
+        id = service.made_by("okta", name, emails=[{"value": f"{name}@example.org"}])
+        assert desk.ask("PUT", f"/users/{id}/password", {"password": OLD}).status_code == 204
+        until = service.now if name == "once" else None
+        service.commit(UserEdit(id, "local", grant=(Grant("role", role, "direct", "root", expires_at=until),)))
+        change = {"op": "replace", "path": "emails", "value": [{"value": f"{name}@evil.example"}]}
+        assert service.patch(f"Users/{id}", change).status_code == 200, "an address is the provider's to say"
+    service.later(minutes=1)
+    for name in grants:
+        forgot(desk, name)
+    desk.deliver()
+    assert sorted(told["To"] for told in desk.office.taken) == ["ann@evil.example", "once@evil.example"]
+    (boss,) = (each for each in letters(desk) if each.state != "sent")
+    assert "role admin, which source okta may not give; it is okta that says what her address is" in str(
+        boss.last_error
+    )
+    refused = desk.ask("POST", f"/users/{boss.about_id}/password-reset", {"mail": True})
+    assert refused.status_code == 403 and "set-password" in refused.text
+    wider = replace(okta, may_grant=frozenset({"viewer", "admin"}))
+    service.workspaces["default"] = replace(here, sources={**here.sources, "okta": wider})
+    assert desk.ask("POST", f"/users/{boss.about_id}/password-reset", {"mail": True}).status_code == 201
+
+
+@SQLITE
 def test_the_policy_beside_a_provider(desk: Desk) -> None:
     service = desk.service
     service.workspaces["default"] = replace(
