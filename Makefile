@@ -53,7 +53,7 @@ soak: $(READY) ## the daemon under load for MINUTES=30, KILLS=500 of runs, prope
 FUZZED := tests/unit/ldap tests/unit/core/test_resource.py tests/property/test_parsers_any_text.py \
 	tests/property/test_patch.py tests/property/test_patch_model.py tests/property/test_settings_any_text.py \
 	tests/property/test_filter_sql.py tests/contract/scim/test_odd_requests.py \
-	tests/contract/scim/test_wire.py tests/contract/api/test_any_request.py
+	tests/contract/scim/test_wire.py tests/property/test_shown_holds.py tests/contract/api/test_any_request.py
 FUZZ_REQUESTS ?= 200000
 FUZZ_SEED ?= $$(date +%s)
 fuzz: $(READY) ## parsers with thousands of odd inputs and SCIM with 200,000 odd requests, new ones each time

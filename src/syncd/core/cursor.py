@@ -54,7 +54,7 @@ def digest(*query: object) -> bytes:
 def seal(cursor: Cursor, query: bytes, key: bytes) -> str:
     plain = orjson.dumps([cursor.key, cursor.id, cursor.count, cursor.total, cursor.expires])
     tag = _tag(plain, query, key)
-    return base64.urlsafe_b64encode(tag + _masked(plain, tag, key)).decode().rstrip("=")
+    return _text(tag + _masked(plain, tag, key))
 
 
 def unseal(text: str, query: bytes, key: bytes, now: datetime) -> Cursor:
@@ -64,6 +64,8 @@ def unseal(text: str, query: bytes, key: bytes, now: datetime) -> Cursor:
         if len(text) > _LONGEST or not text.isascii():
             raise ValueError
         sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        if _text(sealed) != text:
+            raise ValueError  # its last letter says more than the bytes it stands for
     except ValueError:
         raise invalid from None
     tag, masked = sealed[:_TAG], sealed[_TAG:]
@@ -74,6 +76,10 @@ def unseal(text: str, query: bytes, key: bytes, now: datetime) -> Cursor:
     if cursor.expires < now.timestamp():
         raise ExpiredCursor(f"this cursor is older than {TIMEOUT_S} seconds: begin again with an empty cursor")
     return cursor
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def _tag(plain: bytes, query: bytes, key: bytes) -> bytes:

@@ -31,10 +31,10 @@ def test_any_text_is_invalid(text):
         unseal(text, QUERY, KEY, NOW)
 
 
-@given(st.integers(0, 10_000), st.sampled_from("AQgw-_"))
+@given(st.integers(0, 10_000), st.sampled_from("ABQRghwx-_"))
 def test_one_letter_changed_is_invalid(place, letter):
     sealed = seal(cursor(), QUERY, KEY)
-    place %= len(sealed) - 1  # of the last letter some bits mean nothing
+    place %= len(sealed)
     changed = sealed[:place] + letter + sealed[place + 1 :]
     if changed != sealed:
         with pytest.raises(InvalidCursor):
