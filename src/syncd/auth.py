@@ -40,7 +40,9 @@ from syncd.throttle import Buckets
 
 ACTOR: Final = "syncd.actor"  # where a request's scope says who asks
 OPERATIONS: Final = "syncd.operations"  # and how many it was, if more than one
-TOLERANCES: Final = "syncd.tolerances"  # and which forms it took that the standard does not have
+TOLERANCES: Final = (
+    "syncd.tolerances"  # and which forms it took that the standard does not have, or with ! would have needed
+)
 CACHE_S: Final = 5.0
 ACCESS_KEY: Final = "access_token"
 _CACHED: Final = 1000
@@ -231,7 +233,7 @@ class Authenticator:
     # -- what requests leave behind --------------------------------------------------------------------------------------
 
     def tolerated(self, actor: Actor, names: Iterable[str]) -> None:
-        """A request of this actor took these tolerances."""
+        """A request of this actor took these tolerances; with ! before its name, was refused for want of one."""
         self._tolerated.update((actor.workspace, actor.source, name) for name in names)
 
     async def note_used(self) -> None:

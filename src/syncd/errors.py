@@ -13,6 +13,7 @@ class SyncdError(Exception):
     status: int = 500
     scim_type: str | None = None
     exit_code: int = 1
+    lacks: str | None = None  # the tolerance that the policy of a connection would need
 
     @property
     def detail(self) -> str:

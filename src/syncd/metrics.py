@@ -124,6 +124,12 @@ class Metrics:
             ("workspace", "connection", "tolerance"),
             registry=self.registry,
         )
+        self._refused = Counter(
+            "syncd_scim_refused_forms",
+            "Requests refused because the policy of their connection lacks a tolerance, by its name.",
+            ("workspace", "connection", "tolerance"),
+            registry=self.registry,
+        )
         self._in_flight = Gauge(
             "syncd_requests_in_flight",
             "Requests being answered now.",
@@ -172,10 +178,11 @@ class Metrics:
         found.count += 1
         found.spread.observe(took_s)
 
-    def tolerated(self, workspace: str, connection: str, names: Iterable[str]) -> None:
-        """A request took these tolerances."""
-        for name in names:
-            self._tolerated.labels(workspace, self._label(workspace, connection), name).inc()
+    def tolerated(self, workspace: str, connection: str, names: Iterable[str], lacked: Iterable[str] = ()) -> None:
+        """A request took these tolerances, and was refused for want of those."""
+        for counter, counted in ((self._tolerated, names), (self._refused, lacked)):
+            for name in counted:
+                counter.labels(workspace, self._label(workspace, connection), name).inc()
 
     def _label(self, workspace: str, connection: str) -> str:
         """The connection, while there are not too many."""

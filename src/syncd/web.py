@@ -257,9 +257,12 @@ class Observed:
         else:
             return
         more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
-        if scope.get(TOLERANCES):
-            more["tolerances"] = sorted(scope[TOLERANCES])
-            self._metrics.tolerated(workspace, connection, scope[TOLERANCES])
+        if noted := scope.get(TOLERANCES):
+            taken = {name for name in noted if not name.startswith("!")}
+            lacked = {name[1:] for name in noted - taken}
+            more |= {"tolerances": sorted(taken)} if taken else {}
+            more |= {"refused": sorted(lacked)} if lacked else {}
+            self._metrics.tolerated(workspace, connection, taken, lacked)
         took_ms = round(took_s * 1000, 2)
         self._log.info(event, request_id, method=method, route=route, status=answered, took_ms=took_ms, **more)
 

@@ -72,6 +72,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
     text = CONFIG.replace("sqlite:///unused.db", "sqlite:///syncd.db").replace(
         "    path: corp.ldif\n", "    path: corp.ldif\n    schedule: {full: 1s}\n    missing: {suspend_after: 1s}\n", 1
     )
+    text = text.replace("okta: {kind: scim}", "okta: {kind: scim, policy: {refuse: [no_operations]}}")
     text += f"http: {{bind: {base.removeprefix('http://')}}}\n"
     text += "webhooks: {app: {url: 'http://127.0.0.1:1/', secret_files: hook}}\n"
     (folder / "hook").write_text(signing.written(b"k" * 32), encoding="utf-8")
@@ -91,6 +92,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]
         def all_there() -> bool:
             tolerated = {"count": 1, "filter": 'active eq "True"'}
             httpx.get(f"{base}/scim/v2/Users", params=tolerated, headers=auth)
+            refused = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": []}
+            httpx.patch(f"{base}/scim/v2/Users/nobody", json=refused, headers=auth)
             found.clear()
             found.update(_labels(httpx.get(f"{base}/metrics").text))
             return {"syncd_held_items", "syncd_outbox_oldest_age_seconds"} <= found.keys()

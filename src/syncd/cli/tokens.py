@@ -118,17 +118,27 @@ def show(ctx: typer.Context, which: Which, as_json: AsJson = False) -> None:
     _show_tokens(found, current)
     for connection in connections:
         print(f"\nconnection {connection['source']}, policy {connection['policy']}")
-        rows = ((t.name, t.uses, t.last_used_at, _meaning(t.name)) for t in taken if t.source == connection["source"])
-        show_rows(("tolerance", "requests", "last", "understood"), rows, "none of its requests needed a tolerance")
+        mine = [each for each in taken if each.source == connection["source"]]
+        rows = [(each.name, each.uses, each.last_used_at, _meaning(each.name), each.lacked) for each in mine]
+        used = (row[:4] for row in rows if not row[4])
+        show_rows(("tolerance", "requests", "last", "understood"), used, "none of its requests needed a tolerance")
+        if lacked := [row[:4] for row in rows if row[4]]:
+            print("\nRefused: its policy does not have these, `allow` of the policy takes them")
+            show_rows(("tolerance", "requests", "last", "what was sent"), lacked, "")
 
 
 def _connection(source: str, current: Session, taken: Iterable[Tolerated]) -> dict[str, object]:
-    used = [
-        {"name": each.name, "requests": each.uses, "last_used_at": each.last_used_at, "what": _meaning(each.name)}
-        for each in taken
-        if each.source == source
-    ]
-    return {"source": source, "policy": current.workspace.source(source).dialect, "tolerances": used}
+    mine = [each for each in taken if each.source == source]
+    return {
+        "source": source,
+        "policy": current.workspace.source(source).dialect,
+        "tolerances": [_counted(each) for each in mine if not each.lacked],
+        "refused": [_counted(each) for each in mine if each.lacked],
+    }
+
+
+def _counted(each: Tolerated) -> dict[str, object]:
+    return {"name": each.name, "requests": each.uses, "last_used_at": each.last_used_at, "what": _meaning(each.name)}
 
 
 def _meaning(name: str) -> str:

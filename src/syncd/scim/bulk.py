@@ -128,13 +128,14 @@ class Job:
     # -- one by one ----------------------------------------------------------------------------------------------------
 
     async def _single(self, operation: BulkOperation) -> dict[int, Result]:
-        write = None
         try:
             self._check(operation, self._ids)
             write = _write(operation, self._ids)
             call, method = self.writes.call(write, self._actor(operation), self._note(operation))
-            result = self.writes.result(write, await method.handle(call))
-            self.tolerated |= call.request.scope.get(TOLERANCES, frozenset())
+            try:
+                result = self.writes.result(write, await method.handle(call))
+            finally:
+                self.tolerated |= call.request.scope.get(TOLERANCES, frozenset())
         except Exception as exc:
             result = self._failed(operation, exc)
         return {operation.index: result}

@@ -222,9 +222,7 @@ class Call:
 
     def operations(self, body: bytes) -> tuple[Operation, ...]:
         """The operations of a PATCH, in the connection's own forms."""
-        message, used = dialects.message_in_rfc_form(parse_object(body), self._tolerances)
-        self._tolerated(used)
-        return patch_operations(message)
+        return patch_operations(self._formed(dialects.message_in_rfc_form, parse_object(body)))
 
     def in_rfc_form(
         self, operations: Sequence[Operation], document: Mapping[str, Any], resource_type: ResourceType
@@ -232,8 +230,7 @@ class Call:
         """Those operations as the standard has them; `document` is what is stored. Raises Forbidden, before the document is
         looked at, for an attribute that this token may neither read nor update: the answer would tell what it holds."""
         self._may_name(operations, resource_type)
-        formed, used = dialects.patch_in_rfc_form(operations, document, resource_type, self._tolerances)
-        self._tolerated(used)
+        formed = self._formed(dialects.patch_in_rfc_form, operations, document, resource_type)
         self._may_name(formed, resource_type)
         return formed
 
@@ -253,8 +250,7 @@ class Call:
             raise Forbidden(
                 f"this token sees only some attributes, and PUT replaces all: it needs {resource}:read, or PATCH"
             )
-        document, used = dialects.document_in_rfc_form(parse_object(body), resource_type, self._tolerances)
-        self._tolerated(used)
+        document = self._formed(dialects.document_in_rfc_form, parse_object(body), resource_type)
         require_schema(document, resource_type.schema.id)
         return document
 
@@ -262,8 +258,7 @@ class Call:
         """The condition of a list. Raises InvalidFilter."""
         if query.filter is None:
             return None
-        text, used = dialects.filter_in_rfc_form(query.filter, resource_types, self._tolerances)
-        self._tolerated(used)
+        text = self._formed(dialects.filter_in_rfc_form, query.filter, resource_types)
         parsed = parse_filter(text, *resource_types)
         resource, limits = self._limits
         if limits is not None:
@@ -275,8 +270,19 @@ class Call:
         configured = self.workspace.source(self.actor.source).tolerances
         return dialects.TOLERANT if configured is None else configured
 
+    def _formed(self, form: Callable[..., tuple[T, frozenset[str]]], *given: Any) -> T:
+        """In RFC form, as the policy of this connection has it."""
+        try:
+            formed, used = form(*given, self._tolerances)
+        except SyncdError as exc:
+            if exc.lacks is not None:
+                self._tolerated(frozenset({f"!{exc.lacks}"}))
+            raise
+        self._tolerated(used)
+        return formed
+
     def _tolerated(self, taken: frozenset[str]) -> None:
-        """Leave for the log and the counts which forms this request took that the standard does not have."""
+        """Leave for the log and the counts which forms this request took that the standard does not have, or needed."""
         if taken and not self.dry_run:
             self.request.scope[TOLERANCES] = taken | self.request.scope.get(TOLERANCES, frozenset())
 

@@ -255,9 +255,10 @@ class Later:
         actor = record.actor(0)
         try:
             call, method = self.writes.call(write, actor, record.note(0))
-            response = await method.handle(call)
-            self.tolerated(actor, call.request.scope.get(TOLERANCES, ()))
-            return response
+            try:
+                return await method.handle(call)
+            finally:
+                self.tolerated(actor, call.request.scope.get(TOLERANCES, ()))
         except (AlreadyDone, DatabaseUnavailable) as exc:
             if isinstance(exc, DatabaseUnavailable):
                 raise

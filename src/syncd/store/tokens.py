@@ -229,7 +229,7 @@ def note_used(conn: Connection, used: Mapping[str, datetime]) -> None:
 
 
 def note_tolerated(conn: Connection, counts: Mapping[tuple[str, str, str], int], now: datetime) -> None:
-    """Add to what connections took: (workspace, source, tolerance) -> requests."""
+    """Add to what connections took, or with ! lacked: (workspace, source, tolerance) -> requests."""
     insert = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(t.tolerances)
     upsert = insert.on_conflict_do_update(
         index_elements=["workspace", "source", "name"],
@@ -245,19 +245,24 @@ def note_tolerated(conn: Connection, counts: Mapping[tuple[str, str, str], int],
 
 @dataclass(frozen=True, slots=True)
 class Tolerated:
-    """How many requests of a connection took a tolerance, and when the last did."""
+    """How many requests of a connection took a tolerance, or were refused for want of it, and when the last was."""
 
     source: str
     name: str
     uses: int
     last_used_at: datetime
+    lacked: bool = False
 
 
 def tolerated(conn: Connection, workspace: str, sources: Iterable[str]) -> tuple[Tolerated, ...]:
-    """What connections took, the most used first."""
+    """What connections took and lacked, the most used first."""
     c = t.tolerances.c
     query = select(c.source, c.name, c.uses, c.last_used_at).where(c.workspace == workspace, c.source.in_(set(sources)))
-    return tuple(Tolerated(*row) for row in conn.execute(query.order_by(c.source, c.uses.desc(), c.name)))
+    rows = conn.execute(query.order_by(c.source, c.uses.desc(), c.name))
+    return tuple(
+        Tolerated(row.source, row.name.removeprefix("!"), row.uses, row.last_used_at, row.name.startswith("!"))
+        for row in rows
+    )
 
 
 def named(conn: Connection, workspace: str, which: str) -> tuple[Token, ...]:

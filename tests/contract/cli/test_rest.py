@@ -54,7 +54,7 @@ def test_a_token_shows_its_connection_s_policy_and_what_it_needed(cli: Cli, data
         cli("token", "create", "--name", name, "--source", source)
     database = Database(database_url)
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    for counts in ({"bare_value": 2, "no_operations": 1}, {"no_operations": 4, "gone": 1}):
+    for counts in ({"bare_value": 2, "no_operations": 1}, {"no_operations": 4, "gone": 1, "!bare_value": 3}):
         database.write_now(
             lambda conn, counts=counts: tokens.note_tolerated(
                 conn, {("default", "okta", name): uses for name, uses in counts.items()}, now
@@ -70,9 +70,12 @@ def test_a_token_shows_its_connection_s_policy_and_what_it_needed(cli: Cli, data
         ("bare_value", 2),
         ("gone", 1),
     ]
-    table = cli("token", "show", "okta").out
+    assert [(each["name"], each["requests"]) for each in connection["refused"]] == [("bare_value", 3)]
+    table, refused = cli("token", "show", "okta").out.split("\nRefused: ")
     assert "connection okta, policy tolerant" in table and "changes nothing" in table
-    assert "connection scim, policy tolerant" in cli("token", "show", "other").out
+    assert [line.split()[:2] for line in refused.splitlines() if "bare_value" in line] == [["bare_value", "3"]]
+    other = cli("token", "show", "other").out
+    assert "connection scim, policy tolerant" in other and "Refused" not in other
     cli("token", "show", "nobody", code=1)
 
 

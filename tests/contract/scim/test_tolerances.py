@@ -82,6 +82,65 @@ def test_a_request_s_tolerances_are_logged_measured_and_kept(service: Service) -
     database.close()
 
 
+def test_a_form_that_is_refused_for_want_of_a_tolerance_is_logged_measured_and_kept_by_its_name(
+    service: Service,
+) -> None:
+    service.web = service.application(open_status=True)
+    service.workspaces["default"] = Workspace(
+        sources={"okta": SourcePolicy("okta", tolerances=dialects.POLICIES["rfc"])}
+    )
+    ann = service.user("ann@example.org")["id"]
+    bulk = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": [
+            {"method": "POST", "path": "/Users", "bulkId": "1", "data": {"userName": "bob"}},
+            {
+                "method": "PATCH",
+                "path": f"/Users/{ann}",
+                "data": {"schemas": [PATCH_URN], "Operations": [{"op": "Add"}]},
+            },
+        ],
+    }
+    with capture_logs() as lines:
+        service.patch(f"Users/{ann}", {"op": "Replace", "path": "active", "value": "True"})
+        service.patch(f"Users/{ann}", {"op": "replace", "value": {"nickName": "A", "shoeSize": 42}})
+        service.ask("GET", "Users", filter='active eq "True"')
+        service.ask("POST", "Bulk", bulk)
+        service.ask("POST", "Users", {"userName": "dry"}, headers={"X-Dry-Run": "true"})
+    answered = [line for line in lines if line["event"] == "scim_answered"]
+    assert [(line.get("tolerances"), line.get("refused")) for line in answered] == [
+        (None, ["operation_in_any_case"]),
+        (["pathless_patch", "unknown_attributes"], None),
+        (None, ["boolean_as_text_in_filter"]),
+        (None, ["missing_schemas", "operation_in_any_case"]),
+        (None, None),
+    ]
+    page = text_string_to_metric_families(service.ask("GET", "/metrics", token=None).text)
+    samples = [each for family in page for each in family.samples if each.name == "syncd_scim_refused_forms_total"]
+    assert {(each.labels["connection"], each.labels["tolerance"], each.value) for each in samples} == {
+        ("okta test", "operation_in_any_case", 2),
+        ("okta test", "boolean_as_text_in_filter", 1),
+        ("okta test", "missing_schemas", 1),
+    }
+
+    async def ended() -> None:
+        async with service.web.router.lifespan_context(service.web):
+            pass
+
+    service.run(ended())
+    database = Database(service.database.url)
+    with database.reading() as conn:
+        kept = {(each.name, each.lacked, each.uses) for each in tokens.tolerated(conn, "default", ["okta"])}
+    database.close()
+    assert kept == {
+        ("operation_in_any_case", True, 2),
+        ("boolean_as_text_in_filter", True, 1),
+        ("missing_schemas", True, 1),
+        ("pathless_patch", False, 1),
+        ("unknown_attributes", False, 1),
+    }
+
+
 def test_counts_add_up_and_outlive_a_database_that_is_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Authenticator(service.database, service.workspaces, lambda: service.now)
     asked.tolerated(OKTA, {"bare_value"})

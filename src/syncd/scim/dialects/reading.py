@@ -135,9 +135,11 @@ class _Reading:
         if tolerance.refused is None:
             return before
         place = ": ".join(filter(None, (where if isinstance(where, str) else at(where), name)))
-        raise tolerance.refused(
+        refused = tolerance.refused(
             f"{place}: {tolerance.instead} (or allow {tolerance.name} in the policy of this connection)"
         )
+        refused.lacks = tolerance.name
+        raise refused
 
     def body(self, body: Mapping[str, Any], urn: str) -> dict[str, Any]:
         current = dict(body)

@@ -41,7 +41,7 @@ tolerances = Table(
     metadata,
     Column("workspace", Text, nullable=False),
     Column("source", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", Text, nullable=False),  # with ! before it: requests were refused for want of it
     Column("uses", BigInteger, nullable=False),  # requests of this connection that took it
     Column("last_used_at", Instant, nullable=False),
     PrimaryKeyConstraint("workspace", "source", "name"),
