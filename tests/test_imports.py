@@ -24,3 +24,13 @@ def test_every_module_has_its_place_among_the_rooms_of_the_architecture() -> Non
     modules = [each for each in sorted(source.rglob("*.py")) if migrations not in each.parents]
     missing = [each for each in modules if each.name != "__init__.py" and each.stem not in rooms]
     assert [str(each.relative_to(PROJECT)) for each in missing] == [], "name them in docs/architecture.md, The rooms"
+
+
+def test_what_the_architecture_names_in_a_file_or_among_the_tests_is_there() -> None:
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py): ([\w.]+)`", text)
+    assert len(named) > 10, "else nothing is looked at"
+    for file, name in named:
+        (found,) = (PROJECT / "src" / "syncd").rglob(file)
+        assert re.search(rf"\b{name.rpartition('.')[2]}\b", found.read_text(encoding="utf-8")), f"{file}: {name}"
+    assert [each for each in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", text) if not (PROJECT / each).exists()] == []

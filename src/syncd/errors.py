@@ -58,10 +58,6 @@ class InvalidVersion(SyncdError):
     status, scim_type = 400, "invalidVers"
 
 
-class TooMany(SyncdError):
-    status, scim_type = 400, "tooMany"
-
-
 class Uniqueness(SyncdError):
     status, scim_type = 409, "uniqueness"
 

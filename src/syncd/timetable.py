@@ -44,11 +44,6 @@ class Timetable:
         """There are times for reads of what changed."""
         return len(self._every) > len(self._wholes)
 
-    @property
-    def wholes(self) -> bool:
-        """There are times for whole reads."""
-        return bool(self._wholes or self._cron)
-
     def is_whole(self, moment: datetime) -> bool:
         """This time of the schedule is one for a whole read."""
         return self.after(moment - _INSTANT, whole=True) == moment

@@ -27,7 +27,6 @@ group = typer.Typer(help="Groups: members, and what they give to their members."
 Which = Annotated[str, typer.Argument(metavar="GROUP", help="An id or a name.")]
 Users = Annotated[list[str] | None, typer.Argument(metavar="[USER]...", help="An id, a userName or an e-mail address.")]
 Groups = Annotated[list[str] | None, typer.Option("--group", metavar="GROUP", help="A group in it; may be repeated.")]
-Found = tuple[Group, Sequence[Edit]]
 
 
 def register(cli: typer.Typer) -> None:

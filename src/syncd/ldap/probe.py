@@ -35,7 +35,6 @@ class BaseSeen:
     base: str
     entries: int
     more: bool
-    without_key: int
     problem: str | None  # why the search did not work
 
 
@@ -162,7 +161,7 @@ def _probe(config: LdapConfig, session: Session, wanted: tuple[str, ...], count_
                 problem = diagnose.why_empty(session, search, base, bound_as)
                 (problems if part == "users" and len(search.base) == 1 else warnings).append(f"{part}: {problem}")
                 problem = None
-            bases.append(BaseSeen(part, base, len(entries), more, without, problem))
+            bases.append(BaseSeen(part, base, len(entries), more, problem))
             if problem:
                 problems.append(f"{part}: {problem}")
             if without and without == len(entries) and key_attribute:

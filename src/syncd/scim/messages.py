@@ -88,7 +88,22 @@ class ListQuery:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body, for the dialects to have their turn. Raises InvalidSyntax."""
-    return _object(body)
+    if not body.strip():
+        raise InvalidSyntax("the request has no body: send a JSON object")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidSyntax(f"the body is not valid JSON: {exc}") from None
+    if not isinstance(document, dict):
+        raise InvalidSyntax(f"the body must be a JSON object, not {kind_of(document)}")
+    names = None
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # what has fewer brackets is not as deep
+        names = _names_within(document)
+    if orjson.dumps(document) != body:  # else nothing of it was lost
+        names = _names_within(document) if names is None else names
+        if len(_NAME.findall(body)) != names:  # or a text holds what looks like one
+            _refuse_names_given_twice(body)
+    return document
 
 
 def require_schema(document: Mapping[str, Any], urn: str) -> None:
@@ -98,11 +113,6 @@ def require_schema(document: Mapping[str, Any], urn: str) -> None:
     schemas = _schemas(document)
     if urn.lower() not in {item.lower() for item in schemas}:
         raise InvalidSyntax(f'"schemas" is {plain(schemas)}: add "{urn}"')
-
-
-def parse_patch(body: bytes) -> tuple[Operation, ...]:
-    """The operations in the body of a PATCH. Raises InvalidSyntax, or TooLarge above MAX_OPERATIONS."""
-    return patch_operations(_object(body))
 
 
 def patch_operations(message: Mapping[str, Any]) -> tuple[Operation, ...]:
@@ -137,7 +147,7 @@ def _operation(item: Any, index: int) -> Operation:
 
 def parse_search_request(body: bytes) -> ListQuery:
     """The query in the body of a POST to `/.search` (RFC 7644 3.4.3). Raises InvalidSyntax, InvalidValue."""
-    message = _object(body)
+    message = parse_object(body)
     require_schema(message, SEARCH_URN)
     pairs: list[tuple[str, str]] = []
     for name, value in message.items():
@@ -295,25 +305,6 @@ def list_response(
 
 
 # ---------------------------------------------------------------- what every body has in common
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        raise InvalidSyntax("the request has no body: send a JSON object")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidSyntax(f"the body is not valid JSON: {exc}") from None
-    if not isinstance(document, dict):
-        raise InvalidSyntax(f"the body must be a JSON object, not {kind_of(document)}")
-    names = None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # what has fewer brackets is not as deep
-        names = _names_within(document)
-    if orjson.dumps(document) != body:  # else nothing of it was lost
-        names = _names_within(document) if names is None else names
-        if len(_NAME.findall(body)) != names:  # or a text holds what looks like one
-            _refuse_names_given_twice(body)
-    return document
 
 
 _NAME: Final = re.compile(rb'"[ \t\r\n]*:')

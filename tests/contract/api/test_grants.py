@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,8 +14,6 @@ from syncd.core.change import UserEdit
 from syncd.core.state import Grant
 from syncd.store import tables as t
 from web_service import Service, rule
-
-Give = Callable[..., httpx.Response]
 
 
 def give(service: Service, id: str, kind: str, value: str, token: str = "", **more: Any) -> httpx.Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -137,9 +137,9 @@ def test_an_extension_that_is_taken_out_hides_its_values_and_keeps_them(service:
     assert service.names(f'{BADGE}:number eq "a1"') == ["ann"]
 
 
-def declare(service: Service, *attributes: Attribute) -> None:
+def declare(service: Service, *attributes: Attribute, of: str = "User") -> None:
     """Another file of the extension, and so other processes."""
-    restart(service, extended([Extension(Schema(BADGE, "Badge", "", attributes))]))
+    restart(service, extended([Extension(Schema(BADGE, "Badge", "", attributes), of)]))
 
 
 def restart(service: Service, types: Types) -> None:
@@ -233,16 +233,35 @@ UNIQUE = (
 )
 
 
-def test_what_a_schema_calls_unique_nobody_else_has(service: Service) -> None:
-    declare(service, *UNIQUE)
+@dataclass(frozen=True)
+class Kind:
+    """Of resources that an extension may be of, and what names one."""
+
+    resource: str
+    urn: str
+    called: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.resource}s"
+
+    def make(self, service: Service, name: str, said: dict[str, Any]) -> Any:
+        return (service.user if self.resource == "User" else service.group)(name, **{BADGE: said})
+
+    def badge(self, service: Service, id: str) -> Any:
+        return service.ask("GET", f"{self.path}/{id}").json().get(BADGE)
+
+
+USERS, GROUPS = Kind("User", USER_URN, "userName"), Kind("Group", GROUP_URN, "displayName")
+of_each_kind = pytest.mark.parametrize("kind", [USERS, GROUPS], ids=lambda kind: kind.path)
+
+
+@of_each_kind
+def test_what_a_schema_calls_unique_nothing_else_of_its_kind_has(service: Service, kind: Kind) -> None:
+    declare(service, *UNIQUE, of=kind.resource)
     said = {"number": "A" * 300, "level": 7, "doors": ["x", "y"], "desk": {"room": "1"}, "keys": [{"value": "k"}]}
-    ann, bea = service.user("ann", **{BADGE: said}), service.user("bea", **{BADGE: {"doors": ["X"]}})
-    path = f"Users/{bea['id']}"
-
-    def refused(answer: Any, name: str) -> None:
-        assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness"), answer.text
-        assert name in answer.json()["detail"] and "another user" in answer.json()["detail"]
-
+    ann, bea = kind.make(service, "ann", said), kind.make(service, "bea", {"doors": ["X"]})
+    hers, path = f"{kind.path}/{ann['id']}", f"{kind.path}/{bea['id']}"
     for name, value in (
         ("number", "a" * 300),
         ("level", 7.0),
@@ -250,25 +269,34 @@ def test_what_a_schema_calls_unique_nobody_else_has(service: Service) -> None:
         ("desk", {"room": "1"}),
         ("keys", [{"value": "q"}, {"value": "K", "of": "home"}]),
     ):
-        body = {"schemas": [USER_URN], "userName": "cat", BADGE: {name: value}}
-        refused(service.ask("POST", "Users", body), name)
-        refused(service.ask("PUT", path, body | {"userName": "bea"}), name)
-        refused(service.patch(path, {"op": "replace", "path": f"{BADGE}:{name}", "value": value}), name)
-        refused(service.ask("POST", "Users", body, token=service.make_token("entra")), name)
-    assert service.names() == ["ann", "bea"] and badge(service, bea["id"]) == {"doors": ["X"]}
-    again = service.patch(f"Users/{ann['id']}", {"op": "replace", "path": BADGE, "value": said})
-    assert again.status_code == 200 and again.headers["etag"] == ann["meta"]["version"]  # her own
+        body = {"schemas": [kind.urn], kind.called: "new", BADGE: {name: value}}
+        one = {"method": "POST", "path": f"/{kind.path}", "bulkId": "a", "data": body}
+        for answer in (
+            service.ask("POST", kind.path, body),
+            service.ask("PUT", path, body | {kind.called: "bea"}),
+            service.patch(path, {"op": "replace", "path": f"{BADGE}:{name}", "value": value}),
+            service.ask("POST", kind.path, body, token=service.make_token("entra")),
+        ):
+            assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness"), answer.text
+            assert name in answer.json()["detail"] and f"another {kind.resource.lower()}" in answer.json()["detail"]
+        (done,) = service.ask("POST", "Bulk", {"schemas": [BULK_URN], "Operations": [one]}).json()["Operations"]
+        assert (done["status"], done["response"]["scimType"]) == ("409", "uniqueness")
+    assert service.names(path=kind.path) == ["ann", "bea"] and kind.badge(service, bea["id"]) == {"doors": ["X"]}
+    assert service.patch(hers, {"op": "replace", "path": BADGE, "value": said}).is_success
+    assert service.ask("GET", hers).json()["meta"] == ann["meta"]  # her own
     # What is given up is free at once: by a change, by a deletion; and who comes back may find it taken.
-    assert service.patch(f"Users/{ann['id']}", {"op": "remove", "path": f"{BADGE}:level"}).status_code == 200
-    assert service.patch(path, {"op": "add", "path": f"{BADGE}:level", "value": 7}).status_code == 200
-    assert service.ask("DELETE", f"Users/{ann['id']}").status_code == 204
-    assert service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["y"]}).status_code == 200
+    assert service.patch(hers, {"op": "remove", "path": f"{BADGE}:level"}).is_success
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:level", "value": 7}).is_success
+    assert service.ask("DELETE", hers).status_code == 204
+    assert service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["y"]}).is_success
     with service.database.reading() as conn:
-        gone = facts.load_users(conn, "default", [ann["id"]], service.workspaces["default"].precedence)[ann["id"]]
-    back = service.commit(*restoration(gone, service.workspaces["default"], service.now, ""))
-    assert isinstance(back.error, Uniqueness409) and "doors 'y'" in str(back.error)
+        gone = facts.load_users(conn, "default", [ann["id"]], service.workspaces["default"].precedence)
+    if kind is USERS:
+        back = service.commit(*restoration(gone[ann["id"]], service.workspaces["default"], service.now, ""))
+        assert isinstance(back.error, Uniqueness409) and "doors 'y'" in str(back.error)
     with service.database.reading() as conn:
         assert check(conn, service.workspaces["default"], service.now) == []
+        assert {row.holder_id for row in conn.execute(select(t.unique_values))} == {bea["id"]}
 
 
 def test_of_requests_at_once_one_has_it(service: Service) -> None:
@@ -308,74 +336,29 @@ def test_of_a_batch_the_first_has_it_and_what_one_gives_up_another_may_take(serv
         assert [each.error is None for each in later] == [False, True]
 
 
-def test_what_is_unique_from_now_on_is_the_firsts_who_has_it(service: Service) -> None:
-    declare(service, Attribute("number"))
-    ids = [
-        service.user(name, **{BADGE: {"number": number}})["id"] for name, number in (("a", "1"), ("b", "1"), ("c", "2"))
-    ]
+@of_each_kind
+def test_what_is_unique_from_now_on_is_the_firsts_who_has_it(service: Service, kind: Kind) -> None:
+    declare(service, Attribute("number"), of=kind.resource)
+    ids = [kind.make(service, name, {"number": n})["id"] for name, n in (("a", "1"), ("b", "1"), ("c", "2"))]
     remake(service)
-    declare(service, Attribute("number", uniqueness=Uniqueness.SERVER))
+    declare(service, Attribute("number", uniqueness=Uniqueness.SERVER), of=kind.resource)
     with structlog.testing.capture_logs() as logs:
         Timers(service.database, service.workspaces, lambda: service.now, service.ids).tick()
     told = [each for each in logs if each["event"] == "value_not_unique"]
-    assert [(each["path"], each["user_id"]) for each in told] == [(NUMBER, ids[1])]
-    assert badge(service, ids[1]) == {"number": "1"}  # nobody loses anything
-    number = {"op": "replace", "path": NUMBER, "value": "2"}
-    assert service.patch(f"Users/{ids[1]}", number).status_code == 409
-    assert service.patch(f"Users/{ids[1]}", {**number, "value": "3"}).status_code == 200
-    declare(service, Attribute("number"))
+    assert [(each["path"], each[f"{kind.resource.lower()}_id"]) for each in told] == [(NUMBER, ids[1])]
+    assert kind.badge(service, ids[1]) == {"number": "1"}  # nobody loses anything
+    path, number = f"{kind.path}/{ids[1]}", {"op": "replace", "path": NUMBER, "value": "2"}
+    assert service.patch(path, number).status_code == 409
+    assert service.patch(path, {**number, "value": "3"}).is_success
+    declare(service, Attribute("number"), of=kind.resource)
     remake(service)
-    assert service.patch(f"Users/{ids[1]}", number).status_code == 200
+    assert service.patch(path, number).is_success
     with service.database.reading() as conn:
         assert conn.execute(select(t.unique_values)).all() == []
 
 
-def extend_groups(service: Service, *attributes: Attribute) -> None:
-    restart(service, extended([Extension(Schema(BADGE, "Badge", "", attributes), "Group")]))
-
-
-def test_what_a_schema_calls_unique_of_groups_no_other_group_has(service: Service) -> None:
-    extend_groups(service, *UNIQUE)
-    said = {"number": "A" * 300, "level": 7, "doors": ["x", "y"], "desk": {"room": "1"}, "keys": [{"value": "k"}]}
-    staff, crm = service.group("staff", **{BADGE: said}), service.group("crm", **{BADGE: {"doors": ["X"]}})
-    path = f"Groups/{crm['id']}"
-    for name, value in (
-        ("number", "a" * 300),
-        ("level", 7.0),
-        ("doors", ["z", "y"]),
-        ("desk", {"room": "1"}),
-        ("keys", [{"value": "q"}, {"value": "K", "of": "home"}]),
-    ):
-        body = {"schemas": [GROUP_URN], "displayName": "new", BADGE: {name: value}}
-        bulk = {
-            "schemas": [BULK_URN],
-            "Operations": [{"method": "POST", "path": "/Groups", "bulkId": "a", "data": body}],
-        }
-        for answer in (
-            service.ask("POST", "Groups", body),
-            service.ask("PUT", path, body | {"displayName": "crm"}),
-            service.patch(path, {"op": "replace", "path": f"{BADGE}:{name}", "value": value}),
-            service.ask("POST", "Groups", body, token=service.make_token("entra")),
-        ):
-            assert (answer.status_code, answer.json()["scimType"]) == (409, "uniqueness"), answer.text
-            assert name in answer.json()["detail"] and "another group" in answer.json()["detail"]
-        (one,) = service.ask("POST", "Bulk", bulk).json()["Operations"]
-        assert (one["status"], one["response"]["scimType"]) == ("409", "uniqueness")
-    assert service.names(path="Groups") == ["staff", "crm"]
-    assert service.ask("GET", path).json()[BADGE] == {"doors": ["X"]}
-    again = service.patch(f"Groups/{staff['id']}", {"op": "replace", "path": BADGE, "value": said})
-    assert again.is_success and service.ask("GET", f"Groups/{staff['id']}").json()["meta"] == staff["meta"]  # its own
-    assert service.patch(f"Groups/{staff['id']}", {"op": "remove", "path": f"{BADGE}:level"}).is_success
-    assert service.patch(path, {"op": "add", "path": f"{BADGE}:level", "value": 7}).is_success
-    assert service.ask("DELETE", f"Groups/{staff['id']}").status_code == 204
-    assert service.patch(path, {"op": "add", "path": f"{BADGE}:doors", "value": ["y"]}).is_success
-    with service.database.reading() as conn:
-        assert check(conn, service.workspaces["default"], service.now) == []
-        assert {row.holder_id for row in conn.execute(select(t.unique_values))} == {crm["id"]}
-
-
 def test_of_groups_in_one_plan_the_first_has_it_and_who_goes_leaves_it_to_others(service: Service) -> None:
-    extend_groups(service, *UNIQUE)
+    declare(service, *UNIQUE, of="Group")
     ids = [service.group(name, **{BADGE: {"number": name}})["id"] for name in ("a", "b", "c")]
 
     def restated(id: str, number: str) -> GroupEdit:
@@ -395,25 +378,6 @@ def test_of_groups_in_one_plan_the_first_has_it_and_who_goes_leaves_it_to_others
     service.commit(gone, restated(ids[2], "b"), source="okta").check()
     with service.database.reading() as conn:
         assert check(conn, service.workspaces["default"], service.now) == []
-
-
-def test_what_is_unique_of_groups_from_now_on_is_the_firsts(service: Service) -> None:
-    extend_groups(service, Attribute("number"))
-    ids = [service.group(name, **{BADGE: {"number": n}})["id"] for name, n in (("a", "1"), ("b", "1"), ("c", "2"))]
-    remake(service)
-    extend_groups(service, Attribute("number", uniqueness=Uniqueness.SERVER))
-    with structlog.testing.capture_logs() as logs:
-        Timers(service.database, service.workspaces, lambda: service.now, service.ids).tick()
-    told = [each for each in logs if each["event"] == "value_not_unique"]
-    assert [(each["path"], each["group_id"]) for each in told] == [(NUMBER, ids[1])]
-    number = {"op": "replace", "path": NUMBER, "value": "2"}
-    assert service.patch(f"Groups/{ids[1]}", number).status_code == 409
-    assert service.patch(f"Groups/{ids[1]}", {**number, "value": "3"}).is_success
-    extend_groups(service, Attribute("number"))
-    remake(service)
-    assert service.patch(f"Groups/{ids[1]}", number).is_success
-    with service.database.reading() as conn:
-        assert conn.execute(select(t.unique_values)).all() == []
 
 
 def test_groups_too_and_a_schema_that_is_taken_out(service: Service) -> None:

@@ -19,8 +19,8 @@ GUIDES: dict[str, Any] = {"schemas": [CORE_GROUP], "id": "abf4dd94", "displayNam
 
 def patched(document, resource_type, *operations, tolerances=dialects.TOLERANT):
     """(document, edits of members, tolerances used) of a PATCH with these operations."""
-    body = orjson.dumps({"schemas": [messages.PATCH_URN], "Operations": list(operations)})
-    in_rfc_form, used = dialects.patch_in_rfc_form(messages.parse_patch(body), document, resource_type, tolerances)
+    read = messages.patch_operations({"schemas": [messages.PATCH_URN], "Operations": list(operations)})
+    in_rfc_form, used = dialects.patch_in_rfc_form(read, document, resource_type, tolerances)
     edits: tuple[MemberEdit, ...] = ()
     if resource_type is GROUP:
         in_rfc_form, edits = split_members(in_rfc_form)
