@@ -160,14 +160,17 @@ def parse_search_request(body: bytes) -> ListQuery:
         elif isinstance(value, int) and not isinstance(value, bool):
             pairs.append((name, str(value)))
         elif name.lower() in _SINGLE | _LISTS and value is not None:
-            raise InvalidSyntax(f'"{name}" in a search request may not be {kind_of(value)}')
+            form = "a whole number" if name.lower() in _NUMBERS else "text"
+            given = value if isinstance(value, float) else kind_of(value)
+            raise InvalidSyntax(f'"{name}" in a search request must be {form}, not {given}')
     return parse_query(pairs)
 
 
 # ---------------------------------------------------------------- queries in
 
 _LISTS = frozenset({"attributes", "excludedattributes"})
-_SINGLE = frozenset({"filter", "startindex", "count", "sortby", "sortorder", "cursor"})
+_NUMBERS = frozenset({"startindex", "count"})
+_SINGLE = _NUMBERS | {"filter", "sortby", "sortorder", "cursor"}
 
 
 MAX_NAMES: Final = 500  # of attributes that an answer is to show; each is looked up for each resource of a page

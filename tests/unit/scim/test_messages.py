@@ -189,6 +189,12 @@ def test_wrong_search_request(changes):
         messages.parse_search_request(orjson.dumps({"schemas": [messages.SEARCH_URN]} | changes))
 
 
+def test_a_wrong_search_request_is_told_what_is_wanted():
+    for wrong, said in (({"count": 1.5}, "a whole number, not 1.5"), ({"filter": ["a"]}, "text, not a list")):
+        with pytest.raises(InvalidSyntax, match=said):
+            messages.parse_search_request(orjson.dumps({"schemas": [messages.SEARCH_URN]} | wrong))
+
+
 def test_error_body():
     assert orjson.loads(messages.error_body(400, "no", "invalidPath")) == {
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
