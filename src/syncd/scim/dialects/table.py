@@ -206,7 +206,7 @@ NAME: Final = Tolerance(
 FILTER: Final = Tolerance(
     values.boolean_as_text_in_filter,
     '`"True"` and `"False"` for true and false in a filter or a path',
-    (*_EVERY, "entra"),
+    (*_EVERY, "entra", "keycloak"),
     "entra/role_by_primary_as_text",
     "buildbuddy-io/buildbuddy#10578",
     InvalidFilter,
@@ -278,7 +278,7 @@ VALUES: Final = (
 CREATION: Final = Tolerance(
     operations.value_path_creates,
     "add or replace of a value that a filter selects, where there is none: it is made as the filter says",
-    (*_EVERY, "entra"),
+    (*_EVERY, "entra", "okta"),
     "entra/add_work_email",
     "ssoready/ssoready#249",
     NoTarget,
