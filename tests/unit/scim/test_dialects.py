@@ -279,6 +279,12 @@ REFUSED = [
     ("repeated_read_only", {"op": "replace", "value": {"id": "2819c223", "title": "x"}}, Mutability),
     ("repeated_read_only", {"op": "replace", "path": "id", "value": "2819c223"}, Mutability),
     ("dotted_and_urn_keys", {"op": "replace", "value": {"name.givenName": "x"}}, InvalidSyntax),
+    ("dotted_and_urn_keys", {"op": "replace", "value": {f"{ENTERPRISE_USER}.department": "x"}}, InvalidSyntax),
+    ("core_schema_as_extension", {"op": "replace", "value": {CORE_USER.upper(): {"title": "x"}}}, InvalidSyntax),
+    ("core_schema_as_extension", {"op": "add", "path": CORE_USER, "value": {"title": "x"}}, InvalidSyntax),
+    ("extension_with_dot", {"op": "add", "path": f"{ENTERPRISE_USER}.department", "value": "x"}, InvalidPath),
+    ("object_for_plain_value", {"op": "add", "path": "title", "value": {"$ref": None, "Value": "x"}}, InvalidValue),
+    ("object_as_json_text", {"op": "add", "path": "emails", "value": ['{"value": "x"}']}, InvalidValue),
     ("empty_means_remove", {"op": "add", "path": f"{ENTERPRISE_USER}:manager", "value": ""}, InvalidValue),
     ("remove_with_value", {"op": "remove", "path": "emails", "value": [{"value": "x"}]}, InvalidValue),
     ("value_path_creates", {"op": "add", "path": 'emails[type eq "work"].value', "value": "x"}, NoTarget),
@@ -506,3 +512,78 @@ def test_what_is_read_only_is_ignored_whatever_it_is(policy):
     document, used = dialects.document_in_rfc_form(body, USER, dialects.POLICIES[policy])
     assert (document, used) == (body, frozenset())
     assert canonical(document, USER) == {"userName": "ann", f"{ENTERPRISE_USER}:manager.value": "m"}
+
+
+def test_an_attribute_that_is_given_twice_is_neither():
+    for body in (
+        {"schemas": [CORE_USER], "userName": "a", CORE_USER: {"USERNAME": "b"}},
+        {
+            "schemas": [CORE_USER],
+            "userName": "a",
+            f"{ENTERPRISE_USER}.department": "b",
+            f"{ENTERPRISE_USER}:department": "c",
+        },
+    ):
+        with pytest.raises(InvalidSyntax, match="twice"):
+            dialects.document_in_rfc_form(body, USER)
+    with pytest.raises(InvalidSyntax, match="title is given twice"):
+        user({"op": "add", "value": {"title": "a", CORE_USER: {"title": "b"}}})
+
+
+def test_the_enterprise_extension_of_scim_1_is_today_s_unless_that_is_there_too():
+    old, manager = "urn:scim:schemas:extension:enterprise:1.0", {"managerId": "b", "displayName": "B"}
+    body = {
+        "schemas": ["urn:scim:schemas:core:1.0", old],
+        "userName": "a",
+        old: {"department": "D", "manager": manager},
+    }
+    formed, used = dialects.document_in_rfc_form(body, USER)
+    assert formed[ENTERPRISE_USER] == {"department": "D", "manager": {"value": "b", "displayName": "B"}}
+    assert (formed["schemas"], used) == ([CORE_USER, ENTERPRISE_USER], {"scim_1_schema"})
+    formed, _ = dialects.document_in_rfc_form(body | {ENTERPRISE_USER: {"department": "E"}}, USER)
+    assert (formed[ENTERPRISE_USER], old in formed) == ({"department": "E"}, False)
+    formed, _ = dialects.document_in_rfc_form(
+        {"schemas": [old], "displayName": "G"}, GROUP, dialects.TOLERANT - {"scim_1_schema"}
+    )
+    assert formed["schemas"] == [old], "which the body's own check refuses"
+
+
+@pytest.mark.parametrize(
+    "value", [{"value": {"value": "x"}}, {"value": ["x"]}, {"value": "x", "type": "work"}, {"$ref": "x"}, {}]
+)
+def test_an_object_that_holds_more_than_a_value_is_no_value(value):
+    with pytest.raises(InvalidValue, match="must be a string"):
+        user({"op": "replace", "path": "title", "value": value})
+
+
+def test_only_what_labels_nothing_is_left_out_of_a_list_and_a_member_without_an_id_stays_an_error():
+    kept = [{"type": "work", "value": "1"}, {"type": "fax"}]
+    none = [{"value": ""}, {"Value": None, "type": "x", "primary": True, "display": "y"}]
+    document, _, used = user({"op": "add", "path": "phoneNumbers", "value": [*none, *kept]})
+    assert (document["phoneNumbers"], used) == (kept, {"elements_without_value"})
+    with pytest.raises(InvalidValue, match="has no id"):
+        group({"op": "replace", "path": "members", "value": [{"value": ""}]})
+
+
+@pytest.mark.parametrize(
+    ("filter", "formed"),
+    [
+        ('manager eq "x"', '{}:manager eq "x"'),
+        ('not (department pr) or title eq "manager"', 'not ({}:department pr) or title eq "manager"'),
+        (
+            'MANAGER.value eq "x" and emails[type eq "department"]',
+            '{}:MANAGER.value eq "x" and emails[type eq "department"]',
+        ),
+    ],
+)
+def test_entra_names_an_extension_s_attribute_without_its_urn_in_filters(filter, formed):
+    found, used = dialects.filter_in_rfc_form(filter, [USER], HELD)
+    assert (found, used) == (formed.format(ENTERPRISE_USER), {"extension_without_urn_in_filter"})
+    with pytest.raises(InvalidFilter, match="allow extension_without_urn_in_filter"):
+        dialects.filter_in_rfc_form(filter, [USER], dialects.POLICIES["rfc"])
+
+
+def test_a_filter_that_only_mentions_an_extension_s_attribute_took_nothing():
+    for text in ('title eq "manager"', f'{ENTERPRISE_USER}:manager eq "x"', 'displayName eq "department"'):
+        assert dialects.filter_in_rfc_form(text, [USER, GROUP], dialects.POLICIES["rfc"]) == (text, frozenset())
+    assert dialects.filter_in_rfc_form("manager pr", [GROUP]) == ("manager pr", frozenset()), "a group has none"

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from syncd.core import filter as filters
 from syncd.core.resource import shown
 from syncd.core.schema import Resolved, ResourceType, Type
-from syncd.errors import SyncdError, TooLarge
+from syncd.errors import InvalidSyntax, SyncdError, TooLarge
 from syncd.scim import path as paths
 from syncd.scim.dialects import table
 from syncd.scim.dialects.operations import is_a_path, unpacked, with_colon
@@ -50,7 +50,12 @@ def document_in_rfc_form(
         table.KEYS, body, body if as_paths else None, "the body", shown(as_paths[0]) if as_paths else ""
     )
     if as_paths:
-        body = {each if (each := with_colon(key, resource_type)) not in body else key: body[key] for key in body}
+        colons = {with_colon(key, resource_type): value for key, value in body.items()}
+        if len(colons) < len(body):
+            raise InvalidSyntax(
+                "the body: an attribute of an extension is given twice, behind a dot and behind a colon"
+            )
+        body = colons
     return reading.members(body, resource_type, "the body"), frozenset(reading.used)
 
 
