@@ -18,7 +18,7 @@ from syncd.core.seats import Claim, settle
 from syncd.core.state import User
 from syncd.core.workspace import Workspace
 from syncd.errors import PoolFull
-from syncd.store import facts
+from syncd.store import facts, locking
 from syncd.store import tables as t
 from syncd.store.drafts import Draft, Verdict
 from syncd.store.rows import upsert
@@ -134,7 +134,7 @@ def _lock_next(decision: Decision, claims: Mapping[str, Claim]) -> None:
         excluding = workspace.excluders.get(pool, frozenset())
         first = queue(workspace.name, pool, workspace.pools[pool].requires, excluding, released[pool] + len(claims))
         ids |= set(decision.conn.scalars(first)) - claims.keys()
-    facts.lock_users(decision.conn, workspace.name, ids)
+    locking.lock_users(decision.conn, workspace.name, ids)
 
 
 def _pools(decision: Decision) -> dict[str, int]:

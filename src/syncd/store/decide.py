@@ -40,7 +40,7 @@ from syncd.core.rules import MayGrant, evaluate, through_groups
 from syncd.core.state import Grant, Group, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
-from syncd.store import facts, raw
+from syncd.store import facts, locking, raw
 from syncd.store import tables as t
 from syncd.store.allocate import settle_seats
 from syncd.store.drafts import FIRST_RUN, Draft, Verdict, active_owner
@@ -128,26 +128,29 @@ class Decision:
         return verdicts
 
     def _one_at_a_time(self, edits: Sequence[Edit]) -> None:
-        """Whoever joins a group sees its nesting as it is: who changes groups waits for who joins, and the other way."""
+        """Whoever joins a group sees its nesting as it is: who changes groups waits for who joins, and the other way. The
+        groups that get another version by these edits are locked before any of their members. Raises raw.Crossing."""
+        nesting = None
         if any([isinstance(edit, GroupEdit) for edit in edits]):
-            facts.lock(self.conn, self.workspace.name, "groups")
+            nesting = "alone"
         elif self.whole_graph or any([edit.join for edit in edits]):
-            facts.lock(self.conn, self.workspace.name, "groups", shared=True)
-        else:
-            self._lock_groups(edits)
-            return
-        if not self.whole_graph:
+            nesting = "shared"
+        if nesting is not None and not self.whole_graph:
             self.graph = Graph()  # what was read before the lock may be gone
-        self._lock_groups(edits)
-
-    def _lock_groups(self, edits: Sequence[Edit]) -> None:
-        """The groups that get another version by these edits, before any of their members: see `facts.lock_groups`."""
+        if self.conn.dialect.name != "postgresql":
+            return
+        named = [edit for edit in edits if isinstance(edit, GroupEdit)]
         groups = {group for edit in edits for group in (*edit.join, *edit.leave, *edit.leave_all)}
-        groups |= {edit.id for edit in edits if isinstance(edit, GroupEdit)}
-        going = {edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.delete}
+        going = frozenset(edit.id for edit in named if edit.delete)
         people = {edit.id for edit in edits if isinstance(edit, UserEdit) and edit.comes_or_goes}
-        of = going | (people - self.opened.users.keys())
-        facts.lock_groups(self.conn, self.workspace.name, groups - self.opened.locked, of, going)
+        needed = locking.Needed(
+            self.workspace.name,
+            nesting,
+            frozenset(groups.union(edit.id for edit in named)),
+            going | (people - self.opened.users.keys()),
+            going,
+        )
+        locking.before_users(self.conn, needed, self.opened.locked)
 
     def _groups(self, verdicts: list[Verdict]) -> None:
         edits = [edit for verdict in verdicts for edit in verdict.edits if isinstance(edit, GroupEdit)]

@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.util import greenlet_spawn
 
 from syncd.errors import DatabaseUnavailable
-from syncd.store.raw import LASTS, MOVED, READING, settle
+from syncd.store.raw import AGAIN, LASTS, MOVED, READING, Crossing, settle
 from syncd.store.unavailable import unavailable
 from syncd.store.unmoved import WRITTEN
 from syncd.store.writer import Writer
@@ -63,6 +63,7 @@ Turn = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 _stage: ContextVar[Turn | None] = ContextVar("stage", default=None)
 _RETRIED = {"40001", "40P01"}  # serialization failure, deadlock detected
 _ATTEMPTS: Final = 5  # then the client is to come again
+_First = Callable[[Connection], None] | None  # what the attempt before found to be locked first
 
 
 @contextmanager
@@ -183,10 +184,13 @@ class Database:
 
     def write_now(self, work: Callable[[Connection], T], wait_s: float = _WRITE_S) -> T:
         """`work` in a write transaction, tried again when PostgreSQL picked it as a deadlock's victim."""
+        first: _First = None
         for attempt in range(_ATTEMPTS):
             try:
-                with self.writing(wait_s) as conn:
+                with self.writing(wait_s) as conn, _again(conn, first, attempt):
                     return work(conn)
+            except Crossing as exc:
+                first = exc.first
             except DBAPIError as exc:
                 self._may_retry(exc, attempt)
                 time.sleep(0.02 * 2**attempt)
@@ -211,9 +215,9 @@ class Database:
         with self._async_reading.connect() as conn:
             return work(conn)
 
-    def _write_beside(self, work: Callable[[Connection], T], lasts: bool) -> T:
+    def _write_beside(self, work: Callable[[Connection], T], lasts: bool, first: _First, attempt: int) -> T:
         """The same in a transaction."""
-        with self._pool().sync_engine.begin() as conn:
+        with self._pool().sync_engine.begin() as conn, _again(conn, first, attempt):
             conn.info[LASTS] = lasts
             return work(conn)
 
@@ -364,11 +368,14 @@ class Database:
                     *(self.writing, self._available, self._waited), self._writing_here, self._checkpoint
                 )
             return await self._writer.do(work, _WEB_WRITE_S, quick, lasts)
+        first: _First = None
         for attempt in range(_ATTEMPTS):
             try:
                 with self._available(OSError):
-                    done: T = await greenlet_spawn(self._write_beside, work, lasts)
+                    done: T = await greenlet_spawn(self._write_beside, work, lasts, first, attempt)
                     return done
+            except Crossing as exc:
+                first = exc.first
             except DBAPIError as exc:
                 self._may_retry(exc, attempt)
                 await asyncio.sleep(0.02 * 2**attempt)
@@ -536,6 +543,19 @@ def _refuse_closed(connection: Any, _: Any, __: Any) -> None:
     """asyncpg knows by itself when the server closed an idle connection: the pool then opens another, unasked."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+@contextmanager
+def _again(conn: Connection, first: _First, attempt: int) -> Iterator[None]:
+    """A transaction that can be undone and done again, the last attempt excepted: that one waits for whatever it needs."""
+    info = conn.info  # a connection that was lost has none any more
+    info[AGAIN] = attempt + 1 < _ATTEMPTS
+    try:
+        if first is not None:
+            first(conn)
+        yield
+    finally:
+        info.pop(AGAIN, None)
 
 
 def _retried(exc: DBAPIError) -> bool:

@@ -165,39 +165,31 @@ def locked(resource: str, dialect: str) -> Select[Any]:
 
 
 @cache
-def groups_locked() -> Select[Any]:
-    """On PostgreSQL the rows, in id order, of the groups that the users or groups `ids` are in directly."""
-    return _locked_in_order(_above())
+def groups_locked(which: str) -> Select[Any]:
+    """On PostgreSQL rows of groups, locked in id order: "above", those that the users or groups `ids` are in directly; "named",
+    the groups `groups`; "beside", both of these and the groups inside the groups `inside`."""
+    g = t.groups.c
+    return select(g.id).where(g.workspace == WORKSPACE, g.id.in_(_which(which))).order_by(g.id).with_for_update()
 
 
 @cache
-def groups_left() -> Select[Any]:
-    """Of these groups those whose rows others have locked; the others are locked."""
-    g, free = t.groups.c, select(t.groups.c.id).where(t.groups.c.workspace == WORKSPACE, t.groups.c.id.in_(_above()))
+def groups_left(which: str) -> Select[Any]:
+    """Of these groups those whose rows others have; the others are locked, without waiting."""
+    g = t.groups.c
+    free = select(g.id).where(g.workspace == WORKSPACE, g.id.in_(_which(which)))
     got = free.with_for_update(skip_locked=True).cte("got")
-    return select(g.id).where(g.workspace == WORKSPACE, g.id.in_(_above()), g.id.not_in(select(got.c.id)))
+    return select(g.id).where(g.workspace == WORKSPACE, g.id.in_(_which(which)), g.id.not_in(select(got.c.id)))
 
 
-@cache
-def groups_locked_with() -> Select[Any]:
-    """The same of the groups `groups` too, and of those inside the groups `inside`."""
-    m = t.memberships.c
-    named, outer = (bindparam(name, type_=Text()) for name in ("groups", "inside"))
-    inside = select(m.member_id).where(
-        m.workspace == WORKSPACE, m.member == "group", m.group_id.in_(listed(outer, "postgresql"))
-    )
-    return _locked_in_order(union_all(listed(named, "postgresql"), _above(), inside))
-
-
-def _above() -> Select[Any]:
+def _which(which: str) -> Select[Any] | CompoundSelect[Any]:
     m = t.memberships.c
     of = (m.workspace == WORKSPACE, m.member.in_(("user", "group")), m.member_id.in_(_ids("postgresql")))
-    return select(m.group_id).where(*of)
-
-
-def _locked_in_order(ids: Select[Any] | CompoundSelect[Any]) -> Select[Any]:
-    g = t.groups.c
-    return select(g.id).where(g.workspace == WORKSPACE, g.id.in_(ids)).order_by(g.id).with_for_update()
+    above = select(m.group_id).where(*of)
+    named, outer = (listed(bindparam(name, type_=Text()), "postgresql") for name in ("groups", "inside"))
+    inside = select(m.member_id).where(m.workspace == WORKSPACE, m.member == "group", m.group_id.in_(outer))
+    if which == "beside":
+        return union_all(named, above, inside)
+    return above if which == "above" else named
 
 
 @cache

@@ -6,7 +6,7 @@ A constant number of statements per batch, never one per user. Nothing here deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -45,35 +45,18 @@ def batched(items: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
 def lock(conn: Connection, workspace: str, what: str, shared: bool = False) -> None:
     """Until the end of this transaction. SQLite has one writer at a time anyway."""
     if conn.dialect.name == "postgresql":
-        number = int.from_bytes(hashlib.sha256(f"{workspace}\0{what}".encode()).digest()[:8], "big", signed=True)
         take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-        conn.execute(select(take(number)))
+        conn.execute(select(take(_number(workspace, what))))
 
 
-def lock_groups(
-    conn: Connection, workspace: str, groups: Iterable[str], of: Collection[str] = (), inside: Collection[str] = ()
-) -> None:
-    """The rows of these groups, of those that `of` (users or groups) are in directly and of those `inside` these, in id order.
-
-    Everybody locks groups before users and users before pools (docs/architecture.md); on SQLite one writer has it all.
-    """
-    if conn.dialect.name != "postgresql":
-        return
-    named = set(groups)
-    if not (named or of or inside):
-        return
-    bound = {"workspace": workspace, "ids": queries.as_list(of)}
-    if of or inside:
-        also = {"groups": queries.as_list(named), "inside": queries.as_list(inside)}
-        raw.rows(conn, queries.groups_locked_with(), bound | also)
-    else:
-        raw.rows(conn, queries.locked("group", "postgresql"), bound | {"ids": queries.as_list(named)})
+def locked(conn: Connection, workspace: str, what: str, shared: bool = False) -> bool:
+    """The same on PostgreSQL without waiting; False if others have it, or were there before."""
+    take = func.pg_try_advisory_xact_lock_shared if shared else func.pg_try_advisory_xact_lock
+    return bool(conn.scalar(select(take(_number(workspace, what)))))
 
 
-def lock_users(conn: Connection, workspace: str, ids: Collection[str]) -> None:
-    """Their rows, in id order."""
-    if ids and conn.dialect.name == "postgresql":
-        raw.rows(conn, queries.locked("user", "postgresql"), {"workspace": workspace, "ids": queries.as_list(ids)})
+def _number(workspace: str, what: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{workspace}\0{what}".encode()).digest()[:8], "big", signed=True)
 
 
 # -- reading ------------------------------------------------------------------------------------------------------------

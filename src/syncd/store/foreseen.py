@@ -20,7 +20,7 @@ from syncd.core.resource import name_key
 from syncd.core.state import Seat, User
 from syncd.core.workspace import Workspace
 from syncd.store import fact_queries as queries
-from syncd.store import facts, raw
+from syncd.store import facts, locking, raw
 from syncd.store import tables as t
 from syncd.store.allocate import queue
 from syncd.store.drafts import Verdict, shown_in, takes_name
@@ -78,12 +78,9 @@ class Foreseen:
             return None
         if unmoved(conn, sight):
             return verdicts
-        facts.lock(conn, self.workspace.name, "groups", shared=True)
         pairs = [pair for verdict in verdicts for pair in verdict.users]
-        moved = [
-            shown_in(old) ^ shown_in(new) for old, new in pairs if old is None or old.memberships is not new.memberships
-        ]
-        facts.lock_groups(conn, self.workspace.name, {group for groups in moved for group in groups})
+        moved = frozenset(group for old, new in pairs for group in shown_in(old) ^ shown_in(new))
+        locking.before_users(conn, locking.Needed(self.workspace.name, "shared", moved))
         same = (
             self._groups_are(conn, self.basis)
             and self._people_are(conn, self.basis, pairs)

@@ -44,7 +44,7 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence, leav
     if conn.dialect.name == "postgresql":
         own = queries.locked("user", "postgresql")
         if leaving:
-            raw.locked_after(conn, queries.groups_locked(), queries.groups_left(), own, workspace, id)
+            raw.locked_after(conn, queries.groups_locked("above"), queries.groups_left("above"), own, workspace, id)
         else:
             raw.locked(conn, own, "users", workspace, id)
     settle_user(conn, workspace, id)

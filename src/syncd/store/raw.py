@@ -31,11 +31,21 @@ MOVED: Final = "syncd_groups_moved"
 # There, what writes the rows that are held back, before anything else is read or written (store/postponed.py).
 PENDING: Final = "syncd_pending"
 LASTS: Final = "syncd_lasts"  # there, whether what is done will be committed, and is no rehearsal
+AGAIN: Final = "syncd_again"  # there, whether all of the transaction can be undone and done again
 _STALE_PLAN: Final = "InvalidCachedStatementError"  # of asyncpg: a table was altered since the statement was prepared
 _AGAIN: Final = 5  # times that locks are taken anew because they would be in the wrong order
 _COPIED: Final = 50  # rows from which on PostgreSQL's COPY is cheaper than as many statements
 _PLACE: Final = re.compile(r"\$(\d+)")  # a parameter of asyncpg; the statements have no texts in them
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # a text that means the same between quotes
+
+
+class Crossing(Exception):
+    """Locks are needed that come before those that this transaction has (store/locking.py): it is to be undone, and done again
+    after `first`."""
+
+    def __init__(self, first: Callable[[Connection], None]) -> None:
+        super().__init__("locks are needed in another order")
+        self.first = first
 
 
 class Places:

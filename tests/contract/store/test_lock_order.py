@@ -21,9 +21,11 @@ from syncd.core.actor import Actor
 from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.seats import Pool
 from syncd.errors import DatabaseUnavailable
-from syncd.store import opening
+from syncd.store import facts, opening, read
 from syncd.store import tables as t
 from syncd.store.commit import Outcome, commit
+from syncd.store.opening import Opened
+from syncd.store.read import Reader
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 DEADLINE_S = 15
@@ -164,6 +166,33 @@ def test_a_group_that_she_joined_while_her_others_were_waited_for_is_locked_befo
     started.result(DEADLINE_S).check()
     assert stage.user("u1").status == "deleted"
     assert {each.group for each in stage.user("u1").memberships} == {"g1", "g2"}
+
+
+@pytest.mark.parametrize("by_loop", [True, False])
+@pytest.mark.parametrize("held", ["the inner group", "the nesting"])
+def test_a_request_about_a_group_never_keeps_it_while_it_waits_for_another(
+    crossing: Crossing, held: str, by_loop: bool
+) -> None:
+    stage = crossing.stage
+    reader = Reader("default", "okta", own=False)
+
+    def puts_in(conn: Connection) -> Outcome:
+        assert read.get_group(conn, reader, "g2", members=False, lock=True) is not None
+        actor, opened = Actor("scim", "okta", "default", source="okta"), Opened(locked=frozenset({"g2"}))
+        edits = [GroupEdit("g1", "okta", join=("g2",)), UserEdit("u2", "okta", join=("g2",))]
+        return commit(conn, stage.workspace, actor, edits, stage.now, stage.ids, opened=opened)
+
+    if held == "the nesting":
+        facts.lock(crossing.hold(t.users, "u1"), "default", "groups", shared=True)
+    else:
+        crossing.hold(t.groups, "g1")
+    started = crossing.start(puts_in, by_loop)
+    crossing.until(lambda: crossing.waiting() > 0 and crossing.is_free(t.groups, "g2"))
+    assert crossing.is_free(t.users, "u2")
+    crossing.let_go()
+    started.result(DEADLINE_S).check()
+    assert {each.group for each in stage.user("u2").memberships} == {"g1", "g2"}
+    assert stage.user("u1").groups == {"g1", "g2"}
 
 
 def test_whoever_gets_a_seat_that_is_given_up_is_locked_before_the_pool(crossing: Crossing) -> None:
