@@ -89,9 +89,9 @@ class Context:
         return key
 
     async def scan(self, work: Callable[[Connection], T]) -> T:
-        """A read that may walk over many rows: beside the loop on SQLite, so that others need not wait for it."""
+        """A read that may walk over many rows, all of one moment: beside the loop on SQLite, so that others need not wait."""
         if self.database.dialect != "sqlite":
-            return await self.database.read(work)
+            return await self.database.read_at_one_moment(work)
 
         def beside() -> T:
             with self.database.reading() as conn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncd.core.change import UserEdit
-from syncd.scim import remembered
+from syncd.scim import groups, remembered
 from syncd.scim.splice import MOST, Delta, Sent, delta, delta_among, spliced
 from web_service import Service
 
@@ -143,6 +144,38 @@ def test_whoever_writes_it_is_shown_as_by_a_process_that_remembers_nothing(
         reads.web = kept
         assert shown.content == fresh.content, (step, at)
         assert shown.headers["etag"] == fresh.headers["etag"]
+
+
+def test_what_is_sent_under_a_version_is_what_was_there_under_it(
+    two: tuple[Service, Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody joins after the group was read and before its members are."""
+    reads, writes = two
+    first, *users = [writes.user(f"u{n}")["id"] for n in range(4)]
+    path = f"Groups/{writes.group('crm', first)['id']}"
+    members: dict[str, set[int]] = {}
+
+    def look() -> None:
+        found = reads.ask("GET", path)
+        members.setdefault(found.headers["etag"], set()).add(len(found.json()["members"]))
+
+    def join(id: str) -> None:
+        added = {"op": "add", "path": "members", "value": [{"value": id}]}
+        thread = threading.Thread(target=writes.patch, args=(path, added))
+        thread.start()
+        thread.join()
+
+    def shown(*given: Any) -> Any:
+        join(users.pop())
+        return shown_group(*given)
+
+    shown_group = remembered.shown_group
+    monkeypatch.setattr(groups, "shown_group", shown)
+    for _ in (0, 1, 2):
+        look()
+    monkeypatch.undo()
+    look()
+    assert list(members.values()) == [{1}, {2}, {3}, {4}]
 
 
 def test_one_who_joins_is_all_that_is_written_anew(service_of_one: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ class Database:
         self.display = parsed.render_as_string(hide_password=True)
         self._async: AsyncEngine | None = None
         self._async_reading: Engine | None = None
+        self._async_unmoved: Engine | None = None
         self._held: Connection | None = None
         self._held_writing: Connection | None = None
         self._writer: Writer | None = None
@@ -208,6 +209,21 @@ class Database:
             self._pool()
             done: T = await greenlet_spawn(self._read_beside, work)
             return done
+
+    async def read_at_one_moment(self, work: Callable[[Connection], T]) -> T:
+        """PostgreSQL: a read of several statements, none of which sees what another process writes between them."""
+        if (turn := _stage.get()) is not None:
+            seen: T = await turn(work)
+            return seen
+        with self._available(OSError):
+            self._pool()
+            done: T = await greenlet_spawn(self._read_unmoved, work)
+            return done
+
+    def _read_unmoved(self, work: Callable[[Connection], T]) -> T:
+        assert self._async_unmoved is not None
+        with self._async_unmoved.begin() as conn:
+            return work(conn)
 
     def _read_beside(self, work: Callable[[Connection], T]) -> T:
         """In a greenlet: all of it in one, instead of one for each step."""
@@ -405,7 +421,9 @@ class Database:
             )
             _prepare_postgresql(self._async.sync_engine, {"lock_timeout": _LOCK_S, "statement_timeout": _STATEMENT_S})
             event.listen(self._async.sync_engine, "checkout", _refuse_closed)
-            self._async_reading = self._async.sync_engine.execution_options(**{READING: True})
+            plain = self._async.sync_engine
+            self._async_reading = plain.execution_options(**{READING: True})
+            self._async_unmoved = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         return self._async
 
     async def aclose(self) -> None:
