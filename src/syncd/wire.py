@@ -5,6 +5,9 @@ HEAD_BYTES: the parser itself would keep whatever is sent. All of a request, its
 connection ends: whoever sends nothing more would keep it for ever. What is no HTTP at all has no path, so it is answered
 in the form of who is asked: a SCIM error where the first line names /scim, else plain text.
 
+Another protocol that is offered (`Upgrade: h2c`, by Java's client with its first request) is not taken, and the request
+is read on in this one (RFC 9110 section 7.8): the parser would take its body for the other protocol's.
+
 What was asked before on the same connection is answered before it: an answer is told by its place alone. Fields behind a
 chunked body are counted and left out, since whoever stands before this server has not seen them (RFC 9110 section 6.5.1).
 """
@@ -51,6 +54,7 @@ class Http(HttpToolsProtocol):
     _refused = False  # nothing more is read; the refusal may wait for the answers before it
     _whole = False  # what came so far ends with the end of a request
     _in_body = False  # the head of a request is complete and its body is not
+    _again = False  # what is parsed is the head once more, for its body
     _timer: TimerHandle | None = None
     url = b""
 
@@ -81,8 +85,8 @@ class Http(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as offer:
-                # Another protocol is offered: it is answered in this one (RFC 9110 section 7.8), and so is what follows.
-                data = data[offer.args[0] :]
+                data = self._framing() + data[offer.args[0] :]
+                self.parser, self._again = httptools.HttpRequestParser(self), True
             except httptools.HttpParserError:
                 self.send_400_response("")
                 return
@@ -94,25 +98,39 @@ class Http(HttpToolsProtocol):
         elif self._timer is None:
             self._timer = self.loop.call_later(REQUEST_S, self._too_late)
 
+    def _framing(self) -> bytes:
+        """A head with nothing in it but how long the body is."""
+        kept = (b"%b: %b\r\n" % each for each in self.headers if each[0] in (b"content-length", b"transfer-encoding"))
+        return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(kept)
+
     def on_message_begin(self) -> None:
+        if self._again:
+            return
         self._head = self._silent = 0
         self._whole = False
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # its body comes yet
         self._whole, self._in_body = True, False
         super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
+        if self._again:
+            return
         self._grown(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grown(len(name) + len(value))
-        if not self._in_body:
+        if not self._in_body:  # of a head once more neither
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._again:
+            self._again = False
+            return
         self._silent = 0
         hosts, old = 0, self.parser.get_http_version() == "1.0"
         for name, value in self.headers:
