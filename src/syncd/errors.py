@@ -1,4 +1,5 @@
-"""One tree of errors, three attributes, two renderers (HTTP in web.py, the command line in cli.py).
+"""One tree of errors, three attributes, rendered by the edges: SCIM (`scim/endpoint.py`), the API (`api/problem.py`), the
+command line (`cli/__init__.py`).
 
 `status` and `scim_type` are what SCIM answers (RFC 7644 section 3.12, table 9); `exit_code` is what the command line
 returns. The message says what was wrong, where and what to do, with numbers. Clients never see anything else.
@@ -19,6 +20,11 @@ class SyncdError(Exception):
     def detail(self) -> str:
         return str(self)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of HTTP that its status calls for (RFC 9110)."""
+        return {}
+
 
 class Retryable(SyncdError):
     """Try again later; `retry_after_s` is what HTTP sends as Retry-After."""
@@ -28,6 +34,10 @@ class Retryable(SyncdError):
     def __init__(self, message: str, retry_after_s: int = 60) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 class InvalidFilter(SyncdError):
@@ -89,6 +99,10 @@ class Unauthorized(SyncdError):
 
     status, challenge = 401, 'Bearer realm="syncd"'
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": self.challenge}
+
 
 class InvalidToken(Unauthorized):
     """A token came, and it is none: what a client takes as a sign to get another one."""
@@ -118,6 +132,10 @@ class MethodNotAllowed(SyncdError):
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
         self.allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self.allow}
 
 
 class UnsupportedMedia(SyncdError):

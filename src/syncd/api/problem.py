@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
 from syncd.api.model import Model
-from syncd.errors import MethodNotAllowed, Retryable, SyncdError, Unauthorized
+from syncd.errors import SyncdError
 
 MEDIA_TYPE: Final = "application/problem+json"
 _MOST: Final = 20  # faults of one message that are told
@@ -82,19 +82,8 @@ def problem(exc: SyncdError, request_id: str | None = None) -> Problem:
 
 
 def refusal(exc: SyncdError, request_id: str | None = None) -> Response:
-    """With the headers its status calls for."""
-    headers = {}
-    match exc:
-        case Retryable():
-            headers["Retry-After"] = str(exc.retry_after_s)
-        case MethodNotAllowed():
-            headers["Allow"] = exc.allow
-        case Unauthorized():
-            headers["WWW-Authenticate"] = exc.challenge
-        case _:
-            pass
     body = problem(exc, request_id).model_dump_json(exclude_none=True)
-    return Response(body, exc.status, headers, MEDIA_TYPE)
+    return Response(body, exc.status, exc.headers, MEDIA_TYPE)
 
 
 def unexpected(request_id: str) -> Response:

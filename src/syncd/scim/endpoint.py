@@ -36,7 +36,6 @@ from syncd.errors import (
     InvalidVersion,
     MethodNotAllowed,
     NotFound,
-    Retryable,
     StaleVersion,
     SyncdError,
     TooLarge,
@@ -400,19 +399,10 @@ def tell_if_held(exc: SyncdError, actor: object) -> None:
 
 
 def error(exc: SyncdError) -> Response:
-    """The Error message (RFC 7644 section 3.12) with the headers its status calls for."""
-    headers = {}
-    match exc:
-        case Retryable():
-            headers["Retry-After"] = str(exc.retry_after_s)
-        case MethodNotAllowed():
-            headers["Allow"] = exc.allow
-        case UnsupportedMedia():
-            headers |= {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}  # RFC 9110 section 15.5.16
-        case Unauthorized():
-            headers["WWW-Authenticate"] = exc.challenge
-        case _:
-            pass
+    """The Error message (RFC 7644 section 3.12)."""
+    headers = exc.headers
+    if isinstance(exc, UnsupportedMedia):
+        headers |= {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}  # RFC 9110 section 15.5.16
     return Response(error_body(exc.status, exc.detail, exc.scim_type), exc.status, headers, MEDIA_TYPE)
 
 
