@@ -5,8 +5,10 @@ And SQLite and PostgreSQL answer the same requests with the same bytes, a dry ru
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Set
 from dataclasses import replace
 from pathlib import Path
@@ -268,3 +270,107 @@ def pages(service: Service, path: str, body: Document) -> list[str]:
     assert by_cursor == by_number == [*dict.fromkeys(by_number)]
     assert len(by_number) == page["totalResults"]
     return by_number
+
+
+# -- at once, later and in bulk ----------------------------------------------------------------------------------------------
+
+Request = tuple[str, str, Any, dict[str, str]]
+ID = re.compile(r"id-\d{6}")
+
+
+class Way:
+    """The same requests, asked in one way; `ids`: what the first way calls them -> what they are here."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.ids: dict[str, str] = {}
+
+    def here(self, value: Any) -> Any:
+        return json.loads(ID.sub(lambda found: self.ids.get(found[0], found[0]), json.dumps(value)))
+
+    def view(self) -> list[Document]:
+        """Everything, under the ids of the first way."""
+        there = {here: first for first, here in self.ids.items()}
+        found = [
+            each
+            for kind in ("Users", "Groups")
+            for each in self.service.ask("GET", kind, count=1000).json()["Resources"]
+        ]
+        named = [json.loads(ID.sub(lambda each: there.get(each[0], each[0]), json.dumps(one))) for one in found]
+        for one in named:
+            for lists in {"members", "groups"} & one.keys():
+                one[lists].sort(key=lambda each: str(each["value"]))
+        return named
+
+    def came_to(
+        self, status: str, version: str | None, error: Document | None, location: str | None
+    ) -> tuple[Any, ...]:
+        detail = ID.sub("ID", re.sub(r"^Operations\[\d+\]: (?=\w|Operations)", "", error["detail"])) if error else None
+        made = (location or "").rpartition("/")[2] if status == "201" else ""
+        return status, version, error and error.get("scimType"), detail, made
+
+    def at_once(self, requests: list[Request]) -> list[tuple[Any, ...]]:
+        found = []
+        for method, path, body, headers in requests:
+            answer = self.service.ask(method, path, body, headers=headers)
+            error = answer.json() if answer.status_code >= 400 else None
+            found.append(
+                self.came_to(str(answer.status_code), answer.headers.get("etag"), error, answer.headers.get("location"))
+            )
+        return found
+
+    def later(self, requests: list[Request]) -> list[tuple[Any, ...]]:
+        service = self.service
+        accepted = []
+        for method, path, body, headers in requests:
+            answer = service.ask(
+                method, self.here(path), self.here(body), headers=headers | {"Prefer": "respond-async"}
+            )
+            assert answer.status_code == 202, answer.text
+            accepted.append(answer.headers["set-txn"])
+        while service.run(service.web.state.later.round()):
+            pass
+        events = [service.ask("GET", f"Events/{each}").json()["events"] for each in accepted]
+        return [self.result(next(iter(each.values()))) for each in events]
+
+    def in_bulk(self, requests: list[Request]) -> list[tuple[Any, ...]]:
+        operations = []
+        for number, (method, path, body, headers) in enumerate(requests):
+            version = {"version": headers["If-Match"]} if headers and method != "POST" else {}
+            content = {} if body is None else {"data": self.here(body)}
+            operations.append(
+                {"method": method, "path": f"/{self.here(path)}", "bulkId": f"q{number}", **version, **content}
+            )
+        message = {"schemas": [f"{MESSAGES}BulkRequest"], "Operations": operations}
+        return [self.result(each) for each in self.service.ask("POST", "Bulk", message).json()["Operations"]]
+
+    def result(self, said: Document) -> tuple[Any, ...]:
+        return self.came_to(said["status"], said.get("version"), said.get("response"), said.get("location"))
+
+
+@pytest.mark.parametrize("time", range(TIMES))
+def test_at_once_later_and_in_bulk_it_comes_to_the_same(service: Service, tmp_path: Path, time: int) -> None:
+    (tmp_path / "later").mkdir()
+    (tmp_path / "bulk").mkdir()
+    ways = [Way(service)]
+    for name in ("later", "bulk"):
+        prepared.write(tmp_path / name / "syncd.db")
+        ways.append(Way(made(f"sqlite:///{tmp_path}/{name}/syncd.db")))
+    found = people(service, SEED + time)
+    once, later, bulk = ways
+    for _ in range(25):
+        writes = (each for each in iter(found.request, None) if each[0] != "GET" and not each[1].endswith(".search"))
+        requests = [*itertools.islice(writes, found.random.choice((1, 2, 4)))]
+        results = once.at_once(requests), later.later(requests), bulk.in_bulk(requests)
+        assert results[0] == [(*a[:-1], b[-1]) for a, b in zip(results[1], results[0], strict=True)], requests
+        assert results[0] == [(*a[:-1], b[-1]) for a, b in zip(results[2], results[0], strict=True)], requests
+        for (method, path, *_), *came in zip(requests, *results, strict=True):
+            kept, first = found.users if path.startswith("Users") else found.groups, came[0][-1]
+            if first:
+                kept.append(first)
+                later.ids[first], bulk.ids[first] = came[1][-1], came[2][-1]
+            elif method == "DELETE" and came[0][0] == "204":
+                kept.remove(path.rpartition("/")[2])
+    assert once.view() == later.view() == bulk.view()
+    for each in ways[1:]:
+        each.service.close()
