@@ -135,7 +135,7 @@ def _asked(known: Condition | Element, value: str) -> Bound:
     if isinstance(known, Element):
         assert isinstance(known.term, Condition)
         return Element(known.attribute, known.keys, _asked(known.term, value))
-    compared = _wanted(known.attribute.attribute, value)
+    compared = _wanted(known.attribute, value)
     return Condition(known.attribute, known.keys, Op.EQ, compared)
 
 
@@ -327,15 +327,15 @@ def _comparable(tree: Comparison, attribute: Resolved) -> Literal:
                 fits = False
     if not fits:
         refuse(f"{attribute.path} is compared with {expected}", tree.at)
-    return _wanted(attribute.attribute, value)
+    return _wanted(attribute, value)
 
 
-def _wanted(attribute: Attribute, value: Literal) -> Literal:
+def _wanted(attribute: Resolved, value: Literal) -> Literal:
     """What values are compared with. The URL of a resource is the same with another version of the protocol, or none (RFC 7643
-    section 2.4)."""
-    if attribute.name in ("$ref", "location") and isinstance(value, str):
+    section 2.4); those that a schema of one's own holds stand as they were sent."""
+    if isinstance(value, str) and attribute.attribute.name in ("$ref", "location") and not attribute.own:
         value = this_version(value)
-    compared: Literal = comparable(attribute, value)
+    compared: Literal = comparable(attribute.attribute, value)
     return compared
 
 

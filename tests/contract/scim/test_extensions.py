@@ -117,6 +117,18 @@ def stored(service: Service, id: str) -> Any:
     return link.values
 
 
+def test_urls_of_one_s_own_are_found_as_they_were_sent(service: Service) -> None:
+    """What another server calls a user stays its URL, whatever version of the protocol is in it."""
+    urn = "urn:example:params:scim:schemas:extension:moved:2.0:User"
+    site = Attribute("site", Type.COMPLEX, sub_attributes=(Attribute("$ref", Type.REFERENCE), Attribute("value")))
+    schema = Schema(urn, "Moved", "Where people were before", (Attribute("location"), site))
+    service.workspaces["default"] = replace(service.workspaces["default"], types=extended([Extension(schema)]))
+    was, at = "https://old.example/scim/Users/7", "https://old.example/scim/v1/Users/9"
+    ann = service.user("ann", **{urn: {"location": was, "site": {"$ref": at}}})
+    assert service.names(f'{urn}:location eq "{was}"') == service.names(f'{urn}:site.$ref eq "{at}"') == ["ann"]
+    assert service.names(f'meta.location eq "{ann["meta"]["location"].replace("/v2/", "/")}"') == ["ann"]
+
+
 def test_an_extension_that_is_taken_out_hides_its_values_and_keeps_them(service: Service) -> None:
     extend(service)
     ann = service.user("ann", **{BADGE: {"number": "A1", "level": 9}})

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from syncd.core.resource import canonical
-from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, USER
+from syncd.core.schema import CORE_GROUP, CORE_USER, ENTERPRISE_USER, GROUP, USER, Attribute, Schema
+from syncd.core.types import Extension, extended
 from syncd.errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget
 from syncd.scim import dialects, messages
 from syncd.scim.members import MemberEdit, split_members
@@ -587,3 +588,19 @@ def test_a_filter_that_only_mentions_an_extension_s_attribute_took_nothing():
     for text in ('title eq "manager"', f'{ENTERPRISE_USER}:manager eq "x"', 'displayName eq "department"'):
         assert dialects.filter_in_rfc_form(text, [USER, GROUP], dialects.POLICIES["rfc"]) == (text, frozenset())
     assert dialects.filter_in_rfc_form("manager pr", [GROUP]) == ("manager pr", frozenset()), "a group has none"
+
+
+@pytest.mark.parametrize("policy", ["rfc", "entra"])
+def test_a_urn_that_begins_with_another_and_a_dot_is_itself(policy):
+    schemas = [Schema(urn, "B", "", (Attribute("code"),)) for urn in ("urn:x:badge:2", "urn:x:badge:2.0")]
+    type = extended([Extension(each) for each in schemas]).user
+    for path, value in (("urn:x:badge:2.0:code", "a"), ("urn:x:badge:2.0", {"code": "a"})):
+        operation = {"op": "add", "path": path, "value": value}
+        document, _, used = patched(BABS, type, operation, tolerances=dialects.POLICIES[policy])
+        assert (document["urn:x:badge:2.0"], used) == ({"code": "a"}, frozenset())
+    wrong = {"op": "add", "path": "urn:x:badge:2.0.code", "value": "a"}
+    if policy == "entra":
+        assert patched(BABS, type, wrong)[0]["urn:x:badge:2.0"] == {"code": "a"}
+    else:
+        with pytest.raises(InvalidPath):
+            patched(BABS, type, wrong, tolerances=dialects.POLICIES[policy])

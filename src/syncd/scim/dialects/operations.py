@@ -100,11 +100,16 @@ def is_a_path(key: str, type: ResourceType) -> bool:
 
 
 def with_colon(path: str, type: ResourceType) -> str:
-    """`urn:...:User.department` as `urn:...:User:department`; every other path as it is."""
-    for schema, _ in type.extensions:
-        if path[: len(schema.id) + 1].lower() == f"{schema.id}.".lower():
-            return f"{path[: len(schema.id)]}:{path[len(schema.id) + 1 :]}"
-    return path
+    """`urn:...:User.department` as `urn:...:User:department`; every other path as it is, also one of an extension whose URN
+    begins with another's and a dot (`urn:...:badge:2` and `urn:...:badge:2.0`)."""
+    lowered, meant = path.lower(), path
+    for schema, _ in type.extensions if ":" in path else ():
+        urn = schema.id.lower()
+        if lowered == urn or lowered.startswith(f"{urn}:"):
+            return path
+        if lowered.startswith(f"{urn}."):
+            meant = f"{path[: len(urn)]}:{path[len(urn) + 1 :]}"
+    return meant
 
 
 def extension_with_dot(operation: Operation, context: Context) -> Operations | None:
