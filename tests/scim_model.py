@@ -113,6 +113,15 @@ class Model:
         if verb == "remove":
             document["members"] -= document["members"] if path == "members" else {path.split('"')[1]}
             return
+        if path != "members":
+            selected = path.split('"')[1]
+            if selected not in document["members"]:
+                raise Refused(400)
+            if (path.endswith(".value") or verb == "add") and value != selected:
+                raise Refused(400)  # a member is exchanged whole, by replace
+            self._known(group, [value])
+            document["members"] = document["members"] - {selected} | {value}
+            return
         self._known(group, value)
         document["members"] = set(value) | (document["members"] if verb == "add" else set())
 

@@ -78,6 +78,13 @@ def operations(model: Model, new: str) -> st.SearchStrategy[Operation]:
         st.tuples(
             st.just("remove"), st.sampled_from(["members", *(f'members[value eq "{id}"]' for id in known)]), st.none()
         ),
+        st.tuples(
+            st.sampled_from(["replace", "replace", "add"]),
+            st.sampled_from(
+                [f'members[value eq "{id}"]{part}' for id in known or ["nobody"] for part in ("", ".value")]
+            ),
+            st.sampled_from(known * 3 + ["nobody"]),
+        ),
         st.tuples(st.just("replace"), st.just("displayName"), names),
         st.tuples(st.just("remove"), st.sampled_from(["externalId", "displayName"]), st.none()),
     )
@@ -120,6 +127,8 @@ def body(op: Operation) -> Document | None:
         listed = []
         for verb, path, value in op.patch:
             sent = [{"value": id} for id in value] if path == "members" and value is not None else value
+            if path is not None and path.startswith("members[") and path.endswith("]"):
+                sent = {"value": value}
             named = {} if path is None else {"path": path}
             listed.append({"op": verb, **named, **({} if verb == "remove" else {"value": sent})})
         return {"schemas": [PATCH_URN], "Operations": listed}
