@@ -278,13 +278,14 @@ def _member_edits(
     reader, joining = call.reader, wanted.joining
     if not wanted.wanted and not wanted.whole:
         return []
-    kinds = {**(read.kinds_of(conn, reader, joining) if joining else {}), **beside}
-    unknown = sorted(joining - kinds.keys())
+    asked = joining | wanted.named
+    kinds = {**(read.kinds_of(conn, reader, asked) if asked else {}), **beside}
+    unknown = sorted(asked - kinds.keys())
     if unknown:
         at = wanted.said.get(unknown[0], "members")
         listed = ", ".join(map(readable, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise InvalidValue(f"{at}: there is no user or group {listed}; nothing was changed")
-    if group in joining:
+    if group in asked:
         raise InvalidValue(f"{wanted.said.get(group, 'members')}: group {group} cannot be a member of itself")
     there = read.stated_members(conn, reader, group, among=wanted.wanted) if wanted.wanted else {}
     gone = (

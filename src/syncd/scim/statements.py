@@ -183,12 +183,14 @@ def _as_a_name(values: Mapping[str, Any]) -> Mapping[str, Any]:
 class Membership:
     """Where a group's members end up. `whole`: who is not named in `wanted` leaves; else only who is wanted False.
 
-    `said`: how a message names the operation that names this member last.
+    `said`: how a message names the operation that names this member last. `named`: who was to join at any time; an operation
+    that fails fails the request, whatever comes after it (RFC 7644 section 3.5.2).
     """
 
     wanted: Mapping[str, bool]
     whole: bool = False
     said: Mapping[str, str] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
 
     @property
     def joining(self) -> frozenset[str]:
@@ -203,13 +205,15 @@ def membership(edits: Sequence[MemberEdit]) -> Membership:
     """What the edits come to, applied in their order."""
     wanted: dict[str, bool] = {}
     said: dict[str, str] = {}
+    named: set[str] = set()
     whole = False
     for edit in edits:
         if edit.kind in ("replace", "clear"):
             wanted, whole = {}, True
         wanted |= dict.fromkeys(edit.ids, edit.kind != "remove")
         said |= dict.fromkeys(edit.ids, edit.at)
-    return Membership(wanted, whole, said)
+        named.update(edit.ids if edit.kind != "remove" else ())
+    return Membership(wanted, whole, said, frozenset(named))
 
 
 def _is_members(key: str, resource_type: ResourceType) -> bool:

@@ -325,6 +325,18 @@ def test_selected_members_are_replaced_by_another_and_never_changed(service: Ser
     assert answered({"op": "replace", "path": "members[value pr]", "value": {"value": ann}}) == (204, None, {ann})
 
 
+def test_an_operation_that_fails_fails_the_request_whatever_comes_after_it(service: Service) -> None:
+    """RFC 7644 section 3.5.2."""
+    ann = service.user("ann")["id"]
+    group = service.group("g", ann)["id"]
+    empty = {"op": "replace", "path": "members", "value": []}
+    for wrong in ("nobody", group):
+        for after in (empty, remove(wrong)):
+            answer = service.patch(f"Groups/{group}", add(wrong), after)
+            assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue"), answer.text
+    assert members(service, group) == {ann}
+
+
 def test_members_are_found_by_what_they_are_shown_as_whatever_the_width_of_its_letters(service: Service) -> None:
     names = ("ａｄａ", "ﾔﾏﾀﾞ", "bob")
     inner = service.group("Ｉnner")["id"]
