@@ -72,22 +72,30 @@ def narrowed(filter: Filter, reader: Reader, resource: str, id: ColumnElement[st
     group or member, alone or with other conditions, or several of them joined by `or`."""
     if pins(filter, frozenset({"id", "userName"})):
         return ()
-    found = _matching_ids(filter.bound, reader, resource)
+    found = _matching_ids(filter.bound, reader, resource, few=True) or _matching_ids(filter.bound, reader, resource)
     # One union, however the conditions are bracketed: SQLite has no union within a union.
     return () if not found else (id.in_(found[0].union(*found[1:]) if len(found) > 1 else found[0]),)
 
 
-def _matching_ids(bound: Bound, reader: Reader, resource: str) -> list[Select[Any]]:
-    """Queries whose ids together are all that can match, read from an index; [] if only looking at everything would tell."""
+def leads_to_few(filter: Filter, reader: Reader, resource: str) -> bool:
+    """Whether it is narrowed by what few can have in common. Of a group everybody may be a member."""
+    return bool(_matching_ids(filter.bound, reader, resource, few=True))
+
+
+def _matching_ids(bound: Bound, reader: Reader, resource: str, few: bool = False) -> list[Select[Any]]:
+    """Queries whose ids together are all that can match, read from an index; [] if only looking at everything would tell.
+    `few`: or at as many as a group has members."""
     match bound:
         case And():
-            return next(filter(None, (_matching_ids(term, reader, resource) for term in bound.terms)), [])
+            return next(filter(None, (_matching_ids(term, reader, resource, few) for term in bound.terms)), [])
         case Or():
-            parts = [_matching_ids(term, reader, resource) for term in bound.terms]
+            parts = [_matching_ids(term, reader, resource, few) for term in bound.terms]
             return [query for part in parts for query in part] if all(parts) else []
         case Element():
-            return _matching_ids(bound.term, reader, resource)
+            return _matching_ids(bound.term, reader, resource, few)
         case Condition(op=Op.EQ) if isinstance(bound.value, str):
+            if few and bound.attribute.path == "groups.value":
+                return []
             found = _ids_by(bound.attribute.path, bound.value, reader, resource)
             return [] if found is None else [found]
         case _:

@@ -104,8 +104,7 @@ def is_near(
     """Whether an index leads to the page: it may be read without making others wait. `indexed`: paths that have one
     (store/indexes.py)."""
     narrow = filter is not None and (
-        filtering.pins(filter, listed.unique | indexed)
-        or bool(filtering.narrowed(filter, reader, listed.resource, listed.table.c.id))
+        filtering.pins(filter, listed.unique | indexed) or filtering.leads_to_few(filter, reader, listed.resource)
     )
     ordered = order.by is None or (listed.resource == "user" and order.by.path == "userName")
     return narrow or (filter is None and ordered and window.start < far)

@@ -14,7 +14,7 @@ import prepared
 from syncd.core.filter import parse_filter
 from syncd.core.schema import ENTERPRISE_USER, Attribute, Schema, Uniqueness
 from syncd.core.types import STANDARD, Extension, Types, extended, looked_up
-from syncd.store import indexes, pages, read
+from syncd.store import filtering, indexes, pages, read
 from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.pages import Order, Window
@@ -101,3 +101,22 @@ def test_they_follow_the_configuration(database: Database) -> None:
         conn.execute(
             insert(t.users), [{**_user(USERS), "search": _extended(ENTERPRISE_USER, {"employeenumber": "x" * 9000})}]
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "by"),
+    [
+        ('groups eq "g"', False, "effective_memberships"),
+        ('groups eq "g" and externalId eq "x"', True, "links"),
+        ('groups eq "g" and title eq "x"', False, "effective_memberships"),
+        ('externalId eq "x" or groups eq "g"', False, "effective_memberships"),
+        ('externalId eq "x" or userName eq "b"', True, "links"),
+    ],
+)
+def test_who_is_in_a_group_may_be_everybody(text: str, near: bool, by: str) -> None:
+    """So that nobody waits for it in the event loop, and whoever is asked for by more is looked for by that."""
+    filter, reader = parse_filter(text, STANDARD.user), Reader("default", "okta")
+    users = pages.users(reader)
+    assert pages.is_near(users, reader, filter, Order(), Window(100), 5000) is near
+    (narrowed,) = filtering.narrowed(filter, reader, "user", users.table.c.id)
+    assert f"FROM {by}" in str(narrowed)
