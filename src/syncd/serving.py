@@ -113,9 +113,14 @@ def _names(scope: Scope) -> dict[bytes, bytes]:
 
 def header(scope: Scope, name: bytes) -> list[str]:
     """Every line of this header (its name in small letters), without making anything of the others."""
-    if name not in (scope.get(_NAMES) or _names(scope)):
+    names = scope.get(_NAMES) or _names(scope)
+    value = names.get(name)
+    if value is None:
         return []
-    return [value.decode("latin-1") for given, value in scope["headers"] if given == name]
+    headers = scope["headers"]
+    if len(headers) == len(names):  # none of them came twice
+        return [value.decode("latin-1")]
+    return [each.decode("latin-1") for given, each in headers if given == name]
 
 
 def asks_for_dry_run(scope: Scope) -> bool:

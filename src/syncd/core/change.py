@@ -319,7 +319,7 @@ def _key(user: User, source: str) -> str | None:
 
 def _active_said(user: User) -> bool | None:
     """Whether anybody says that she is, or is not, active: True, or None (a no shows in the status)."""
-    return True if any(link.enabled is not None for link in user.links) else None
+    return True if any([link.enabled is not None for link in user.links]) else None
 
 
 def transition_of(old: str, new: str) -> str | None:

@@ -101,7 +101,7 @@ def _status(user: User, all_at: int, enabled: bool, locked: bool) -> str:
 def may_sign_in(user: User, authoritative: Callable[[str], bool], now: datetime) -> bool:
     """SCIM `active`: an admin's hold or a lock is not shown as active:false, or Entra would re-send for ever."""
     seen = user
-    if user.suspended is not None or user.locked_until is not None or any(link.locked_until for link in user.links):
+    if user.suspended is not None or user.locked_until is not None or any([link.locked_until for link in user.links]):
         unlocked = tuple(replace(link, locked_until=None) if link.locked_until else link for link in user.links)
         seen = replace(user, suspended=None, locked_until=None, links=unlocked)
     return status(seen, authoritative, now)[0] in SEATED

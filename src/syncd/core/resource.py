@@ -159,10 +159,16 @@ def _parted(attribute: Attribute) -> Callable[[JSON], JSON]:
     def many(value: JSON) -> JSON:
         return None if _absent(value) else [part for each in value if not _absent(part := one(each))] or None
 
-    def complex(value: JSON) -> JSON:
-        return None if _absent(value) else one(value) or None
+    def many_complex(value: JSON) -> JSON:
+        return ([part for each in value if (part := one(each))] or None) if value else None
 
-    made = many if attribute.multi_valued else complex if attribute.type is Type.COMPLEX else one
+    def complex(value: JSON) -> JSON:
+        return (one(value) or None) if value else None
+
+    if attribute.type is Type.COMPLEX:
+        made = many_complex if attribute.multi_valued else complex
+    else:
+        made = many if attribute.multi_valued else one
     attribute.made["part"] = made
     return made
 
@@ -217,9 +223,9 @@ def flatten(document: Mapping[str, JSON], resource_type: ResourceType) -> dict[s
     return values
 
 
-def unflatten(values: Values, resource_type: ResourceType) -> dict[str, JSON]:
-    """The nested document of values, `schemas` first and naming each extension that holds something."""
-    document: dict[str, JSON] = {"schemas": []}
+def unflatten(values: Values, resource_type: ResourceType, id: str | None = None) -> dict[str, JSON]:
+    """The nested document of values, `schemas` first and naming each extension that holds something, then `id` if given."""
+    document: dict[str, JSON] = {"schemas": []} if id is None else {"schemas": [], "id": id}
     extensions: dict[str, dict[str, JSON]] = {}
     for path, given in values.items():
         resolved = resource_type.resolve(path)

@@ -52,7 +52,7 @@ class Shown:
     @property
     def derived(self) -> bool:
         """Whether status or seats were asked for by name."""
-        return any(each.lower().startswith(SYNCD_USER.lower()) for each in self.attributes)
+        return bool(self.attributes) and any(each.lower().startswith(SYNCD_USER.lower()) for each in self.attributes)
 
 
 def answering(shown: Shown, sent: Iterable[tuple[str | None, Any]], type: ResourceType) -> Shown:

@@ -7,7 +7,7 @@ There is no flag that skips guards.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ def commit(
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))
     if error is None:
-        if not dry_run and any(change.loss and not change.exempt for change in verdict.changes):
+        if not dry_run and any([change.loss and not change.exempt for change in verdict.changes]):
             facts.lock(conn, workspace.name, f"losses {source}")  # requests at once count one after the other
         held = judge(conn, workspace, source, [verdict], now)
         if held:
@@ -553,7 +553,7 @@ def record(
     ids: Ids,
 ) -> None:
     """One activity row with a salted hash of its payload; the payload itself stands apart, so that it can be purged."""
-    id, salt = ids(), secrets.token_bytes(16)
+    id, salt = ids(), os.urandom(16)
     was = b"null" if before is None else orjson.dumps(before, option=orjson.OPT_SORT_KEYS)  # as they are stored
     became = orjson.dumps(after, option=orjson.OPT_SORT_KEYS)
     made = chain.payload_hash(salt, was, became, subject, why)

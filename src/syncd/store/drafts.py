@@ -26,6 +26,9 @@ GUARDED = frozenset(
 OWNING = ("active", "locked")  # a lock ends by itself: an owner whom somebody locks by wrong passwords is still one
 
 
+_NOBODY = User("")
+
+
 @dataclass(slots=True)
 class Draft:
     """One user on her way through a decision."""
@@ -33,7 +36,7 @@ class Draft:
     id: str
     before: User | None
     edits: list[UserEdit] = field(default_factory=list)
-    after: User = field(default_factory=lambda: User(""))
+    after: User = _NOBODY
     retain: set[str] = field(default_factory=set)
     owners: Mapping[str, str] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)

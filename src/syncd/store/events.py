@@ -70,7 +70,8 @@ def write(
                 groups[known.id] = (groups.get(known.id, (old,))[0], new)
     verb = "put" if actor.method == "PUT" else "patch"
     said = {("Users", id): _of_user(*pair, changes[id], verb) for id, pair in users.items()}
-    said |= {("Groups", id): _of_group(*pair, changes[id], verb) for id, pair in groups.items()}
+    if groups:
+        said |= {("Groups", id): _of_group(*pair, changes[id], verb) for id, pair in groups.items()}
     for group in sorted(joined_or_left):
         _with_members(said.setdefault(("Groups", group), {}))
     txn = actor.txn
@@ -122,9 +123,8 @@ def row(uri: str, subject_id: str, events: Events, now: datetime, jti: str, txn:
         "sub_id": {"format": "scim", "uri": uri},
         "events": events,
     }
-    topic = min(
-        events, key=lambda uri: "attributes" in events[uri]
-    )  # a deactivation before the notice of what it changed
+    # A deactivation before the notice of what it changed.
+    topic = min(events, key=lambda uri: "attributes" in events[uri]) if len(events) > 1 else next(iter(events))
     return {"id": jti, "at": now, "topic": topic, "subject_id": subject_id, "payload": claims, "state": "new"}
 
 
@@ -138,9 +138,9 @@ def _of_user(before: User | None, after: User, changes: Sequence[Change], verb: 
     if before is not None and not was:
         back: Events = {f"{PROV}activate": {}} if usable else {}
         return {FEED_ADD: {}, **back}  # its id was known, and it comes back
-    kinds = {change.kind for change in changes}
-    names = {name for kind in kinds & _NAMES.keys() for name in _NAMES[kind]}
-    names |= {name for change in changes if change.kind not in _NAMES for name in _names(change)}
+    names: set[str] = set()
+    for change in changes:
+        names.update(_NAMES.get(change.kind) or _names(change))
     if before is None:
         return {f"{PROV}create:notice": _notice({"id", *names}, after.version)}
     events: Events = {f"{PROV}{verb}:notice": _notice(names, after.version)} if names else {}

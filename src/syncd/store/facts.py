@@ -138,7 +138,13 @@ def _seats_of(lists: str | None) -> tuple[Seat, ...]:
 
 def links_of(lists: str | None) -> tuple[Link, ...]:
     """Every link of one user or group, by source and key."""
-    return tuple([_link(*each) for each in sorted(_listed(lists), key=itemgetter(0, 1))])
+    listed = _listed(lists)
+    if len(listed) > 1:
+        listed.sort(key=_SOURCE_AND_KEY)
+    return tuple([_link(*each) for each in listed])
+
+
+_SOURCE_AND_KEY = itemgetter(0, 1)
 
 
 def _link(
@@ -195,7 +201,7 @@ def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
     return tuple(
         [
             Membership(group, origin, _instant(created))
-            for group, origin, created in sorted(_listed(lists), key=itemgetter(0, 1))
+            for group, origin, created in sorted(_listed(lists), key=_SOURCE_AND_KEY)
         ]
     )
 
@@ -295,20 +301,19 @@ def user_document(user: User, active: bool, types: Types) -> tuple[bytes, dict[s
     shown: dict[str, Any] = dict(user.values)
     if not active or any(link.enabled is not None for link in user.links):
         shown["active"] = active
-    document = unflatten(shown, types.user)
-    document = {"schemas": document.pop("schemas"), "id": user.id, **document}
-    derived = {
-        "status": user.status,
-        "seats": [seat.pool for seat in user.seats if seat.held],
-        "waiting": [seat.pool for seat in user.seats if not seat.held],
-    }
-    compared = shown | {f"{SYNCD_USER}:{k}": v for k, v in derived.items()}
-    return orjson.dumps(document), search_view(compared, types.user)
+    document = orjson.dumps(unflatten(shown, types.user, user.id))
+    shown[_SHOWN_STATUS] = user.status
+    if user.seats:
+        shown[_SHOWN_SEATS] = [seat.pool for seat in user.seats if seat.held]
+        shown[_SHOWN_WAITING] = [seat.pool for seat in user.seats if not seat.held]
+    return document, search_view(shown, types.user)
+
+
+_SHOWN_STATUS, _SHOWN_SEATS, _SHOWN_WAITING = (f"{SYNCD_USER}:{name}" for name in ("status", "seats", "waiting"))
 
 
 def group_document(group: Group, types: Types) -> tuple[bytes, dict[str, Any]]:
-    document = unflatten(group.values, types.group)
-    document = {"schemas": document.pop("schemas"), "id": group.id, **document}
+    document = unflatten(group.values, types.group, group.id)
     return orjson.dumps(document), search_view(group.values, types.group)
 
 

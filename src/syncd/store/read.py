@@ -192,16 +192,17 @@ def as_shown(
     `graph` has the names of her groups; `modified`: microseconds since 1970; `document`: empty if it will be made later.
     """
     own = [link for link in user.links if link.source == reader.source]
-    if not user.present or any(link.stage == "deleted" for link in own) or (reader.own and not own):
+    if not user.present or any([link.stage == "deleted" for link in own]) or (reader.own and not own):
         return None
     assert user.created_at is not None
-    key = min((link.key for link in own), default=user.id)
-    direct = {each.group for each in user.memberships}
-    shown = [
-        GroupOf(id, name.display, id in direct)
-        for id in (sorted(user.groups) if groups else ())
-        if (name := graph.names.get(id)) is not None and (not reader.own or name.source == reader.source)
-    ]
+    key = min([link.key for link in own]) if own else user.id
+    shown: list[GroupOf] = []
+    if groups and user.groups:
+        direct = {each.group for each in user.memberships}
+        for id in sorted(user.groups):
+            name = graph.names.get(id)
+            if name is not None and (not reader.own or name.source == reader.source):
+                shown.append(GroupOf(id, name.display, id in direct))
     manager = _manager(document) if document else user.values.get(MANAGER)
     if manager is not None:
         settle_user(conn, reader.workspace, manager)

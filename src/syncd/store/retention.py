@@ -139,6 +139,11 @@ def _owed() -> ColumnElement[bool]:
     return select(d.id).where(same, d.ended_at.is_(None)).exists()
 
 
+def _of_anybody() -> ColumnElement[bool]:
+    """Every workspace that ever wrote or has a token, named since the index of the outbox begins with it."""
+    return _o.workspace.in_(select(t.workspaces.c.name).union(select(t.tokens.c.workspace)))
+
+
 _Condition = Callable[[Connection, datetime], ColumnElement[bool]]
 _o, _k, _r = t.outbox.c, t.tokens.c, t.runs.c
 _POLLS = timedelta(days=2)  # runs of every minute that found nothing; times of the last day are counted by them
@@ -154,12 +159,12 @@ KINDS: Mapping[str, tuple[Table, Callable[[Retention], timedelta | None], _Condi
     "outbox": (
         t.outbox,
         lambda policy: policy.delivered,
-        lambda _, date: and_(_o.state == "delivered", _o.at < date, ~_owed()),
+        lambda _, date: and_(_of_anybody(), _o.state == "delivered", _o.at < date, ~_owed()),
     ),
     "outbox_undelivered": (
         t.outbox,
         lambda policy: policy.undelivered,
-        lambda _, date: and_(_o.state.in_(UNDELIVERED), _o.at < date, ~_owed()),
+        lambda _, date: and_(_of_anybody(), _o.state.in_(UNDELIVERED), _o.at < date, ~_owed()),
     ),
     "deliveries": (t.deliveries, lambda policy: policy.delivered, lambda _, date: t.deliveries.c.ended_at < date),
     "mails": (t.mails, lambda policy: policy.delivered, lambda _, date: t.mails.c.ended_at < date),

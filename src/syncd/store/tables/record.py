@@ -79,8 +79,7 @@ outbox = Table(
     Column("claimed_at", Instant),
     Column("attempts", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("workspace", "id"),
-    Index("outbox_new", "state", "at"),
-    Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when: counted at every scrape
+    Index("outbox_waiting", "workspace", "state", "at"),  # how many and since when, and what may go
 )
 
 deliveries = Table(

@@ -51,6 +51,7 @@ def _webhooks() -> None:
     )
     op.create_index("deliveries_ended", "deliveries", ["ended_at"])
     op.create_index("deliveries_event", "deliveries", ["workspace", "event_id"])
+    op.drop_index("outbox_new", "outbox")  # outbox_waiting has it all, and every change writes both
 
 
 def _offboarding() -> None:
