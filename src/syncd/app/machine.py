@@ -34,30 +34,40 @@ def stopped(env: Mapping[str, str]) -> datetime | None:
 
 
 _IDS_AT_ONCE = 64  # for which randomness is asked of the system together
-_74_BITS, _62_BITS = (1 << 74) - 1, (1 << 62) - 1
+_MOST = 0xFFF  # of 12 bits
 
 
 class TimeOrderedIds:
-    """Ids as UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits. Each call gives a greater one
-    than the call before, also within one millisecond and when the clock is set back. Safe to share between threads."""
+    """Ids as UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 12 that count on within one from a random start
+    (section 6.2, method 1), 62 random ones. Each call gives a greater one than the call before, also when the clock is set
+    back. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last = 0
-        self._chances: list[int] = []  # of 112 bits each
+        self._ms = self._count = 0
+        self._begins = ""  # of what is made within this millisecond
+        self._ends: list[tuple[str, int]] = []  # the last two groups, with a chance of 11 bits
 
     def __call__(self) -> str:
         with self._lock:
-            if not self._chances:
-                fresh = os.urandom(14 * _IDS_AT_ONCE)
-                self._chances = [int.from_bytes(fresh[at : at + 14], "big") for at in range(0, len(fresh), 14)]
-            chance = self._chances.pop()
-            value = (time.time_ns() // 1_000_000 << 74) | (chance & _74_BITS)
-            if value <= self._last:
-                # Counting on from the last one by a random step keeps neighbours hard to guess (RFC 9562 section 6.2).
-                value = self._last + 1 + (chance >> 80)
-            self._last = value
-        # Version 7 before the first 12 of the random bits, variant 2 before the others.
-        whole = value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0x2 << 62 | value & _62_BITS
-        text = f"{whole:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            if not self._ends:
+                self._ends = _random_ends()
+            end, start = self._ends.pop()
+            ms = time.time_ns() // 1_000_000
+            if ms <= self._ms and self._count < _MOST:
+                self._count += 1
+            else:
+                self._ms, self._count = max(ms, self._ms + 1), start
+                text = f"{self._ms:012x}"
+                self._begins = f"{text[:8]}-{text[8:]}"
+            return f"{self._begins}-7{self._count:03x}-{end}"
+
+
+def _random_ends() -> list[tuple[str, int]]:
+    fresh = os.urandom(10 * _IDS_AT_ONCE)
+    ends = []
+    for at in range(0, len(fresh), 10):
+        variant = (fresh[at] & 0x3F | 0x80).to_bytes(1, "big")
+        text = (variant + fresh[at + 1 : at + 8]).hex()
+        ends.append((f"{text[:4]}-{text[4:]}", int.from_bytes(fresh[at + 8 : at + 10], "big") >> 5))
+    return ends

@@ -95,8 +95,8 @@ def commit(
     held: list[Held] = []
     if error is None and verdict.held:
         error = Refused("; ".join(each.why for each in verdict.held))
-    if error is None:
-        if not dry_run and any([change.loss and not change.exempt for change in verdict.changes]):
+    if error is None and any([change.loss and not change.exempt for change in verdict.changes]):
+        if not dry_run:
             facts.lock(conn, workspace.name, f"losses {source}")  # requests at once count one after the other
         held = judge(conn, workspace, source, [verdict], now)
         if held:

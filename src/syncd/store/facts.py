@@ -117,7 +117,7 @@ def user_of(row: Sequence[Any], precedence: Precedence) -> User:
         denied=tuple([grant for grant, denied in own_grants if denied]),
         created_at=_instant(created_at),
         reclaimed=tuple(orjson.loads(reclaimed)) if reclaimed else (),
-        values=merge(own_links, precedence)[0],
+        values=own_links[0].values if len(own_links) == 1 else merge(own_links, precedence)[0],
         status=status,
         next_status_at=_instant(next_status_at),
         groups=frozenset(effective.split(",")) if effective else frozenset(),

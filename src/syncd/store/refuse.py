@@ -222,11 +222,9 @@ def owned_elsewhere(decision: Decision, draft: Draft) -> SyncdError | None:
 def guard_people(decision: Decision, drafts: list[tuple[Verdict, list[Draft]]]) -> None:
     """Protected accounts, the last owner and adoption, judged on the result."""
     for _, people in drafts:  # who becomes an owner in this batch stands in for one who stops
-        decision.owners_gone -= sum(
-            active_owner(draft.after) and not (draft.before and active_owner(draft.before))
-            for draft in people
-            if not keeps_access(draft)
-        )
+        for draft in people:
+            if not keeps_access(draft) and active_owner(draft.after):
+                decision.owners_gone -= not (draft.before and active_owner(draft.before))
     for verdict, people in drafts:
         for draft in people:
             if draft.before is None or verdict.error is not None:

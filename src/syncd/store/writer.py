@@ -224,10 +224,9 @@ class Writer:
             driver.execute("SAVEPOINT turn")
         before = driver.total_changes + postponed.ever
         try:
-            with self._translated():
-                each.result = each.context.run(each.work, conn)
+            each.result = each.context.run(each.work, conn)
         except BaseException as exc:
-            each.error = exc
+            each.error = self._as_seen(exc)
             if conn.invalidated or not driver.in_transaction:
                 raise _Broken from exc
             if driver.total_changes + postponed.ever != before:
@@ -236,6 +235,14 @@ class Writer:
                 driver.execute("ROLLBACK TO turn")
         if apart:
             driver.execute("RELEASE turn")
+
+
+    def _as_seen(self, exc: BaseException) -> BaseException:
+        try:
+            with self._translated():
+                raise exc
+        except BaseException as seen:
+            return seen
 
 
 def _tell(done: Sequence[_Asked], here: asyncio.AbstractEventLoop | None = None) -> None:
