@@ -100,11 +100,22 @@ def _status(user: User, all_at: int, enabled: bool, locked: bool) -> str:
 
 def may_sign_in(user: User, authoritative: Callable[[str], bool], now: datetime) -> bool:
     """SCIM `active`: an admin's hold or a lock is not shown as active:false, or Entra would re-send for ever."""
-    seen = user
-    if user.suspended is not None or user.locked_until is not None or any([link.locked_until for link in user.links]):
-        unlocked = tuple(replace(link, locked_until=None) if link.locked_until else link for link in user.links)
-        seen = replace(user, suspended=None, locked_until=None, links=unlocked)
+    seen = _unheld(user)
     return status(seen, authoritative, now)[0] in SEATED
+
+
+def may_sign_in_as_derived(user: User, authoritative: Callable[[str], bool], now: datetime) -> bool:
+    """The same of one whose status was derived at `now`."""
+    seen = _unheld(user)
+    return (user.status if seen is user else status(seen, authoritative, now)[0]) in SEATED
+
+
+def _unheld(user: User) -> User:
+    """Without an admin's hold and locks; herself if there are none."""
+    if user.suspended is None and user.locked_until is None and not any([link.locked_until for link in user.links]):
+        return user
+    unlocked = tuple(replace(link, locked_until=None) if link.locked_until else link for link in user.links)
+    return replace(user, suspended=None, locked_until=None, links=unlocked)
 
 
 def _enabled(link: Link, now: datetime) -> bool:

@@ -23,7 +23,7 @@ from syncd.core.actor import RULES, Actor
 from syncd.core.change import GROUP_SHOWS, Change, Edit, GroupEdit
 from syncd.core.groups import Graph
 from syncd.core.guards import Held
-from syncd.core.lifecycle import may_sign_in
+from syncd.core.lifecycle import may_sign_in, may_sign_in_as_derived
 from syncd.core.offboarding import MANAGER
 from syncd.core.plan import Digest
 from syncd.core.quick import quick
@@ -378,7 +378,7 @@ def _held_back(
     documents = {user.id: b""}
 
     def write(rows: Rows) -> None:
-        active = may_sign_in(user, workspace.authoritative, now)
+        active = may_sign_in_as_derived(user, workspace.authoritative, now)
         documents[user.id] = facts.write_user(rows, workspace.types, was, user, now, active, seen)
         if was is None:
             rows.count(conn, t.totals, {"workspace": workspace.name, "resource": "user"}, {"count": 1})

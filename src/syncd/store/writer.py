@@ -35,7 +35,7 @@ LONG_S: Final = 0.05  # a transaction takes in no more after this time, since ot
 GIVE_WAY_S: Final = 0.003  # to them, when more wait here than one transaction takes
 HERE_S: Final = 0.01  # the same for one in the event loop, since whoever reads waits for it
 ROUNDS: Final = 3  # of the loop: whoever was answered has asked again by then, and is done together with the others
-TO_CHECKPOINT: Final = 300  # requests done in the event loop, after which the thread moves the log into the file
+TO_CHECKPOINT: Final = 1000  # requests done in the event loop, after which the thread moves the log into the file
 
 
 @dataclass(slots=True, eq=False)
