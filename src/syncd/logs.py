@@ -27,6 +27,7 @@ Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["auto", "json", "console"]
 Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Event]
+Usual = tuple[tuple[str, str], ...]  # names and texts
 
 HIDDEN: Final = "***"
 _EACH_NEW: Final = ("request_id", "run_id")  # never the same again
@@ -131,15 +132,26 @@ class _Json:
 
     def __init__(self, lines: _Lines, clean: Processor, hears_info: bool) -> None:
         self._lines, self._clean, self._hears_info = lines, clean, hears_info
+        self._begun: dict[tuple[str, Usual], bytes] = {}
 
     def __call__(self, _: Any, __: str, event: Event) -> str:
         return orjson.dumps(event, default=str).decode()
 
-    def info(self, event: str, request_id: str, said: Event) -> None:
+    def info(self, event: str, request_id: str, usual: Usual, said: Event) -> None:
         """The line that structlog would write, in one step."""
         if self._hears_info:
-            said["event"], said["request_id"], said["level"] = event, request_id, "info"
-            self._lines.msg(self(None, "", _stamp(None, "", self._clean(None, "", said))))
+            begun = self._begun.get((event, usual)) or self._begin(event, usual)
+            said["request_id"] = request_id
+            rest = orjson.dumps(_stamp(None, "", self._clean(None, "", said)), default=str)
+            self._lines.msg((begun + rest[1:]).decode())
+
+    def _begin(self, event: str, usual: Usual) -> bytes:
+        """The JSON of what stands in line after line, up to what follows it."""
+        said = self._clean(None, "", {"event": event, "level": "info", **dict(usual)})
+        begun = orjson.dumps(said)[:-1] + b","
+        if len(self._begun) < _MANY:
+            self._begun[event, usual] = begun
+        return begun
 
 
 class Often:
@@ -148,12 +160,13 @@ class Often:
     def __init__(self) -> None:
         self._log = structlog.get_logger()
 
-    def info(self, event: str, request_id: str, **said: Any) -> None:
+    def info(self, event: str, request_id: str, usual: Usual, **said: Any) -> None:
+        """`usual`: what stands in line after line, in few variations."""
         last = structlog.get_config()["processors"][-1]
         if type(last) is _Json:
-            last.info(event, request_id, said)
+            last.info(event, request_id, usual, said)
         else:
-            self._log.info(event, **said)
+            self._log.info(event, **dict(usual), **said)
 
 
 def redact(secrets: Iterable[Secret] = ()) -> Processor:

@@ -256,15 +256,17 @@ class Observed:
             event = "api_answered"
         else:
             return
-        more: dict[str, Any] = {"workspace": workspace, "connection": connection} if workspace else {}
+        usual: logs.Usual = (("method", method), ("route", route))
+        if workspace:
+            usual = (*usual, ("workspace", workspace), ("connection", connection))
+        more: dict[str, Any] = {}
         if noted := scope.get(TOLERANCES):
             taken = {name for name in noted if not name.startswith("!")}
             lacked = {name[1:] for name in noted - taken}
             more |= {"tolerances": sorted(taken)} if taken else {}
             more |= {"refused": sorted(lacked)} if lacked else {}
             self._metrics.tolerated(workspace, connection, taken, lacked)
-        took_ms = round(took_s * 1000, 2)
-        self._log.info(event, request_id, method=method, route=route, status=answered, took_ms=took_ms, **more)
+        self._log.info(event, request_id, usual, status=answered, took_ms=round(took_s * 1000, 2), **more)
 
 
 def _bound_request_id() -> ContextVar[Any]:

@@ -105,9 +105,8 @@ def difference(
 ) -> Difference:
     """Between two documents. `active` counts as stated whenever an operation names it, even if nothing changes by it:
     another source may say the same today and something else tomorrow."""
-    same = {key for key, value in before.items() if after.get(key) == value and key != "active"}
-    old = flatten({key: value for key, value in before.items() if key not in same}, resource_type)
-    new = flatten({key: value for key, value in after.items() if key not in same}, resource_type)
+    old = flatten({k: v for k, v in before.items() if k == "active" or after.get(k) != v}, resource_type)
+    new = flatten({k: v for k, v in after.items() if k == "active" or before.get(k) != v}, resource_type)
     was, now = _values(old, resource_type), _values(new, resource_type)
     external_id = None
     if old.get("externalId") != new.get("externalId"):

@@ -140,11 +140,11 @@ def links_of(lists: str | None) -> tuple[Link, ...]:
     """Every link of one user or group, by source and key."""
     listed = _listed(lists)
     if len(listed) > 1:
-        listed.sort(key=_SOURCE_AND_KEY)
+        listed.sort(key=_FIRST_TWO)
     return tuple([_link(*each) for each in listed])
 
 
-_SOURCE_AND_KEY = itemgetter(0, 1)
+_FIRST_TWO = itemgetter(0, 1)
 
 
 def _link(
@@ -198,12 +198,10 @@ def _grants_of(lists: str | None) -> list[tuple[Grant, bool]]:
 
 
 def _memberships_of(lists: str | None) -> tuple[Membership, ...]:
-    return tuple(
-        [
-            Membership(group, origin, _instant(created))
-            for group, origin, created in sorted(_listed(lists), key=_SOURCE_AND_KEY)
-        ]
-    )
+    listed = _listed(lists)
+    if len(listed) > 1:
+        listed.sort(key=_FIRST_TWO)
+    return tuple([Membership(group, origin, _instant(created)) for group, origin, created in listed])
 
 
 def _listed(lists: str | None) -> list[list[Any]]:

@@ -7,12 +7,11 @@ What follows from an edit by rule (a role, a seat) needs no permission: nobody a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 from syncd.core.actor import Actor
 from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.permission import ALL, outside
-from syncd.core.state import Group, Link, User
+from syncd.core.state import Link
 from syncd.errors import Forbidden
 from syncd.store.drafts import Verdict
 
@@ -23,29 +22,34 @@ def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden |
     """The refusal if the edits of this verdict go beyond what the actor may do."""
     if ALL in actor.allow:
         return None
-    users = {after.id: before for before, after in verdict.users}
-    groups = {known.id: before for before, after in verdict.groups if (known := before or after)}
-    fresh = frozenset(edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.create)
+    fresh = frozenset([edit.id for edit in edits if isinstance(edit, GroupEdit) and edit.create])
     for edit in edits:
-        asked: Iterator[Asked]
-        if isinstance(edit, UserEdit):
-            asked = _of_user(edit, users.get(edit.id), actor.door)
-        else:
-            asked = _of_group(edit, groups.get(edit.id))
-        for resource, verb, paths in (*asked, *_membership(edit, fresh)):
+        for resource, verb, paths in (*_asked(edit, verdict, actor.door), *_membership(edit, fresh)):
             allowed = actor.limited_to(resource, verb)
-            lacking = outside(allowed, paths)
-            if allowed is not None and verb != "update":
+            if allowed is None:
+                continue
+            if verb != "update":
                 return Forbidden(f"this token lacks the permission {resource}:{verb}; nothing was changed")
-            if lacking:
+            if lacking := outside(allowed, paths):
                 names = " and ".join(f"{resource}:{verb}:{path}" for path in lacking[:5])
                 return Forbidden(f"this token lacks the permission {names} (or {resource}:{verb}); nothing was changed")
     return None
 
 
-def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
+def _asked(edit: Edit, verdict: Verdict, door: str) -> Iterator[Asked]:
+    """The paths are gone through only for a token that may change some attributes and not others."""
+    return _of_user(edit, verdict, door) if isinstance(edit, UserEdit) else _of_group(edit, verdict)
+
+
+def _kinds(edit: Edit) -> set[str]:
+    if not (edit.grant or edit.revoke):
+        return set()
+    return {*(each.kind for each in edit.grant), *(each[0] for each in edit.revoke)}
+
+
+def _of_user(edit: UserEdit, verdict: Verdict, door: str) -> Iterator[Asked]:
     """Over SCIM roles are an attribute of the user; elsewhere they are things of their own."""
-    kinds = {*(each.kind for each in edit.grant), *(each[0] for each in edit.revoke)}
+    kinds = _kinds(edit)
     if door != "scim":
         yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(kinds))
         kinds = set()
@@ -56,14 +60,21 @@ def _of_user(edit: UserEdit, before: User | None, door: str) -> Iterator[Asked]:
     elif _deletes(edit):
         yield "users", "delete", ()
     else:
-        other = [*edit.facts, *("roles" for _ in kinds)]
-        # Gone through only for a token that may change some attributes and not others.
-        yield "users", "update", chain(_changed(edit, before.links if before else ()), other)
+        yield "users", "update", _changed_of_user(edit, verdict, bool(kinds))
 
 
-def _of_group(edit: GroupEdit, before: Group | None) -> Iterator[Asked]:
-    kinds = {*(each.kind for each in edit.grant), *(each[0] for each in edit.revoke)}
-    yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(kinds))
+def _changed_of_user(edit: UserEdit, verdict: Verdict, roles: bool) -> Iterator[str]:
+    before = next((before for before, after in verdict.users if after.id == edit.id), None)
+    yield from _changed(edit, before.links if before else ())
+    yield from edit.facts
+    if roles:
+        yield "roles"
+
+
+def _of_group(edit: GroupEdit, verdict: Verdict) -> Iterator[Asked]:
+    pairs = ((before, before or after) for before, after in verdict.groups)
+    before = next((before for before, known in pairs if known is not None and known.id == edit.id), None)
+    yield from (("seats" if kind == "seat" else "roles", "write", ()) for kind in sorted(_kinds(edit)))
     if edit.create or edit.delete:
         yield "groups", "create" if edit.create else "delete", ()
     else:
