@@ -166,7 +166,7 @@ def _parted(attribute: Attribute) -> Callable[[JSON], JSON]:
         return (one(value) or None) if value else None
 
     if attribute.type is Type.COMPLEX:
-        made = many_complex if attribute.multi_valued else complex
+        made: Callable[[JSON], JSON] = many_complex if attribute.multi_valued else complex
     else:
         made = many if attribute.multi_valued else one
     attribute.made["part"] = made

@@ -236,7 +236,6 @@ class Writer:
         if apart:
             driver.execute("RELEASE turn")
 
-
     def _as_seen(self, exc: BaseException) -> BaseException:
         try:
             with self._translated():
