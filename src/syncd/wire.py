@@ -132,18 +132,22 @@ class Http(HttpToolsProtocol):
             self._again = False
             return
         self._silent = 0
-        hosts, old = 0, self.parser.get_http_version() == "1.0"
+        names = [name for name, _ in self.headers]
+        if b"transfer-encoding" in names or names.count(b"host") != 1:
+            self._check(names.count(b"host"))
+        super().on_headers_complete()
+        self._in_body = True
+
+    def _check(self, hosts: int) -> None:
+        """Raises _Refused for what must not be guessed: whom it is for, and where its body ends."""
+        old = self.parser.get_http_version() == "1.0"
         for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding" and (old or value.strip().lower() != b"chunked"):
+            if name == b"transfer-encoding" and (old or value.strip().lower() != b"chunked"):
                 self._says = _CODING
                 raise _Refused
         if hosts != 1 and not old:
             self._says = _HOST
             raise _Refused
-        super().on_headers_complete()
-        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
