@@ -23,7 +23,7 @@ from disks import tiny
 from servers.test_database_faults import finished, founded
 from syncd.cli import main
 from syncd.errors import DatabaseUnavailable, Retryable
-from syncd.store import engine, spool
+from syncd.store import connections, spool
 from syncd.store import tables as t
 from syncd.store.engine import Database
 from syncd.store.migrate import upgrade
@@ -34,8 +34,8 @@ OFF = {"op": "replace", "path": "active", "value": False}
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits longer than a second for a lock."""
-    begun = engine._begun
-    monkeypatch.setattr(engine, "_begun", lambda connection, by: begun(connection, min(by, time.monotonic() + 1)))
+    begun = connections._begun
+    monkeypatch.setattr(connections, "_begun", lambda connection, by: begun(connection, min(by, time.monotonic() + 1)))
     monkeypatch.setattr("syncd.store.plans.batch_size", lambda conn, workspace: 5)
 
 

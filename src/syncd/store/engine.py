@@ -8,28 +8,26 @@ asyncpg (`run_sync`), the command line and the worker through psycopg. The door 
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import orjson
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.util import greenlet_spawn
 
 from syncd.errors import DatabaseUnavailable
-from syncd.store.raw import AGAIN, LASTS, MOVED, READING, Crossing, settle
+from syncd.store import connections
+from syncd.store.raw import AGAIN, LASTS, READING, Crossing
 from syncd.store.unavailable import unavailable
-from syncd.store.unmoved import WRITTEN
 from syncd.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ T = TypeVar("T")
 log = structlog.get_logger()
 _WRITE_S = 30  # how long a write waits for SQLite's lock
 _WEB_WRITE_S = 20  # the same for a request, its place in the queue of the writer thread included
-_POLL_S = 0.0015  # SQLite's own waiting sleeps up to 100 ms at a time, and so misses the pauses between a run's batches
 _GIVE_WAY_S = 0.01
 _LONG_S = 0.1
 _READ_CACHE_KIB = (
@@ -53,11 +50,6 @@ _OF_THE_LOOP = (
     *(f"wal_autocheckpoint={_WAL_PAGES}", f"cache_size=-{_WRITE_CACHE_KIB}"),
     *("busy_timeout=0", "temp_store=MEMORY"),
 )
-_BUSY_TIMEOUT_S = 1  # for everything else that finds the file busy, such as its recovery
-_CONNECT_S = 10
-_COMMAND_S = 60  # the web's: the server has given up before, unless it hangs itself
-_LOCK_S = 20  # for what another transaction holds
-_STATEMENT_S = 30  # the web's
 _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 Turn = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 _stage: ContextVar[Turn | None] = ContextVar("stage", default=None)
@@ -101,26 +93,9 @@ class Database:
         self.on_writer_wait: Callable[[float], object] = lambda waited_s: None  # told when each has its turn
         if self.dialect == "sqlite":
             self.path = Path(parsed.database or "")
-            _look_for(self.path, create)
-            self.engine = create_engine(
-                f"sqlite:///{self.path}",
-                creator=lambda: _open_sqlite(self.path, create),
-                hide_parameters=True,  # an error that is logged shows no attribute's value
-                json_serializer=_json,
-                pool_use_lifo=True,  # what was read is written on the same connection, if nobody else has it
-            )
-            _prepare_sqlite(self.engine)
+            self.engine = connections.sqlite(self.path, create)
         elif self.dialect == "postgresql":
-            self.engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"),
-                pool_size=pool_size,
-                hide_parameters=True,
-                json_serializer=_json,
-                pool_pre_ping=True,  # a round trip a transaction, which a run's batches do not feel
-                connect_args=_PSYCOPG,
-            )
-            _prepare_postgresql(self.engine, {"lock_timeout": _LOCK_S})
-            self._async_url = parsed.set(drivername="postgresql+asyncpg")
+            self.engine = connections.psycopg(parsed, pool_size)
             self._pool_size = pool_size
         else:
             raise DatabaseUnavailable(f"database {self.display}: only sqlite:/// and postgresql:// are supported")
@@ -407,20 +382,7 @@ class Database:
 
     def _pool(self) -> AsyncEngine:
         if self._async is None:
-            # It loads all of the object mapper, and only the web on PostgreSQL needs it.
-            from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - as said
-
-            self._async = create_async_engine(
-                self._async_url,
-                pool_size=self._pool_size,
-                max_overflow=0,
-                pool_timeout=_CONNECT_S,
-                hide_parameters=True,
-                json_serializer=_json,
-                connect_args={"timeout": _CONNECT_S, "command_timeout": _COMMAND_S},
-            )
-            _prepare_postgresql(self._async.sync_engine, {"lock_timeout": _LOCK_S, "statement_timeout": _STATEMENT_S})
-            event.listen(self._async.sync_engine, "checkout", _refuse_closed)
+            self._async = connections.asyncpg(make_url(self.url), self._pool_size)
             plain = self._async.sync_engine
             self._async_reading = plain.execution_options(**{READING: True})
             self._async_unmoved = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -453,114 +415,13 @@ class Database:
             what = "has too much to do: no connection came free in time"
             raise _logged(DatabaseUnavailable(f"database {self.display} {what}", 5)) from exc
         except unwrapped as exc:
-            what = str(exc) or f"nothing within {_COMMAND_S} s"
+            what = str(exc) or f"nothing within {connections.COMMAND_S} s"
             raise _logged(DatabaseUnavailable(f"database {self.display} does not answer: {what}", 10)) from exc
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _logged(trouble: DatabaseUnavailable) -> DatabaseUnavailable:
     log.warning("database_unavailable", why=str(trouble))  # clients are not told
     return trouble
-
-
-def _look_for(path: Path, create: bool) -> None:
-    try:
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        elif not path.is_file():
-            raise DatabaseUnavailable(f"no database at {path}: create it with `syncd db upgrade`")
-    except OSError as exc:
-        raise DatabaseUnavailable(f"no way to a database at {path}: {exc.strerror}: {exc.filename}") from exc
-
-
-def _open_sqlite(path: Path, create: bool) -> sqlite3.Connection:
-    """Never makes a file by mistake: one that was taken away must not come back empty."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT_S,
-        check_same_thread=False,
-    )
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
-        cursor.close()
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def on_execute(conn: Connection, *_: Any) -> None:
-        settle(conn)
-
-    @event.listens_for(engine, "begin")
-    def on_begin(conn: Connection) -> None:
-        conn.info.pop(MOVED, None)
-        begun = conn.info.pop("begun", False)
-        alone = conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-        if begun or alone or "write_by" in conn.info:
-            conn.info[WRITTEN] = conn.info.get(WRITTEN, 0) + 1
-        if begun or alone:
-            return
-        if "write_by" not in conn.info:
-            conn.exec_driver_sql("BEGIN")
-            return
-        connection: Any = conn.connection.driver_connection
-        connection.execute("PRAGMA busy_timeout=0")
-        try:
-            if not _begun(connection, conn.info["write_by"]):
-                conn.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what SQLite says is raised as ever
-        finally:
-            connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_S * 1000}")
-
-
-def _begun(connection: sqlite3.Connection, by: float) -> bool:
-    """Take the write lock as soon as it is free; False if it is not by then (monotonic), or something else is wrong."""
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return True
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= by:
-                return False
-        time.sleep(_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-
-
-# A server that is gone without a word is noticed within 30 s, by the kernel.
-_PSYCOPG = {
-    "connect_timeout": _CONNECT_S,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
-
-def _prepare_postgresql(engine: Engine, limits_s: Mapping[str, int]) -> None:
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        settings = ", ".join(f"set_config('{name}', '{seconds}s', false)" for name, seconds in limits_s.items())
-        cursor.execute(f"SELECT {settings}")
-        cursor.close()
-        connection.commit()
-
-    @event.listens_for(engine, "begin")
-    def on_begin(conn: Connection) -> None:
-        conn.info.pop(MOVED, None)
-
-
-def _refuse_closed(connection: Any, _: Any, __: Any) -> None:
-    """asyncpg knows by itself when the server closed an idle connection: the pool then opens another, unasked."""
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 `PRAGMA data_version` of a connection changes when another connection has committed something, of whatever process
 (https://www.sqlite.org/pragma.html#pragma_data_version). It says nothing of what its own connection wrote: those
-transactions are counted where they begin (store/engine.py). PostgreSQL has nothing that tells as much as cheaply.
+transactions are counted where they begin (store/connections.py). PostgreSQL has nothing that tells as much as cheaply.
 """
 
 from __future__ import annotations
