@@ -29,9 +29,10 @@ _NOTHING = Counted(())
 
 def counted(grants: Iterable[Grant]) -> Counted:
     """Permissions count as they are: a pattern may deny a part of another, so that is judged where one is asked for."""
-    given = tuple(sorted(grants, key=lambda each: each.id))
+    given = tuple(grants)
     if not given:
         return _NOTHING
+    given = tuple(sorted(given, key=lambda each: each.id))
     by_denial = denials(given)
     denied = tuple(each for each in given if (each.kind, each.value) in by_denial)
     return Counted(tuple(each for each in given if each not in denied), denied) if denied else Counted(given)

@@ -25,7 +25,7 @@ from syncd.core.connection import Shows
 from syncd.core.etag import etag
 from syncd.core.etag import names as names_version
 from syncd.core.filter import Filter, names, parse_filter
-from syncd.core.permission import named, outside
+from syncd.core.permission import limited_to, named, outside
 from syncd.core.quick import changed, quick
 from syncd.core.schema import ResourceType
 from syncd.core.types import Types, with_plain_members
@@ -154,10 +154,7 @@ class Call:
 
     @property
     def _limits(self) -> tuple[str, frozenset[str] | None]:
-        resource, _, verb = self.permission.partition(":")
-        if not verb:
-            return "", None
-        return resource, self.actor.limited_to(resource, "read", *([] if verb == "read" else [verb]))
+        return _limits(self.actor.allow, self.permission)
 
     def _may_ask(self, resource: str, limits: frozenset[str], paths: Iterable[str]) -> None:
         """What may not be seen may not be asked about either: answers would tell it."""
@@ -308,6 +305,16 @@ class Call:
     def _tags(self, name: bytes) -> str | None:
         given = header(self.request.scope, name)  # one list may come in several lines
         return ",".join(given) if given else None
+
+
+@lru_cache(4096)  # tokens are few, and each request asks several times
+def _limits(allow: frozenset[str], permission: str) -> tuple[str, frozenset[str] | None]:
+    """The resource that a method is about, and the attributes to which reading it, and that method, are narrowed; None: it is
+    not."""
+    resource, _, verb = permission.partition(":")
+    if not verb:
+        return "", None
+    return resource, limited_to(allow, resource, "read", *([] if verb == "read" else [verb]))
 
 
 _CHARSET: Final = re.compile(

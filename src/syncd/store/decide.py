@@ -311,7 +311,9 @@ class Decision:
     def derive(self, draft: Draft) -> None:
         before = draft.before or User(draft.id, created_at=self.now)
         after = before
-        losing = draft.retain | (self.retain - {kind for id, kind in self.approved if id == draft.id})
+        losing = draft.retain
+        if self.retain:
+            losing = losing | (self.retain - {kind for id, kind in self.approved if id == draft.id})
         for edit in draft.edits:
             after = edited(after, edit, self.now)
         names = self.graph.names
@@ -344,7 +346,7 @@ class Decision:
             grants=same(before.grants, result.grants),
             denied=same(before.denied, result.denied),
             status=state,
-            next_status_at=min([*([next_at] if next_at else []), *moments], default=None),
+            next_status_at=min([*([next_at] if next_at else []), *moments]) if moments else next_at,
             # A deleted user is no member anywhere; her memberships stay stated, for the day she is restored.
             groups=same(before.groups, frozenset(paths if state != "deleted" else ())),
         )
@@ -376,6 +378,8 @@ class Decision:
             by_group, refused = through_groups(after, paths, self.graph, may)
             ruled |= by_group
             draft.refusals += refused
+        if not (ruled or after.stated):
+            return ()
         grants = []
         for grant in after.stated:
             if grant.expires_at is not None and grant.expires_at <= self.now:
@@ -434,7 +438,7 @@ class Decision:
         for draft in people:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her
-            adopted = any(edit.adopt for edit in draft.edits)
+            adopted = any([edit.adopt for edit in draft.edits])
             found = between(
                 draft.before,
                 draft.after,

@@ -52,10 +52,13 @@ def user(conn: Connection, workspace: str, id: str, precedence: Precedence, leav
     if not found:
         return None
     *row, document, modified, rules, held, count = found[0]
-    opened = Opened({id: facts.user_of(row, precedence)}, rules=rules, document=document, modified=modified)
-    opened.held = orjson.loads(held) if held else ()
-    groups = {each.group for user in opened.users.values() if user is not None for each in user.memberships}
-    opened.locked = frozenset(groups if leaving else ())
+    known = facts.user_of(row, precedence)
+    opened = Opened({id: known}, rules=rules, document=document, modified=modified)
+    if held:
+        opened.held = orjson.loads(held)
+    groups = {each.group for each in known.memberships}
+    if leaving:
+        opened.locked = frozenset(groups)
     if groups:
         _nest(conn, workspace, groups, count, opened.graph)
     return opened
