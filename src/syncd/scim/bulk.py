@@ -207,14 +207,15 @@ class Job:
                 failures[exc.index] = self._failed(operations[0] if exc.index < 0 else self._at(exc.index), exc.cause)
             except Exception as exc:  # of all of them together: the door says of whom
                 return {each.index: self._failed(each, exc) for each in operations}
+            finally:
+                for call in calls.values():
+                    self.tolerated |= call.request.scope.get(TOLERANCES, frozenset())
         if failures:
             culprit = min(failures)
             why = Conflict(
                 f"it refers in a circle to Operations[{culprit}], which failed, and is made with it or not at all"
             )
             return {each.index: failures.get(each.index) or self._failed(each, why) for each in operations}
-        for call in calls.values():
-            self.tolerated |= call.request.scope.get(TOLERANCES, frozenset())
         return {
             each.index: Result("POST", 201, self._url(each, made[each.index][0]), etag(made[each.index][1]))
             for each in operations

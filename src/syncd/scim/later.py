@@ -112,9 +112,10 @@ class Later:
         at_once = operations == 0 or passwords.holds_one(body)  # a password is nowhere kept in clear
         if at_once or not await context.database.write(lambda conn: requests.accept(conn, accepted)):
             inner = replace(call, request=write.request(actor))
-            response = await handle(inner)
-            request.scope[TOLERANCES] = inner.request.scope.get(TOLERANCES, frozenset())
-            return response
+            try:
+                return await handle(inner)
+            finally:
+                request.scope[TOLERANCES] = inner.request.scope.get(TOLERANCES, frozenset())
         if wait_s and (within := await self._within(accepted.id, wait_s)) is not None:
             return within
         self._wake.set()

@@ -41,9 +41,12 @@ class Statement:
         """This connection's link after a whole document was stated.
 
         Raises Mutability if an immutable value is there and another one was sent; one that was not sent stays
-        (RFC 7644 section 3.5.1).
+        (RFC 7644 section 3.5.1). Raises InvalidValue for a userName that may not be, unless it is hers already: whoever has
+        it from an earlier release can be let go by a PUT all the same.
         """
         start = own or Link(source, id)
+        if self.values.get("userName") != start.values.get("userName"):
+            _as_a_name(self.values)
         key = start.key if self.external_id is None else self.external_id or id
         there = {path: start.values[path] for path in self.set_once if path in start.values}
         for path, value in there.items():
@@ -68,7 +71,7 @@ def stated(document: Mapping[str, Any], resource_type: ResourceType) -> Statemen
     sent = [value for key, value in document.items() if _is_members(key, resource_type)]
     nulled = "externalId" not in values and any(key.lower() == "externalid" for key in document)  # RFC 7643 section 2.5
     return Statement(
-        _as_a_name(_values(values, resource_type)),
+        _values(values, resource_type),
         "" if nulled else _external_id(values.get("externalId")),
         values.get("active"),
         ids_of(sent[0]) if sent else None,  # from what was sent: an element without an id is not nobody

@@ -227,6 +227,18 @@ def test_a_name_that_cannot_be_read_aloud_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_who_has_such_a_name_from_an_earlier_release_can_still_be_let_go(service: Service) -> None:
+    for name in ("old\u200bann", "old\tbob"):
+        user = f"Users/{service.made_by('okta', name)}"
+        said = {"schemas": [USER_URN], "userName": name, "active": False}
+        assert service.ask("PUT", user, said).json()["active"] is False
+        assert_error(service.ask("PUT", user, said | {"userName": name + "\u202e"}), 400, "invalidValue")
+        assert service.ask("PUT", user, said | {"userName": f"new {name[4:]}"}).status_code == 200
+    ann = f"Users/{service.user('ann')['id']}"
+    assert_error(service.ask("PUT", ann, {"schemas": [USER_URN], "userName": "a\u200bnn"}), 400, "invalidValue")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_packed_body_is_refused_by_name(service: Service) -> None:
     body = b'{"schemas":["%s"],"userName":"x"}' % USER_URN.encode()
     answer = service.ask("POST", "Users", content=gzip.compress(body), headers={"Content-Encoding": "gzip"})

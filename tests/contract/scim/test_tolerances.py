@@ -199,3 +199,18 @@ def test_a_bulk_request_s_operations_are_read_by_the_same_policy(service: Servic
     source = SourcePolicy("okta", dialect="rfc", tolerances=dialects.POLICIES["rfc"])
     service.workspaces["default"] = Workspace(sources={"okta": source})
     assert bulk() == {"status": "400", "taken": [None]}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_refused_in_a_circle_or_at_once_though_it_may_wait_is_counted_too(service: Service) -> None:
+    rfc = SourcePolicy("okta", tolerances=dialects.POLICIES["rfc"], passwords=True)
+    service.workspaces["default"] = Workspace(sources={"okta": rfc})
+    one = {"schemas": [GROUP_URN], "displayName": "one", "members": [{"value": "bulkId:2"}]}
+    two = {"displayName": "two", "members": [{"value": "bulkId:1"}]}
+    posts = [{"method": "POST", "path": "/Groups", "bulkId": id, "data": body} for id, body in (("1", one), ("2", two))]
+    circle = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": posts}
+    with capture_logs() as lines:
+        assert {each["status"] for each in service.ask("POST", "Bulk", circle).json()["Operations"]} == {"400", "409"}
+        body = {"userName": "ann", "password": "a long one, and kept nowhere"}
+        assert service.ask("POST", "Users", body, headers={"Prefer": "respond-async"}).status_code == 400
+    assert [line["refused"] for line in lines if line["event"] == "scim_answered"] == [["missing_schemas"]] * 2
