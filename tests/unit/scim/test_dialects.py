@@ -604,3 +604,16 @@ def test_a_urn_that_begins_with_another_and_a_dot_is_itself(policy):
     else:
         with pytest.raises(InvalidPath):
             patched(BABS, type, wrong, tolerances=dialects.POLICIES[policy])
+
+
+def test_a_leaver_is_one_behind_a_dot_too():
+    for key in (f"{CORE_USER}.active", f"{CORE_USER.upper()}.ACTIVE"):
+        for operation in ({"op": "replace", "path": key, "value": False}, {"op": "replace", "value": {key: False}}):
+            document, _, used = patched(BABS, USER, operation)
+            assert document["active"] is False and used & {"extension_with_dot", "dotted_and_urn_keys"}
+        body = {"schemas": [CORE_USER], "userName": "b", key: False}
+        assert canonical(dialects.document_in_rfc_form(body, USER, dialects.TOLERANT)[0], USER)["active"] is False
+        with pytest.raises(InvalidSyntax):
+            dialects.document_in_rfc_form(body, USER, dialects.POLICIES["rfc"])
+    guides, *_ = patched(GUIDES, GROUP, {"op": "replace", "path": f"{CORE_GROUP}.displayName", "value": "G"})
+    assert guides["displayName"] == "G"

@@ -102,8 +102,10 @@ def is_a_path(key: str, type: ResourceType) -> bool:
 def with_colon(path: str, type: ResourceType) -> str:
     """`urn:...:User.department` as `urn:...:User:department`; every other path as it is, also one of an extension whose URN
     begins with another's and a dot (`urn:...:badge:2` and `urn:...:badge:2.0`)."""
+    if ":" not in path:
+        return path
     lowered, meant = path.lower(), path
-    for schema, _ in type.extensions if ":" in path else ():
+    for schema in (type.schema, *(extension for extension, _ in type.extensions)):
         urn = schema.id.lower()
         if lowered == urn or lowered.startswith(f"{urn}:"):
             return path
@@ -113,7 +115,7 @@ def with_colon(path: str, type: ResourceType) -> str:
 
 
 def extension_with_dot(operation: Operation, context: Context) -> Operations | None:
-    """A path with a dot between an extension's URN and its attribute."""
+    """A path with a dot between the URN of a schema and its attribute."""
     path = "" if operation.path is None else operation.path.strip()
     meant = with_colon(path, context.type)
     return None if meant == path else (replace(operation, path=meant),)

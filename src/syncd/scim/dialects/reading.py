@@ -52,9 +52,7 @@ def document_in_rfc_form(
     if as_paths:
         colons = {with_colon(key, resource_type): value for key, value in body.items()}
         if len(colons) < len(body):
-            raise InvalidSyntax(
-                "the body: an attribute of an extension is given twice, behind a dot and behind a colon"
-            )
+            raise InvalidSyntax("the body: an attribute is given twice, behind a dot and behind a colon")
         body = colons
     return reading.members(body, resource_type, "the body"), frozenset(reading.used)
 

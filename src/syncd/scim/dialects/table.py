@@ -142,12 +142,12 @@ OPERATIONS: Final = (
     KEYS,
     Tolerance(
         operations.extension_with_dot,
-        "a path with a dot between an extension's URN and its attribute: `urn:...:User.department`",
+        "a path with a dot between the URN of a schema and its attribute: `urn:...:User.department`",
         (*_EVERY, "entra"),
         "entra/extension_with_dot",
         _ENTRA_FLAG,
         InvalidPath,
-        "put a colon between the extension's URN and the attribute",
+        "put a colon between the URN and the attribute",
     ),
     Tolerance(
         operations.extension_without_urn,
