@@ -103,7 +103,7 @@ def test_a_strict_policy_takes_what_is_its_own_and_says_of_the_rest_what_to_do(s
 
 
 def test_every_transcript_says_where_it_was_seen_and_every_preset_has_some() -> None:
-    assert all(each["about"] and each["seen"] for each in TRANSCRIPTS.values())
+    assert all(each["about"] and each["seen"] and each["steps"] and each["effect"] for each in TRANSCRIPTS.values())
     assert {name.partition("/")[0] for name in TRANSCRIPTS} == {*dialects.PROVIDERS, "rfc", "others"}
 
 
