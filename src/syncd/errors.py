@@ -94,6 +94,9 @@ class NotFound(SyncdError):
     status = 404
 
 
+INSUFFICIENT = 'Bearer realm="syncd", error="insufficient_scope"'
+
+
 class Unauthorized(SyncdError):
     """`challenge`: the WWW-Authenticate header (RFC 6750 section 3)."""
 
@@ -111,7 +114,21 @@ class InvalidToken(Unauthorized):
 
 
 class Forbidden(SyncdError):
+    """`challenge`: as of Unauthorized, of a token that lacks a permission (section 3.1)."""
+
     status = 403
+    challenge: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.challenge is None else {"WWW-Authenticate": self.challenge}
+
+
+def too_narrow(message: str) -> Forbidden:
+    """For a token that lacks a permission, or has it for some attributes only."""
+    refused = Forbidden(message)
+    refused.challenge = INSUFFICIENT
+    return refused
 
 
 class Refused(SyncdError):

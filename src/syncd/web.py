@@ -39,7 +39,7 @@ from syncd.auth import ACTOR, CACHE_S, TOLERANCES, Authenticated, Authenticator,
 from syncd.core.actor import Actor
 from syncd.core.permission import METRICS_READ
 from syncd.core.workspace import Workspace
-from syncd.errors import DatabaseUnavailable, Forbidden, SyncdError
+from syncd.errors import DatabaseUnavailable, SyncdError, too_narrow
 from syncd.gauges import Looking, families
 from syncd.health import Timetables
 from syncd.metrics import Metrics, operation
@@ -342,7 +342,7 @@ class _Pages:
         if isinstance(actor, Actor):
             named = len(self.workspaces) == 1 or METRICS_READ in actor.allow
             if not (named and actor.may(METRICS_READ)):
-                raise Forbidden(f"this token lacks the permission {METRICS_READ}, which * does not include here")
+                raise too_narrow(f"this token lacks the permission {METRICS_READ}, which * does not include here")
         seen = await self.looking.seen()
         self.metrics.tell()
         # Beside the loop: with many workspaces it is much text, and a scrape must delay nobody.
@@ -355,7 +355,7 @@ class _Pages:
         shown = list(self.workspaces.values())
         if isinstance(actor, Actor):
             if not actor.may("users:read"):
-                raise Forbidden("this token lacks the permission users:read")
+                raise too_narrow("this token lacks the permission users:read")
             shown = [self.workspaces[actor.workspace]]
 
         def read() -> Standing:

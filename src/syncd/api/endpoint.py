@@ -29,7 +29,6 @@ from syncd.core.etag import etag
 from syncd.core.permission import limited
 from syncd.errors import (
     Conflict,
-    Forbidden,
     HeldByGuard,
     MethodNotAllowed,
     NotFound,
@@ -37,6 +36,7 @@ from syncd.errors import (
     TooLarge,
     Unauthorized,
     UnsupportedMedia,
+    too_narrow,
 )
 from syncd.serving import DRY_RUN, REQUEST_ID, ROUTE, Context, asks_for_dry_run
 from syncd.store import idempotency
@@ -247,9 +247,9 @@ def may(actor: Actor, permission: str) -> None:
     if permission == AUTHENTICATED:
         return
     if not actor.may(permission):
-        raise Forbidden(f"this token lacks the permission {permission}")
+        raise too_narrow(f"this token lacks the permission {permission}")
     if limited(actor.allow, permission):
-        raise Forbidden(f"this token has {permission} for some attributes only: use SCIM, which can show just those")
+        raise too_narrow(f"this token has {permission} for some attributes only: use SCIM, which can show just those")
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------------------

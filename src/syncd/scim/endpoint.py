@@ -31,6 +31,7 @@ from syncd.core.schema import ResourceType
 from syncd.core.types import Types, with_plain_members
 from syncd.core.workspace import Workspace
 from syncd.errors import (
+    INSUFFICIENT,
     Forbidden,
     HeldByGuard,
     InvalidVersion,
@@ -41,6 +42,7 @@ from syncd.errors import (
     TooLarge,
     Unauthorized,
     UnsupportedMedia,
+    too_narrow,
 )
 from syncd.scim import dialects
 from syncd.scim import path as paths
@@ -76,6 +78,8 @@ class NotOffered(SyncdError):
 
 class _Beyond(Forbidden):
     """A PATCH names what this token may neither read nor update. Recorded, as what the door refuses is."""
+
+    challenge = INSUFFICIENT
 
 
 class Versioned(Protocol):
@@ -159,7 +163,7 @@ class Call:
     def _may_ask(self, resource: str, limits: frozenset[str], paths: Iterable[str]) -> None:
         """What may not be seen may not be asked about either: answers would tell it."""
         if lacking := outside(limits | {"id"}, paths):
-            raise Forbidden(f"this token lacks the permission {resource}:read:{lacking[0]}, so it cannot ask for it")
+            raise too_narrow(f"this token lacks the permission {resource}:read:{lacking[0]}, so it cannot ask for it")
 
     async def write(
         self, work: Callable[[Connection], tuple[Outcome, Stored | None]], status: int, quick: bool = False
@@ -243,7 +247,7 @@ class Call:
         attributes only: it would replace what it does not see, and the answer would tell whether there is any."""
         resource, limits = self._limits
         if limits is not None:
-            raise Forbidden(
+            raise too_narrow(
                 f"this token sees only some attributes, and PUT replaces all: it needs {resource}:read, or PATCH"
             )
         document = self._formed(dialects.document_in_rfc_form, parse_object(body), resource_type)
@@ -377,7 +381,7 @@ class Endpoint:
             allow = ", ".join(sorted(self.methods))
             raise MethodNotAllowed(f"{request.method} is not possible here, only {allow}", allow)
         if method.permission != AUTHENTICATED and not actor.may(method.permission):
-            raise Forbidden(f"this token lacks the permission {named(method.permission)}")
+            raise too_narrow(f"this token lacks the permission {named(method.permission)}")
         workspace = self.context.workspaces[actor.workspace]
         asking = _asking(actor, request.method)
         return await method.handle(Call(self.context, request, asking, workspace, method.permission, dry_run))

@@ -16,7 +16,7 @@ import orjson
 from syncd.core.password import MAX_LENGTH
 from syncd.core.schema import CORE_USER
 from syncd.core.secret import Secret
-from syncd.errors import Forbidden, InvalidSyntax, InvalidValue
+from syncd.errors import Forbidden, InvalidSyntax, InvalidValue, too_narrow
 from syncd.scim.endpoint import Call
 from syncd.scim.messages import ABSENT, Operation, parse_object
 from syncd.scim.patch import at
@@ -106,7 +106,7 @@ async def _sent(call: Call, value: Any, id: str | None) -> Sent:
     """Hashed before the transaction. One that she has is not set again: it would be recorded as a change."""
     verb = "create" if id is None else "update"
     if call.actor.limited_to("users", verb) is not None:
-        raise Forbidden(f"this token lacks the permission users:{verb}: it may state some attributes, and no password")
+        raise too_narrow(f"this token lacks the permission users:{verb}: it may state some attributes, and no password")
     if value is None or value in ("", []):
         return Sent(True)
     if not isinstance(value, str):

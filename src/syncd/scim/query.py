@@ -20,7 +20,7 @@ from syncd.core.filter_text import spelt_one_way
 from syncd.core.resource import shown as readable
 from syncd.core.schema import Attribute, Resolved, ResourceType, Returned, Type
 from syncd.core.types import Types, looked_up
-from syncd.errors import Forbidden, InvalidValue
+from syncd.errors import InvalidValue, too_narrow
 from syncd.scim import render
 from syncd.scim.discovery import DEFAULT_RESULTS, MAX_RESULTS
 from syncd.scim.endpoint import Call, listed, selected
@@ -81,9 +81,9 @@ async def search_everything(call: Call) -> Response:
 def _readable(call: Call) -> tuple[Kind, ...]:
     kinds = tuple(kind for kind in (USERS, GROUPS) if call.actor.may(kind.permission))
     if not kinds:
-        raise Forbidden(f"this token lacks the permissions {USERS.permission} and {GROUPS.permission}")
+        raise too_narrow(f"this token lacks the permissions {USERS.permission} and {GROUPS.permission}")
     if any(call.actor.limited_to(kind.permission.partition(":")[0], "read") is not None for kind in kinds):
-        raise Forbidden("this token sees only some attributes: ask for users and groups apart")
+        raise too_narrow("this token sees only some attributes: ask for users and groups apart")
     return kinds
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from syncd.core.permission import named
 from syncd.core.types import Types, with_password
-from syncd.errors import Forbidden, NotFound
+from syncd.errors import Forbidden, NotFound, too_narrow
 from syncd.scim import catalogue, discovery, groups, passwords, query, users
 from syncd.scim.bulk import Bulk
 from syncd.scim.endpoint import (
@@ -161,7 +161,7 @@ def _as_me(method: Method) -> Handler:
             raise NotOffered("this token belongs to a connection, not to a person: ask for /Users/{id}")
         call.request.scope[ALIAS_OF] = f"{call.context.base_url}/Users/{call.actor.user}"
         if not call.actor.may(method.permission):
-            raise Forbidden(f"this token lacks the permission {named(method.permission)}")
+            raise too_narrow(f"this token lacks the permission {named(method.permission)}")
         call.request.scope["path_params"] = {"id": call.actor.user}
         return await method.handle(replace(call, permission=method.permission))
 

@@ -20,7 +20,7 @@ from starlette.types import Message
 from syncd.auth import ACTOR
 from syncd.core.actor import Actor
 from syncd.core.permission import named
-from syncd.errors import Forbidden, MethodNotAllowed, NotFound, SyncdError
+from syncd.errors import MethodNotAllowed, NotFound, SyncdError, too_narrow
 from syncd.scim.endpoint import AUTHENTICATED, MEDIA_TYPE, PREFIX, Call, Method, Note
 from syncd.scim.messages import error_body
 from syncd.serving import Context
@@ -109,7 +109,7 @@ class Writes:
             allow = ", ".join(sorted(methods))
             raise MethodNotAllowed(f"{write.method} is not possible at {write.path[:100]}, only {allow}", allow)
         if method.permission != AUTHENTICATED and not actor.may(method.permission):
-            raise Forbidden(f"this token lacks the permission {named(method.permission)}")
+            raise too_narrow(f"this token lacks the permission {named(method.permission)}")
         if write.method in ("POST", "PUT") and not write.query:
             write = replace(write, query=_POSTED_QUERY.get(write.endpoint, b""))
         asking = replace(actor, method=write.method)

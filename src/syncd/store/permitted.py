@@ -12,7 +12,7 @@ from syncd.core.actor import Actor
 from syncd.core.change import Edit, GroupEdit, UserEdit
 from syncd.core.permission import ALL, outside
 from syncd.core.state import Link
-from syncd.errors import Forbidden
+from syncd.errors import Forbidden, too_narrow
 from syncd.store.drafts import Verdict
 
 Asked = tuple[str, str, Iterable[str]]  # resource, verb, the attributes it changes
@@ -29,10 +29,12 @@ def beyond(actor: Actor, edits: Sequence[Edit], verdict: Verdict) -> Forbidden |
             if allowed is None:
                 continue
             if verb != "update":
-                return Forbidden(f"this token lacks the permission {resource}:{verb}; nothing was changed")
+                return too_narrow(f"this token lacks the permission {resource}:{verb}; nothing was changed")
             if lacking := outside(allowed, paths):
                 names = " and ".join(f"{resource}:{verb}:{path}" for path in lacking[:5])
-                return Forbidden(f"this token lacks the permission {names} (or {resource}:{verb}); nothing was changed")
+                return too_narrow(
+                    f"this token lacks the permission {names} (or {resource}:{verb}); nothing was changed"
+                )
     return None
 
 

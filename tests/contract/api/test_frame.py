@@ -65,8 +65,9 @@ def test_refusals_are_problems_wherever_they_come_from(service: Service) -> None
 def test_permissions(service: Service) -> None:
     reads = service.make_token(allow=["users:read"])
     assert ask(service, "GET", "/users", token=reads).status_code == 200
-    refused = problem(ask(service, "POST", "/users", {"userName": "ann"}, token=reads), 403, "forbidden")
-    assert "users:create" in refused["detail"]
+    answer = ask(service, "POST", "/users", {"userName": "ann"}, token=reads)
+    assert "users:create" in problem(answer, 403, "forbidden")["detail"]
+    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
     narrow = service.make_token(allow=["users:read:userName"])
     problem(ask(service, "GET", "/users", token=narrow), 403, "forbidden")
     assert ask(service, "GET", "/me", token=narrow).json()["allow"] == ["users:read:userName"]

@@ -56,7 +56,11 @@ def test_each_method_has_its_permission(service: Service, allow: set[str], can: 
         "delete": service.ask("DELETE", f"Users/{id}", token=token),
     }
     assert {name for name, answer in answers.items() if answer.status_code < 300} == can
-    assert {answer.status_code for name, answer in answers.items() if name not in can} <= {403}
+    refused = [answer for name, answer in answers.items() if name not in can]
+    assert {answer.status_code for answer in refused} <= {403}
+    assert {answer.headers["www-authenticate"] for answer in refused} <= {
+        'Bearer realm="syncd", error="insufficient_scope"'
+    }
 
 
 def test_one_attribute_may_be_written_and_no_other(service: Service) -> None:
