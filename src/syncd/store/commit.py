@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from syncd.core import chain
@@ -232,11 +232,30 @@ def refuse(
     wanted = verdict.changes[0] if verdict.changes else None
     subject = wanted.subject if wanted else verdict.subject or subject_id
     name = next((each.subjects[0] for each in verdict.held if each.subjects), subject)
-    rows = Rows(workspace)
-    asked = [orjson.loads(orjson.dumps(change)) for change in verdict.changes]
-    record(rows, actor, "held" if held else "refused", name, subject_id, str(error), None, {"asked": asked}, now, ids)
-    rows.write(conn)
-    hold(conn, workspace, actor.source, held, [verdict], None, now)
+    asked = {"asked": [orjson.loads(orjson.dumps(change)) for change in verdict.changes]}
+    since = _held_before(conn, workspace, actor, verdict, held, asked) if held else None
+    if since is None:
+        rows = Rows(workspace)
+        record(rows, actor, "held" if held else "refused", name, subject_id, str(error), None, asked, now, ids)
+        rows.write(conn)
+    hold(conn, workspace, actor.source, held, [verdict], None, since or now)
+
+
+def _held_before(
+    conn: Connection, workspace: str, actor: Actor, verdict: Verdict, held: Sequence[Held], asked: Mapping[str, Any]
+) -> datetime | None:
+    """Since when just this waits already: providers ask again every hour, and the record says once what is held."""
+    h, a, p = t.held.c, t.activity.c, t.activity_payloads.c
+    kinds = [each.kind for each in held]
+    subject = next(change.subject_id for change in verdict.changes if change.loss in kinds)
+    waits = (h.workspace == workspace, h.source == actor.source, h.subject_id == subject, h.run_id.is_(None))
+    since: datetime | None = conn.scalar(select(func.min(h.created_at)).where(*waits, h.kind.in_(kinds)))
+    if since is None:
+        return None
+    said = (a.workspace == workspace, a.subject_id == verdict.edits[0].id, a.action == "held", a.source == actor.source)
+    payload = and_(p.workspace == a.workspace, p.activity_id == a.id)
+    last = select(p.after).join(t.activity, payload).where(*said).order_by(a.id.desc()).limit(1)
+    return since if conn.scalar(last) == asked else None
 
 
 def hold(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from syncd.core.actor import Actor
 from syncd.core.state import Grant
 from syncd.store import tables as t
+from syncd.store.held import discard
 
 from .conftest import BASE, GROUP_URN, PATCH_URN, USER_URN, Service
 
@@ -66,6 +70,35 @@ def test_everything_after_the_limit_is_held_and_an_admin_is_told(service: Servic
     assert deprovision(5).status_code < 300, "when the window has moved on"
     with service.database.reading() as conn:
         assert people[5] not in {each.subject_id for each in conn.execute(t.held.select())}
+
+
+def test_what_is_asked_for_again_is_recorded_once_and_has_waited_since_then(service: Service) -> None:
+    """Entra asks every forty minutes for what it was refused."""
+    people = staff(service, 8)
+    first = service.now
+    off = {"op": "replace", "path": "active", "value": False}
+
+    def recorded() -> int:
+        with service.database.reading() as conn:
+            return len(conn.execute(t.activity.select().where(t.activity.c.action == "held")).all())
+
+    def since() -> list[datetime]:
+        with service.database.reading() as conn:
+            return [each.created_at for each in conn.execute(t.held.select().order_by(t.held.c.subject_id))]
+
+    for _ in range(3):
+        for id in people:
+            service.ask("PATCH", f"Users/{id}", OFF)
+        assert (recorded(), since()) == (3, [first] * 3)
+        service.later(minutes=40)
+    more = [off, {"op": "replace", "path": "title", "value": "gone"}]
+    assert service.patch(f"Users/{people[7]}", *more).status_code == 429
+    assert recorded() == 4, "something else is asked"
+    with service.database.writing() as conn:
+        (digest,) = conn.scalars(select(t.held.c.digest).where(t.held.c.subject_id == people[6]))
+        discard(conn, "default", digest, Actor("cli", "root", "default"), service.now, service.ids)
+    assert service.ask("PATCH", f"Users/{people[6]}", OFF).status_code == 429
+    assert recorded() == 5, "an admin said no in between"
 
 
 def test_requests_at_once_do_not_pass_the_limit_together(service: Service) -> None:
