@@ -353,9 +353,7 @@ def write_user(
         rows.add(t.users, _USERS, (after.id, document, search, after.version, *own, now, now, rows.workspace))
     else:
         row = {"id": after.id, "document": document, "search": search, "version": after.version}
-        changed: dict[str, Any] = {}
-        if before.name != after.name or _OWN_COLUMNS(before) != _OWN_COLUMNS(after):
-            changed = _changed(_user_columns(before), _user_columns(after))
+        changed = _changed(before, after)
         if observable or changed:
             rows.update(t.users, **row, **changed, **({"modified_at": now} if observable else {}))
     _write_emails(rows, after.id, before.values if before else {}, after.values)
@@ -379,7 +377,8 @@ def write_user(
 
 
 _NOBODY = User("")
-_OWN_COLUMNS = attrgetter("status", "next_status_at", "suspended", "locked_until", "invited", "deleted_at", "reclaimed")
+_OWN = ("status", "next_status_at", "suspended", "locked_until", "invited", "deleted_at", "reclaimed")
+_OWN_COLUMNS = attrgetter(*_OWN)
 
 
 def _user_columns(user: User) -> dict[str, Any]:
@@ -403,9 +402,19 @@ _USERS = (
 )
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A column that is not named in an UPDATE leaves its indexes alone."""
-    return {name: value for name, value in new.items() if old[name] != value}
+def _changed(before: User, after: User) -> dict[str, Any]:
+    """Of those columns the ones that change: what is not named in an UPDATE leaves its indexes alone."""
+    old, new = _OWN_COLUMNS(before), _OWN_COLUMNS(after)
+    if old == new and before.name == after.name:
+        return {}
+    changed = {name: value for name, was, value in zip(_OWN, old, new, strict=True) if was != value}
+    if "reclaimed" in changed:
+        changed["reclaimed"] = list(after.reclaimed) or None
+    if before.name != after.name:
+        changed["user_name"] = after.name
+        if (key := name_key(after.name)) != name_key(before.name):
+            changed["user_name_key"] = key
+    return changed
 
 
 EMAIL_KEY = 200  # characters
