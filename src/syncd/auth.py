@@ -88,6 +88,8 @@ class Authenticator:
         scheme, _, text = (authorization or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
             raise Unauthorized("a token is needed: Authorization: Bearer syncd_...")
+        if text.lower().split()[0] == scheme.lower():
+            raise Unauthorized("the word Bearer is there twice: fill in the token alone, from syncd_ on")
         text, now = text.strip(), self.clock()
         key = hashlib.sha256(text.encode()).digest()  # so that no secret stays in memory
         known = self._verified.get(key)

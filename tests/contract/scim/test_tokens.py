@@ -54,6 +54,14 @@ def test_a_wrong_token_is_401(service: Service, change: str) -> None:
     assert (other.status_code, other.headers["www-authenticate"]) == (401, 'Bearer realm="syncd"')
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_token_that_was_pasted_with_the_word_bearer_is_told_so(service: Service) -> None:
+    for pasted in (f"Bearer {service.token}", f"bearer  {service.token}"):
+        answer = service.ask("GET", "Users", token=pasted)
+        assert (answer.status_code, "Bearer is there twice" in answer.json()["detail"]) == (401, True)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
 def test_expired_revoked_rotated(service: Service) -> None:
     short = service.make_token(expires_at=service.now + timedelta(hours=1))
     assert service.ask("GET", "Users", token=short).status_code == 200
