@@ -20,7 +20,7 @@ from syncd.core.resource import redeclared
 from syncd.core.schema import SYNCD_USER, ResourceType
 from syncd.scim import path as paths
 from syncd.scim.projection import project
-from syncd.store.read import GroupOf, Stored
+from syncd.store.read import MANAGER_IN, GroupOf, Stored
 
 
 @quick
@@ -76,7 +76,11 @@ def user(stored: Stored, base_url: str, type: ResourceType, shown: Shown = Shown
     document = stored.document
     if stored.manager is not None:
         value = b'"manager":{"value":' + orjson.dumps(stored.manager)
-        document = document.replace(value, value + b',"$ref":' + orjson.dumps(f"{base_url}/Users/{stored.manager}"))
+        reference = b',"$ref":' + orjson.dumps(f"{base_url}/Users/{stored.manager}")
+        if document.count(value) == 1:
+            document = document.replace(value, value + reference)
+        elif (said := MANAGER_IN.search(document)) is not None:  # another extension has a manager too
+            document = document[: said.end()] + reference + document[said.end() :]
     spliced = _external_id(stored)
     if stored.groups:
         spliced += b',"groups":[' + b",".join([_group_of(group, base_url) for group in stored.groups]) + b"]"

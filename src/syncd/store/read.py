@@ -21,6 +21,7 @@ from syncd.core.groups import Graph
 from syncd.core.offboarding import MANAGER
 from syncd.core.quick import quick
 from syncd.core.resource import fold
+from syncd.core.schema import ENTERPRISE_USER
 from syncd.core.state import Link, User
 from syncd.store import filtering, pages, raw
 from syncd.store import read_queries as queries
@@ -66,7 +67,11 @@ __all__ += [
 __all__ += ["stamp_of", "stated_members", "user_named", "users_by_id", "users_of", "with_members"]
 
 # The document is JSON without blanks, so within a text these quotes would be escaped.
-_MANAGER = re.compile(rb'"manager":\{"value":("(?:[^"\\]|\\.)*")')
+_TEXT = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# Of the enterprise extension, whose other attributes are texts; another one may have a manager of its own.
+MANAGER_IN: Final = re.compile(
+    rb'"%b":\{(?:"\w+":%b,)*"manager":\{"value":(%b)' % (re.escape(ENTERPRISE_USER.encode()), _TEXT, _TEXT)
+)
 
 
 @quick
@@ -379,7 +384,7 @@ def _users(conn: Connection, reader: Reader, rows: Sequence[Sequence[Any]]) -> l
 
 
 def _manager(document: bytes) -> str | None:
-    found = _MANAGER.search(document) if b'"manager":' in document else None
+    found = MANAGER_IN.search(document) if b'"manager":' in document else None
     return None if found is None else orjson.loads(found[1])
 
 

@@ -15,6 +15,7 @@ from syncd.core.change import GroupEdit, UserEdit
 from syncd.core.deletion import restoration
 from syncd.core.filter import compile, parse_filter
 from syncd.core.rules import Rule
+from syncd.core.schema import ENTERPRISE_USER as ENTERPRISE
 from syncd.core.schema import Attribute, Mutability, Returned, Schema, Type, Uniqueness
 from syncd.core.types import STANDARD, Extension, Types, extended
 from syncd.errors import Uniqueness as Uniqueness409
@@ -441,3 +442,22 @@ def test_discovery_is_the_workspaces_own(service: Service) -> None:
     assert service.ask("GET", f"Schemas/{BADGE}").json()["attributes"][0]["required"] is True
     other = service.make_token(workspace="other")
     assert BADGE not in [each["id"] for each in service.ask("GET", "Schemas", token=other).json()["Resources"]]
+
+
+def test_a_manager_of_an_extension_of_one_s_own_is_another(service: Service) -> None:
+    """The reference to the manager of the enterprise extension was made for the first of them, and then not shown."""
+    parts = (Attribute("value"), Attribute("note"))
+    own = Schema("urn:a:2.0:User", "Own", "", (Attribute("manager", Type.COMPLEX, sub_attributes=parts),))
+    service.workspaces["default"] = replace(service.workspaces["default"], types=extended([Extension(own)]))
+    boss, other = service.user("boss"), service.user("other")["id"]
+    for value in (boss["id"], other, 'x","value":"y'):
+        theirs, ours = {own.id: {"manager": {"value": value}}}, {ENTERPRISE: {"manager": {"value": boss["id"]}}}
+        first = service.user(f"a {value}", **theirs, **ours)
+        second = service.user(f"b {value}", **ours, **theirs)
+        alone = service.user(f"c {value}", **theirs)
+        listed = {each["id"]: each for each in service.ask("GET", "Users").json()["Resources"]}
+        for each in (first, second, alone):
+            for seen in (each, listed[each["id"]], service.ask("GET", f"Users/{each['id']}").json()):
+                assert seen[own.id] == {"manager": {"value": value}}
+                linked = {"manager": {"value": boss["id"], "$ref": boss["meta"]["location"]}}
+                assert seen.get(ENTERPRISE) == (None if each is alone else linked)
