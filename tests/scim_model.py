@@ -162,7 +162,10 @@ def _emails(document: Document, verb: str, path: str, value: Any) -> None:
         chosen = [each for each in emails if each.get("type") == wanted]
         if not chosen:
             raise Refused(400)
-        emails = [each | {"value": value} if each in chosen else each for each in emails]
+        after = [each | {"value": value} if each in chosen else each for each in emails]
+        if len(chosen) > 1 and after != emails:  # what became the same is one (RFC 7643 section 2.4)
+            after = [each for at, each in enumerate(after) if each not in after[:at]]
+        emails = after
     elif verb == "replace":
         emails = deepcopy(value)
     else:
