@@ -257,7 +257,7 @@ def between(
         out.append(Change(kind, subject, old, new, reason, after.id, loss, exempt and loss is not None))
 
     def young(made: datetime | None) -> bool:
-        return made is not None and recent is not None and recent[0] < made <= recent[1]
+        return _within(made, recent)
 
     if before is None:
         add("create", None, after.values if after.status == "active" else {**after.values, "status": after.status}, why)
@@ -296,6 +296,10 @@ def between(
     if before.grants is not after.grants or before.denied is not after.denied or before.seats is not after.seats:
         _access_between(before, after, why, young, own, taken_back, source, excluders, add)
     return tuple(out)
+
+
+def _within(made: datetime | None, recent: tuple[datetime, datetime] | None) -> bool:
+    return made is not None and recent is not None and recent[0] < made <= recent[1]
 
 
 def _not_after(made: datetime | None, then: datetime | None) -> bool:
@@ -464,9 +468,14 @@ def _lost_because(grant: Grant, why: str) -> str:
 
 
 def group_between(
-    before: Group | None, after: Group | None, name_of: Callable[[str], str], why: str
+    before: Group | None,
+    after: Group | None,
+    name_of: Callable[[str], str],
+    why: str,
+    source: str = "",
+    recent: tuple[datetime, datetime] | None = None,
 ) -> tuple[Change, ...]:
-    """Differences of a group's own values and parents; its members' differences are theirs."""
+    """Differences of a group's own values and parents; its members' differences are theirs. `recent`: as of `between`."""
     known = after or before
     if known is None:
         return ()
@@ -487,14 +496,14 @@ def group_between(
     has = {f"{grant.kind} {grant.value}": grant.why or why for grant in after.grants}
     out += [Change("grant", subject, None, given, has[given], after.id) for given in sorted(has.keys() - had.keys())]
     out += [Change("revoke", subject, taken, None, why, after.id) for taken in sorted(had.keys() - has.keys())]
-    was = {(each.group, each.origin) for each in before.memberships}
+    was = {(each.group, each.origin): each.created_at for each in before.memberships}
     now_in = {(each.group, each.origin) for each in after.memberships}
-    out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was)]
+    out += [Change("join", subject, None, name_of(group), why, after.id) for group, _ in sorted(now_in - was.keys())]
     still = {group for group, _ in now_in}
-    out += [
-        Change("leave", subject, name_of(group), None, why, after.id, None if group in still else "membership")
-        for group, _ in sorted(was - now_in)
-    ]
+    for group, origin in sorted(was.keys() - now_in):
+        lost = None if group in still else "membership"
+        own = lost is not None and origin == source and _within(was[group, origin], recent)
+        out.append(Change("leave", subject, name_of(group), None, why, after.id, lost, own))
     return tuple(out)
 
 

@@ -429,12 +429,12 @@ class Decision:
             verdict.users, verdict.groups, verdict.changes = [], [], ()
             return
         changes: list[Change] = []
-        for old, new in verdict.groups:
-            why = next((edit.why for edit in verdict.edits if edit.why), "")
-            changes += group_between(old, new, self._name_of, why)
         # A provider that pushes may take back its own trial users. A directory that no longer shows people it showed
         # an hour ago is exactly what the limits are for.
         recent = (self.now - self.policy.limits.window, self.now) if self.run_id is None else None
+        for old, new in verdict.groups:
+            why = next((edit.why for edit in verdict.edits if edit.why), "")
+            changes += group_between(old, new, self._name_of, why, self.source, recent)
         for draft in people:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her

@@ -260,7 +260,12 @@ def test_what_a_source_made_within_the_window_it_may_take_back(stage: Stage) -> 
     stage.do(UserEdit("u1", "okta", leave=("g1",)), source="okta")
     stage.restate("u1", "okta", enabled=False).check()
     stage.do(UserEdit("u1", "okta", facts={"deleted_at": stage.now}), source="okta")
+    stage.do(group("g2", "okta", join=("g1",)), source="okta")
+    stage.do(GroupEdit("g2", "okta", leave=("g1",)), source="okta")
     assert stage.rows(t.losses) == []
+    stage.do(GroupEdit("g2", "okta", join=("g1",)), source="okta")
+    stage.later(days=2)
+    assert isinstance(stage.act(GroupEdit("g2", "okta", leave=("g1",)), source="okta").error, HeldByGuard)
 
 
 @pytest.mark.parametrize("linked", [False, True])
