@@ -245,7 +245,7 @@ class Decision:
             start = current.get(id, group)
             after = group_edited(start, GroupEdit(id, edit.source, leave_all=(edit.id,)), self.now)
             current[id] = after
-            verdict.groups.append((group, after))
+            verdict.groups.append((start, after))
             self._place(id, self.graph.names.get(id), after)
         leaving = tuple(UserEdit(id, edit.source, leave_all=(edit.id,), why=edit.why) for id in staying)
         verdict.edits = (*verdict.edits, *leaving)

@@ -358,6 +358,23 @@ def test_a_group_that_goes_with_a_group_in_it_that_people_nested(stage: Stage) -
     assert stage.plan(directory).status == "clean"
 
 
+def test_a_group_that_goes_while_one_that_people_nested_in_it_goes_into_another(stage: Stage) -> None:
+    stage.configure(sources={"corp": policy()})
+    directory = Directory()
+    directory.hire("ann")
+    directory.teams = {"crew": set(), "staff": set(), "in": {"ann"}}
+    stage.run(directory)
+    crew, staff, inner = (stage.group_named(name).id for name in ("crew", "staff", "in"))
+    stage.do(GroupEdit(inner, "local", join=(crew,)))
+    stage.later(days=2)
+    del directory.teams["crew"]
+    directory.teams["staff"] = {"in"}
+    promised = stage.plan(directory)
+    assert stage.run(directory).digest == promised.digest
+    assert stage.named("ann").groups == {inner, staff}
+    assert stage.plan(directory).status == "clean"
+
+
 def test_a_group_made_again_with_the_name_of_one_that_is_gone_is_another(stage: Stage) -> None:
     stage.configure(sources={"corp": policy(ladder=Ladder())})
     directory = Directory()
