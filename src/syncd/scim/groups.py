@@ -22,7 +22,7 @@ from syncd.core.state import Link
 from syncd.errors import InvalidValue, Mutability, NoTarget, NotFound, Refused, TooLarge
 from syncd.scim import render
 from syncd.scim.endpoint import Call, answer, selected
-from syncd.scim.members import CANNOT_BE_CHANGED, MemberEdit, split_members
+from syncd.scim.members import CANNOT_BE_CHANGED, MemberEdit, named_ids, split_members
 from syncd.scim.patch import apply_patch
 from syncd.scim.remembered import note_who_moved, shown_group
 from syncd.scim.render import Shown
@@ -226,26 +226,28 @@ def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]
     it is to be somebody and is nobody, Mutability if they would become others."""
     found: list[MemberEdit] = []
     views: dict[str, dict[str, str]] = {}  # of who is added before
-    conditions = 0
+    conditions = 0.0
     for edit in edits:
         if edit.where is None:
             found.append(edit)
             continue
-        before, conditions = conditions, conditions + 1 + len(edit.where.text) // 200  # a long one is as several
+        ids = named_ids(edit.where)  # who is selected by id is found at once
+        weight = len(ids) / 50 if ids is not None else 1 + len(edit.where.text) // 200  # a long one is as several
+        before, conditions = conditions, conditions + weight
         if before and conditions > MAX_CONDITIONS:
             raise TooLarge(
                 f"{edit.at}: more than {MAX_CONDITIONS} conditions, each asked of every member: select members by their"
                 " ids, or send fewer in one PATCH"
             )
-        ids = _selected(conn, call, group, edit.where, membership(found), views)
+        chosen = _selected(conn, call, group, edit.where, membership(found), views)
         if edit.kind == "remove":
-            found.append(MemberEdit("remove", ids))
+            found.append(MemberEdit("remove", chosen))
             continue
-        if not ids:
+        if not chosen:
             raise NoTarget(f"{edit.at}: no member is selected: add the member")
         if edit.kind == "exchange":
-            found += [MemberEdit("remove", ids), MemberEdit("add", edit.ids, at=edit.at)]
-        elif not _have(read.member_views(conn, call.reader, ids).values(), edit.parts):
+            found += [MemberEdit("remove", chosen), MemberEdit("add", edit.ids, at=edit.at)]
+        elif not _have(read.member_views(conn, call.reader, chosen).values(), edit.parts):
             raise Mutability(f"{edit.at}: {CANNOT_BE_CHANGED}")
     return found
 

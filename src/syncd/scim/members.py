@@ -93,7 +93,7 @@ def _edit(operation: Operation, text: str) -> list[MemberEdit]:
     if path.where is not None:
         if path.sub is not None or operation.kind != "remove":
             return [_of_selected(operation, path, path.where)]
-        ids = _named(path.where)
+        ids = named_ids(path.where)
         return [MemberEdit("remove", where=path.where) if ids is None else MemberEdit("remove", ids)]
     if path.sub is not None:
         raise InvalidPath(f'{shown(text)} names no member: use path members, or members[value eq "<id>"] with remove')
@@ -158,7 +158,7 @@ def ids_of(value: Any) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _named(where: filters.Filter) -> tuple[str, ...] | None:
+def named_ids(where: filters.Filter) -> tuple[str, ...] | None:
     """The ids, if the filter is nothing but a list of them."""
     tree = filters.parse(where.text)
     ids: dict[str, None] = {}

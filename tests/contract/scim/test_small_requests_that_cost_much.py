@@ -122,6 +122,19 @@ def test_many_conditions_on_members(service: Service) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_many_members_selected_by_their_ids_are_no_conditions(service: Service) -> None:
+    one, other = ([service.user(f"{name}{n}")["id"] for n in range(22)] for name in "ab")
+    crew = service.group("crew", *one)["id"]
+    exchanged = [
+        {"op": "replace", "path": f'members[value eq "{old}"]', "value": {"value": new}}
+        for old, new in zip(one, other, strict=True)
+    ]
+    assert service.patch(f"Groups/{crew}", *exchanged).status_code == 204
+    members = service.ask("GET", f"Groups/{crew}").json()["members"]
+    assert {each["value"] for each in members} == {*other}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_many_references_to_nothing(service: Service) -> None:
     """Before, each of them was looked for among all operations."""
     operations = [
