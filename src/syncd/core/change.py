@@ -243,12 +243,14 @@ def between(
     recent: tuple[datetime, datetime] | None,
     adopted: bool = False,
     excluders: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    taken_back: bool = False,
 ) -> tuple[Change, ...]:
     """Every observable difference, in the order to show it. Equal gives (), so that a repeated write makes no version.
 
     `name_of` turns a group's id into its display name; `recent` is the source's rolling window, from and until now: what it
     created itself within it is not a loss when it takes it back. (Later than now: the clock was set back.) `excluders`: of each
-    pool those that exclude it: a seat that another takes the place of is no loss.
+    pool those that exclude it: a seat that another takes the place of is no loss. `taken_back`: a group that she is in leaves
+    another, and nothing else is changed, so what came by that within the window goes with it.
     """
     out: list[Change] = []
     subject = after.name
@@ -288,7 +290,6 @@ def between(
             add("update", {"status": before.status}, {"status": after.status}, why)
     for path, value in _yielding(before, after, source) if len(after.links) > 1 else ():
         add("yield", None, {path: value, "shown": after.values.get(path)}, f"another source owns {path}")
-    taken_back = False
     # What is the very same object on both sides was not touched: an edit and the door keep what they leave as it is.
     if before.memberships is not after.memberships:
         _memberships_between(before, after, name_of, why, young, source, add)

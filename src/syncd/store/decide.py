@@ -435,6 +435,7 @@ class Decision:
         for old, new in verdict.groups:
             why = next((edit.why for edit in verdict.edits if edit.why), "")
             changes += group_between(old, new, self._name_of, why, self.source, recent)
+        only_taken_back = bool(changes) and all(change.exempt for change in changes)
         for draft in people:
             if not draft.edits and not draft.side_effect:
                 continue  # a later change group of this batch carries her
@@ -448,6 +449,7 @@ class Decision:
                 recent,
                 adopted,
                 self.workspace.excluders,
+                only_taken_back and all(map(_says_nothing, draft.edits)),
             )
             start = draft.before.version if draft.before else 0
             seen = any([change.kind != "yield" for change in found])  # a value that yields is seen by nobody
@@ -574,6 +576,11 @@ _NOTHING: frozenset[str] = frozenset()
 
 def _given(group: Group) -> tuple[tuple[str, str], ...]:
     return tuple((grant.kind, grant.value) for grant in group.grants)
+
+
+def _says_nothing(edit: UserEdit) -> bool:
+    """She is derived anew for what changed elsewhere."""
+    return edit == UserEdit(edit.id, edit.source, why=edit.why)
 
 
 def announce(graph: Graph, edits: Iterable[GroupEdit]) -> None:

@@ -260,12 +260,24 @@ def test_what_a_source_made_within_the_window_it_may_take_back(stage: Stage) -> 
     stage.do(UserEdit("u1", "okta", leave=("g1",)), source="okta")
     stage.restate("u1", "okta", enabled=False).check()
     stage.do(UserEdit("u1", "okta", facts={"deleted_at": stage.now}), source="okta")
-    stage.do(group("g2", "okta", join=("g1",)), source="okta")
-    stage.do(GroupEdit("g2", "okta", leave=("g1",)), source="okta")
-    assert stage.rows(t.losses) == []
-    stage.do(GroupEdit("g2", "okta", join=("g1",)), source="okta")
+
+
+def test_a_group_that_it_put_into_another_today_it_may_take_out_with_what_came_by_that(stage: Stage) -> None:
+    clerks = rule("clerks", 'groups[display eq "g1"]', roles=("viewer",), seats=("desk",))
+    stage.configure(sources={"okta": policy("okta", limits=tight(0))}, rules=(clerks,), pools={"desk": Pool("desk", 9)})
+    for edit in (group("g1", "okta"), group("g2", "okta"), user("u1", "okta", join=("g2",))):
+        stage.do(edit, source="okta")
     stage.later(days=2)
-    assert isinstance(stage.act(GroupEdit("g2", "okta", leave=("g1",)), source="okta").error, HeldByGuard)
+    into, out = (GroupEdit("g2", "okta", **{verb: ("g1",)}) for verb in ("join", "leave"))
+    stage.do(into, source="okta")
+    assert stage.roles("u1") == {"viewer"}
+    stage.do(out, source="okta")
+    assert (stage.roles("u1"), stage.held("desk"), stage.rows(t.losses)) == (set(), [], [])
+    stage.do(into, source="okta")
+    renamed = replace(out, link=Link("okta", "g2", values={"displayName": "other"}))
+    assert "role" in str(stage.act(renamed, source="okta").error), "what else the request changes takes it too"
+    stage.later(days=2)
+    assert isinstance(stage.act(out, source="okta").error, HeldByGuard)
 
 
 @pytest.mark.parametrize("linked", [False, True])
