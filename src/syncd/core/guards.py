@@ -31,6 +31,20 @@ class Limit:
     def allowed(self, population: int) -> int:
         return min(self.number, max(self.floor, int(self.share * population)))
 
+    def enough(self, n: int) -> int | None:
+        """The smallest population of which so many are allowed; None: of none."""
+        if n <= self.allowed(0):
+            return 0
+        if n > self.number or self.share <= 0:
+            return None
+        near = int(n / self.share)
+        return next(each for each in range(max(0, near - 1), near + 3) if self.allowed(each) >= n)
+
+    @property
+    def settled(self) -> int:
+        """The population from which on a larger one allows no more."""
+        return self.enough(self.number) or 0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -60,30 +74,35 @@ def over_limit(
     population: int,
     limits: Limits,
     among: Callable[[Set[str]], int] = len,
+    more: bool = False,
 ) -> list[Held]:
     """The kinds of loss that are over their limit.
 
     `losing`: kind of loss -> subjects that lose in this plan; `recent`: kind -> those that lost through the same source
     within the window. `population`: how many users of the source are active now, or were until it took that within the
-    window; `among`: how many of some subjects belong to it.
+    window; `among`: how many of some subjects belong to it; `more`: it is larger, which changes no limit.
     """
     held = []
     for loss, subjects in losing.items():
         before = recent.get(loss, frozenset())
         limit, everyone = limits.of(loss), subjects | before
         if subjects and len(everyone) > limit.allowed(population):
-            why = _numbers(source, loss, (len(everyone), among(everyone)), population, len(before), limit)
+            why = _numbers(source, loss, (len(everyone), among(everyone)), population, len(before), limit, more)
             held.append(Held("limit", loss, why, tuple(sorted(subjects))))
     return held
 
 
-def _numbers(source: str, loss: str, everyone: tuple[int, int], population: int, before: int, limit: Limit) -> str:
+def _numbers(
+    source: str, loss: str, everyone: tuple[int, int], population: int, before: int, limit: Limit, more: bool
+) -> str:
     """`everyone`: how many lose now or did within the window, and how many of these belong to the population."""
     n, inside = everyone
-    whom = f"{n:,} of {population:,} ({n / max(1, population):.1%}) {VERBS[loss]}"
+    size = f"more than {population:,}" if more else f"{population:,}"
+    share = "" if more else f" ({n / max(1, population):.1%})"
+    whom = f"{n:,} of {size}{share} {VERBS[loss]}"
     if inside < n:
         others = f"{n - inside:,} other{'s' if n - inside > 1 else ''}"
-        whom = f"{n:,} {VERBS[loss]} ({inside:,} of its own {population:,} active ones and {others})"
+        whom = f"{n:,} {VERBS[loss]} ({inside:,} of its own {size} active ones and {others})"
     earlier = f", {before:,} of them already within the window" if before else ""
     return (
         f"source {source}: {whom}{earlier}; limit {limit.allowed(population):,} "

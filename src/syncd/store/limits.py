@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, distinct, func, or_, select
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select
 
 from syncd.core import guards
 from syncd.core.actor import ADMIN_SOURCE, RULES
@@ -21,11 +21,22 @@ from syncd.store import fact_queries as queries
 from syncd.store import facts, raw
 from syncd.store import tables as t
 
+_COUNTED: Final = 10_000  # of a population, for people to read
+
 
 def judge_losses(
-    conn: Connection, workspace: Workspace, source: str, losing: Mapping[str, Set[str]], now: datetime
+    conn: Connection,
+    workspace: Workspace,
+    source: str,
+    losing: Mapping[str, Set[str]],
+    now: datetime,
+    exact: bool = False,
 ) -> list[Held]:
-    """The kinds of loss over their limit. `losing`: kind -> the ids of who loses in this plan or request."""
+    """The kinds of loss over their limit. `losing`: kind -> the ids of who loses in this plan or request.
+
+    No more of the population is counted than tells the limits (and some, for people to read), unless it is to be `exact`: a
+    provider may be refused a hundred thousand times.
+    """
     if not losing:
         return []
     limits = workspace.source(source).limits
@@ -45,7 +56,16 @@ def judge_losses(
     window = Window(conn, workspace.name, source, now, limits.window)
     earlier = {kind: window.lost(kind) if recent.get(kind) else frozenset() for kind in large}
     found = {kind: losing[kind] for kind in large}
-    return guards.over_limit(source, found, earlier, window.population(), limits, window.among)
+    enough = [limits.of(kind).enough(len(found[kind] | earlier[kind])) for kind in large]
+    most = max((n for n in enough if n is not None), default=0)
+    if None not in enough and window.population(most) >= most:
+        return []
+    most = max(_COUNTED, *(limits.of(kind).settled for kind in large))
+    population = window.population(None if exact else most + 1)
+    more = not exact and population > most
+    return guards.over_limit(
+        source, found, earlier, min(population, most) if more else population, limits, window.among, more
+    )
 
 
 def _until(now: datetime, window: timedelta) -> datetime:
@@ -68,22 +88,33 @@ class Window:
         w = t.losses.c
         return frozenset(self._conn.scalars(select(w.subject_id).where(self._within, w.kind == kind)))
 
-    def population(self) -> int:
-        return self._conn.scalar(self._counted()) or 0
+    def population(self, most: int | None = None) -> int:
+        """How many they are; `most`: counted no further."""
+        u, k = t.users.c, t.links.c
+        query = self._active()
+        if not self._everybody:
+            linked = and_(k.workspace == u.workspace, k.resource == "user", k.resource_id == u.id)
+            query = query.select_from(t.users.join(t.links, linked)).where(k.source == self._source).distinct()
+        return self._count(query.limit(most))
 
     def among(self, ids: Collection[str]) -> int:
         """How many of these belong to the population."""
-        counts = (self._counted().where(t.users.c.id.in_(batch)) for batch in facts.batched(sorted(ids)))
-        return sum(self._conn.scalar(each) or 0 for each in counts)
+        u, k = t.users.c, t.links.c
+        query = self._active()
+        if not self._everybody:
+            of = (k.workspace == u.workspace, k.source == self._source, k.resource == "user", k.resource_id == u.id)
+            query = query.where(exists().where(*of))
+        return sum(self._count(query.where(u.id.in_(each))) for each in facts.batched(sorted(ids)))
 
-    def _counted(self) -> Select[Any]:
-        """Users linked to the source; for people (`local`, `rules`), all users."""
-        u, k, w = t.users.c, t.links.c, t.losses.c
+    def _count(self, ids: Select[Any]) -> int:
+        return self._conn.scalar(select(func.count()).select_from(ids.subquery())) or 0
+
+    @property
+    def _everybody(self) -> bool:
+        """What people and rules take away is a share of all users, not of those they state."""
+        return self._source in (ADMIN_SOURCE, RULES)
+
+    def _active(self) -> Select[Any]:
+        u, w = t.users.c, t.losses.c
         taken = select(w.subject_id).where(self._within, w.kind.in_(sorted(STATUS_LOSSES)))
-        query = select(func.count(distinct(u.id))).where(
-            u.workspace == self._workspace, or_(u.status.in_(sorted(SEATED)), u.id.in_(taken))
-        )
-        if self._source in (ADMIN_SOURCE, RULES):
-            return query
-        linked = and_(k.workspace == u.workspace, k.resource == "user", k.resource_id == u.id)
-        return query.select_from(t.users.join(t.links, linked)).where(k.source == self._source)
+        return select(u.id).where(u.workspace == self._workspace, or_(u.status.in_(sorted(SEATED)), u.id.in_(taken)))

@@ -169,7 +169,7 @@ def _over(
     """The kinds of loss that must be held and are not yet."""
     losses = {kind: ids for kind, ids in sorted(decided.losses.items()) if kind not in known}
     if not plan.holds_every_loss:
-        return judge_losses(conn, workspace, plan.source, losses, now)
+        return judge_losses(conn, workspace, plan.source, losses, now, exact=True)
     return [
         Held(FIRST_RUN, kind, f"{plan.holds_every_loss}: {len(ids):,} {VERBS[kind]}", tuple(sorted(ids)))
         for kind, ids in losses.items()

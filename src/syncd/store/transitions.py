@@ -160,7 +160,7 @@ def _over(
         .where(h.workspace == workspace.name, h.source == source, h.kind.in_(sorted(losing)), h.guard == GUARD)
     ):
         losing[row.kind].add(row.subject_id)
-    return judge_losses(conn, workspace, source, losing, now)
+    return judge_losses(conn, workspace, source, losing, now, exact=True)
 
 
 def settle(

@@ -15,6 +15,7 @@ from syncd.core.plan import Report
 from syncd.core.seats import Pool
 from syncd.core.state import Grant, Link
 from syncd.errors import HeldByGuard, NotFound, Refused, Uniqueness
+from syncd.store import limits
 from syncd.store import tables as t
 
 
@@ -251,6 +252,28 @@ def test_the_share_is_of_whom_the_source_had_within_its_window(stage: Stage) -> 
     rest = [UserEdit(id, "okta", facts={"deleted_at": stage.now}) for id in staff("u", 10)[3:]]
     refused = stage.act(*rest, source="okta").error
     assert "7 users would be deleted (5 of its own 5 active ones and 2 others); limit 2" in str(refused)
+
+
+def test_of_a_push_no_more_is_counted_than_decides_it_and_of_a_run_everybody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider may be refused a hundred thousand times."""
+    monkeypatch.setattr(limits, "_COUNTED", 3)
+    tight = Limits({"deactivate": Limit(share=1.0, floor=1, number=2)})
+    stage.configure(sources={"okta": policy("okta", limits=tight), "corp": policy(limits=tight)})
+    directory = Directory()
+    directory.hire(*staff("p", 6))
+    stage.run(directory)
+    for id in staff("u", 6):
+        stage.do(user(id, "okta"), source="okta")
+    stage.later(days=2)
+    for id in staff("u", 2):
+        stage.restate(id, "okta", enabled=False).check()
+    refused = stage.restate("u002", "okta", enabled=False).error
+    assert "3 of more than 3 users would be deactivated, 2 of them already within the window; limit 2" in str(refused)
+    directory.disabled = set(staff("p", 3))
+    (held,) = stage.run(directory).held
+    assert "3 of 6 (50.0%) users would be deactivated; limit 2" in held.why
 
 
 def test_what_a_source_made_within_the_window_it_may_take_back(stage: Stage) -> None:

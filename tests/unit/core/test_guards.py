@@ -68,3 +68,22 @@ def test_the_words_hold_the_numbers(n: int, before: int, population: int, outsid
     allowed = Limit().allowed(population)
     assert held.why == f"source corp: {said} {allowed} (share 5%, floor 5, number 500)"
     assert len(held.subjects) == n, "what was done already is not held"
+
+
+def test_of_a_population_that_was_not_counted_whole_no_share_is_told() -> None:
+    (held,) = over_limit("corp", {"delete": people(501)}, {}, 10_000, Limits(), more=True)
+    assert held.why.startswith("source corp: 501 of more than 10,000 users would be deleted; limit 500 (")
+    (held,) = over_limit("corp", {"delete": people(501)}, {}, 10_000, Limits(), lambda ids: 500, more=True)
+    assert "501 users would be deleted (500 of its own more than 10,000 active ones and 1 other); limit 500" in held.why
+
+
+@pytest.mark.parametrize("limit", [Limit(), Limit(0.07, 0, 90), Limit(1.0, 3, 50), Limit(0, 4, 9), Limit(0.5, 8, 2)])
+def test_how_many_are_enough_for_a_loss(limit: Limit) -> None:
+    for n in range(1, 120):
+        enough = limit.enough(n)
+        if enough is None:
+            assert limit.allowed(10**9) < n
+        else:
+            assert limit.allowed(enough) >= n
+            assert enough == 0 or limit.allowed(enough - 1) < n
+    assert limit.allowed(limit.settled) == limit.allowed(10**9)
