@@ -239,7 +239,11 @@ def _by_id(conn: Connection, call: Call, group: str, edits: Sequence[MemberEdit]
                 f"{edit.at}: more than {MAX_CONDITIONS} conditions, each asked of every member: select members by their"
                 " ids, or send fewer in one PATCH"
             )
-        chosen = _selected(conn, call, group, edit.where, membership(found), views)
+        so_far = membership(found)
+        if ids is None:
+            chosen = _selected(conn, call, group, edit.where, so_far, views)
+        else:
+            chosen = _selected_by_id(conn, call, group, edit.where, so_far, frozenset(ids))
         if edit.kind == "remove":
             found.append(MemberEdit("remove", chosen))
             continue
@@ -267,6 +271,18 @@ def _selected(
     stored = frozenset() if before.whole else read.members_matching(conn, call.reader, group, where)
     added = {id for id in before.joining if id in views and matches(views[id])}
     return tuple(sorted((stored - before.leaving) | added))
+
+
+def _selected_by_id(
+    conn: Connection, call: Call, group: str, where: filters.Filter, before: Membership, ids: frozenset[str]
+) -> tuple[str, ...]:
+    """The same by statements that are made once: a PATCH may name a thousand one by one."""
+    kinds = {} if before.whole else read.kinds_of(conn, call.reader, ids)
+    if "group" in kinds.values():
+        stored = read.members_matching(conn, call.reader, group, where)
+    else:
+        stored = read.members_among(conn, call.reader, group, kinds) if kinds else frozenset()
+    return tuple(sorted((stored - before.leaving) | (ids & before.joining)))
 
 
 def _have(members: Iterable[Mapping[str, str]], parts: Mapping[str, Any]) -> bool:

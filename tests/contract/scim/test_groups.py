@@ -323,6 +323,15 @@ def test_selected_members_are_replaced_by_another_and_never_changed(service: Ser
     assert answered(of(ann, {"value": "nosuch"})) == (400, "invalidValue", {ann, bob})
     assert answered(of(ann, {"value": cid})) == (204, None, {bob, cid})
     assert answered({"op": "replace", "path": "members[value pr]", "value": {"value": ann}}) == (204, None, {ann})
+    inner = service.group("inner")["id"]
+    assert answered(add(inner), of(inner, {"value": bob})) == (204, None, {ann, bob}), "added a moment ago"
+    assert answered(add(inner), add(cid)) == (204, None, {ann, bob, cid, inner})
+    named = {"op": "replace", "path": f'members[value eq "{inner}" or value eq "{bob}" or value eq "no"]'}
+    assert answered(remove(bob), named | {"value": {"value": bob}}) == (204, None, {ann, bob, cid})
+    assert answered(remove(bob), named | {"value": {"value": ann}}) == (400, "noTarget", {ann, bob, cid})
+    again = {"op": "replace", "path": "members", "value": [{"value": cid}]}
+    assert answered(again, of(ann, {"value": bob})) == (400, "noTarget", {ann, bob, cid})
+    assert answered(again, of(cid, {"value": bob})) == (204, None, {bob})
 
 
 def test_an_operation_that_fails_fails_the_request_whatever_comes_after_it(service: Service) -> None:
