@@ -32,13 +32,14 @@ class Limit:
         return min(self.number, max(self.floor, int(self.share * population)))
 
     def enough(self, n: int) -> int | None:
-        """The smallest population of which so many are allowed; None: of none."""
+        """The smallest population of which so many are allowed (beyond what can be computed: a little more); None: of none."""
         if n <= self.allowed(0):
             return 0
         if n > self.number or self.share <= 0:
             return None
         near = int(n / self.share)
-        return next(each for each in range(max(0, near - 1), near + 3) if self.allowed(each) >= n)
+        likely = (each for each in range(max(0, near - 1), near + 3) if self.allowed(each) >= n)
+        return next(likely, near + near // 10**9 + 3)
 
     @property
     def settled(self) -> int:

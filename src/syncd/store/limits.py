@@ -22,6 +22,7 @@ from syncd.store import facts, raw
 from syncd.store import tables as t
 
 _COUNTED: Final = 10_000  # of a population, for people to read
+_LARGEST: Final = 2**62  # that a database can be asked for
 
 
 def judge_losses(
@@ -95,7 +96,7 @@ class Window:
         if not self._everybody:
             linked = and_(k.workspace == u.workspace, k.resource == "user", k.resource_id == u.id)
             query = query.select_from(t.users.join(t.links, linked)).where(k.source == self._source).distinct()
-        return self._count(query.limit(most))
+        return self._count(query.limit(most if most is None else min(most, _LARGEST)))
 
     def among(self, ids: Collection[str]) -> int:
         """How many of these belong to the population."""

@@ -276,6 +276,16 @@ def test_of_a_push_no_more_is_counted_than_decides_it_and_of_a_run_everybody(
     assert "3 of 6 (50.0%) users would be deactivated; limit 2" in held.why
 
 
+def test_a_number_that_nobody_reaches_leaves_the_share(stage: Stage) -> None:
+    endless = Limits({"deactivate": Limit(share=0.5, floor=0, number=10**30)})
+    stage.configure(sources={"okta": policy("okta", limits=endless)})
+    for id in staff("u", 2):
+        stage.do(user(id, "okta"), source="okta")
+    stage.later(days=2)
+    stage.restate("u000", "okta", enabled=False).check()
+    assert "2 of 2 (100.0%)" in str(stage.restate("u001", "okta", enabled=False).error)
+
+
 def test_what_a_source_made_within_the_window_it_may_take_back(stage: Stage) -> None:
     stage.configure(sources={"okta": policy("okta", limits=tight(0))})
     stage.do(group("g1", "okta"), source="okta")

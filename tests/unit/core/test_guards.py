@@ -87,3 +87,10 @@ def test_how_many_are_enough_for_a_loss(limit: Limit) -> None:
             assert limit.allowed(enough) >= n
             assert enough == 0 or limit.allowed(enough - 1) < n
     assert limit.allowed(limit.settled) == limit.allowed(10**9)
+
+
+@pytest.mark.parametrize("number", [7 * 10**15, 99 * 10**18, 2**63 - 1, 10**30])
+@pytest.mark.parametrize("share", [1.0, 0.05, 0.033, 0.01, 1e-6])
+def test_a_number_that_is_never_reached_is_a_limit_too(share: float, number: int) -> None:
+    limit = Limit(share, 5, number)
+    assert limit.settled >= 0.999 * number and limit.allowed(limit.settled) >= 0.999 * number
