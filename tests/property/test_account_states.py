@@ -382,7 +382,7 @@ def test_nobody_overwrites_what_another_stated_and_everything_comes_back(service
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=max(5, settings().max_examples // 8),
+            max_examples=max(5, settings().max_examples // 12),
             stateful_step_count=30,
             deadline=None,
             phases=[Phase.generate, Phase.shrink],

@@ -172,7 +172,7 @@ ADOPTED: Asked = ("POST", "Users", user("cid", active=True, userType="Guest"), {
     [made("fay", userType="Employee"), replaced("bob", "active", False), made("gus"), replaced("cid", MANAGER, "{bob}")]
 )
 @example([("POST", "Users", user("ｆａｙ", active=True), {}), ("POST", "Users", user("fay", active=True), {})])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=max(10, settings().max_examples // 5), deadline=None)
 def test_together_as_one_after_the_other(requests: list[Asked]) -> None:
     together, apart = Office(), Office()
     numbered = list(enumerate(requests))

@@ -28,7 +28,7 @@ from syncd.core.guards import Limit, Limits
 from syncd.core.seats import Pool
 from syncd.core.workspace import Workspace
 from syncd.errors import Conflict, DatabaseUnavailable
-from syncd.store import engine
+from syncd.store import connections, engine
 from syncd.store import tables as t
 from syncd.store.migrate import upgrade
 
@@ -315,7 +315,7 @@ def test_a_request_whose_connection_is_cut_is_503_and_its_write_undone(cluster: 
 def test_who_waits_for_a_lock_too_long_is_503_while_others_read(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_LOCK_S", 1)
+    monkeypatch.setattr(connections, "_LOCK_S", 1)
     ann = service.user("ann")
     service.run(service.database.aclose())  # connections with the limit of this test
     service.database = engine.Database(service.database.url)
@@ -333,7 +333,7 @@ def test_who_waits_for_a_lock_too_long_is_503_while_others_read(
 def test_a_server_that_hangs_costs_a_request_its_time_and_no_more(
     cluster: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_COMMAND_S", 3)
+    monkeypatch.setattr(connections, "COMMAND_S", 3)
     service = Service(url)
     ann = service.user("ann")
     stopped = cluster.backends(url)
