@@ -64,10 +64,11 @@ class TimeOrderedIds:
 
 
 def _random_ends() -> list[tuple[str, int]]:
-    fresh = os.urandom(10 * _IDS_AT_ONCE)
-    ends = []
-    for at in range(0, len(fresh), 10):
-        variant = (fresh[at] & 0x3F | 0x80).to_bytes(1, "big")
-        text = (variant + fresh[at + 1 : at + 8]).hex()
-        ends.append((f"{text[:4]}-{text[4:]}", int.from_bytes(fresh[at + 8 : at + 10], "big") >> 5))
-    return ends
+    text = os.urandom(10 * _IDS_AT_ONCE).hex()
+    return [
+        (f"{_VARIANT[text[at]]}{text[at + 1 : at + 4]}-{text[at + 4 : at + 16]}", int(text[at + 16 : at + 19], 16) >> 1)
+        for at in range(0, len(text), 20)
+    ]
+
+
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # its first two bits are 10

@@ -231,7 +231,8 @@ class Call:
         looked at, for an attribute that this token may neither read nor update: the answer would tell what it holds."""
         self._may_name(operations, resource_type)
         formed = self._formed(dialects.patch_in_rfc_form, operations, document, resource_type)
-        self._may_name(formed, resource_type)
+        if formed is not operations:
+            self._may_name(formed, resource_type)
         return formed
 
     def _may_name(self, operations: Sequence[Operation], resource_type: ResourceType) -> None:

@@ -33,6 +33,8 @@ _TEXT = (Type.STRING, Type.REFERENCE)  # text is the form they have
 
 def message_in_rfc_form(message: Mapping[str, Any], tolerances: Names = table.TOLERANT) -> tuple[dict[str, Any], Names]:
     """The body of a PATCH, and what it took."""
+    if message.keys() == _ENVELOPE and message["schemas"] == [PATCH_URN] and message["Operations"]:
+        return dict(message), frozenset()
     reading = _Reading(tolerances)
     return reading.body(message, PATCH_URN), frozenset(reading.used)
 
@@ -146,8 +148,6 @@ class _Reading:
 
     def body(self, body: Mapping[str, Any], urn: str) -> dict[str, Any]:
         current = dict(body)
-        if urn == PATCH_URN and body.keys() == _ENVELOPE and body["schemas"] == [urn] and body["Operations"]:
-            return current
         for each in table.BODIES:
             current = self.took(each, current, each.form(current, urn), "the body")
         return current
